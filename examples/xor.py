@@ -1,0 +1,43 @@
+"""Learn exclusive or, the smallest problem that a network without a hidden layer cannot solve."""
+
+import numpy as np
+from training import Run, arguments
+
+import tape
+from tape import nn
+
+INPUTS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+LABELS = np.array([0, 1, 1, 0])
+
+
+def main() -> None:
+    """Train on the four points, then print what the network makes of them."""
+    args = arguments(__doc__, "xor", epochs=300, tiny_epochs=150, batch_size=4)
+    tape.random.seed(args.seed)
+    net = nn.Sequential(nn.Dense(8, activation=tape.tanh), nn.Dense(2))
+    net(tape.tensor(INPUTS))  # the first call tells the layers their input sizes
+    optimizer = tape.optim.Adam(net.parameters(), lr=0.05)
+    data = tape.data.ArrayDataset(INPUTS, LABELS)
+    loader = tape.data.DataLoader(data, batch_size=args.batch_size, shuffle=True, rng=args.seed)
+    run = Run(args.out)
+    for epoch, batches in run.epochs(args.epochs, loader):
+        losses = []
+        for x, y in batches:
+            optimizer.zero_grad()
+            loss = tape.cross_entropy(net(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        run.log(epoch=epoch, loss=np.mean(losses))
+    run.save(net.state_dict())
+    run.curve(["loss"])
+
+    with tape.no_grad():
+        chances = tape.softmax(net(tape.tensor(INPUTS)), axis=1).numpy()
+    for (a, b), chance in zip(INPUTS.astype(int), chances, strict=True):
+        print(f"{a} xor {b} = {chance.argmax()}   ({chance.max():.1%} sure)")
+    print(f"{np.sum(chances.argmax(axis=1) == LABELS)} of 4 right")
+
+
+if __name__ == "__main__":
+    main()

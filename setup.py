@@ -1,0 +1,85 @@
+"""The extension modules and their flags; everything else stands in pyproject.toml."""
+
+import os
+import sys
+from pathlib import Path
+
+import Cython
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("TAPE_DEBUG") == "1"  # bounds checks, assertions and the sanitizers
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "cdivision": True,
+    "autotestdict": False,
+    "embedsignature": False,
+}
+CFLAGS = ["-O3", "-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra", "-fno-math-errno"]
+# What Cython generates trips these; our own C does not need them silenced.
+CFLAGS += ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
+LDFLAGS = ["-Wl,-S"]  # strip debug info
+if DEBUG:
+    sanitize = "-fsanitize=address,undefined"
+    CFLAGS = [*CFLAGS[1:], "-O1", "-g", sanitize]
+    LDFLAGS = [sanitize]
+
+# What is compiled serves only the same Python, NumPy and Cython: another one gets another folder.
+BUILD = Path(
+    "build",
+    f"{sys.implementation.cache_tag}-numpy-{numpy.__version__}-cython-{Cython.__version__}"
+    + DEBUG * "-debug",
+)
+LIB = str(BUILD / "lib")  # see Note [Incremental builds]
+
+# Plain Python, compiled because rules run once an op: it keeps Python's own semantics.
+PYTHON_DIRECTIVES = {
+    "language_level": 3,
+    "annotation_typing": False,
+    "autotestdict": False,
+    "binding": True,
+    "embedsignature": False,
+}
+CYTHON = ["tape/_core/*.pyx", "tape/_kernels/*.pyx", "tape/nn/*.pyx"]
+PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
+# And what nothing may interrupt halfway: Python looks for Ctrl-C only where it interprets.
+PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]
+
+
+def extension(path: Path) -> Extension:
+    """One small extension per source; a changed header or .pxd rebuilds it."""
+    headers = [str(p) for p in [*Path("tape").rglob("*.pxd"), *Path("tape/_kernels").rglob("*.h")]]
+    return Extension(
+        ".".join(path.with_suffix("").parts),
+        [str(path)],
+        include_dirs=[numpy.get_include(), "tape/_kernels"],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        extra_compile_args=CFLAGS,
+        extra_link_args=LDFLAGS,
+        depends=headers,
+    )
+
+
+def compiled(patterns: list[str], directives: dict[str, object]) -> list[Extension]:
+    """The extensions of all sources that match, as C."""
+    return cythonize(
+        [extension(p) for pattern in patterns for p in sorted(Path().glob(pattern))],
+        build_dir=str(BUILD / "cython"),
+        compiler_directives=directives,
+        nthreads=os.cpu_count() or 1,
+    )
+
+
+# Note [Incremental builds]: an editable install builds in a folder of its own that is deleted
+# afterwards, so every `pip install -e .` would compile everything again. Naming the folder here
+# lets editable installs, wheels and `build_ext --inplace` share what is compiled already.
+if __name__ == "__main__":  # cythonize may start processes that import this file
+    setup(
+        options={"build": {"build_lib": LIB}, "build_ext": {"build_lib": LIB, "parallel": True}},
+        ext_modules=compiled(CYTHON, DIRECTIVES) + compiled(PYTHON, PYTHON_DIRECTIVES),
+    )

@@ -1,0 +1,179 @@
+"""A small, fast, eager autodiff framework for Python: a tape that reuses its nodes."""
+
+from typing import TYPE_CHECKING
+
+from tape._core.memory import asarray as asarray
+from tape._core.node import live_nodes as live_nodes
+from tape._core.state import (
+    enable_grad as enable_grad,
+    is_recording as is_recording,
+    no_grad as no_grad,
+    reuse as reuse,
+)
+from tape._core.tape import Tape as Tape
+from tape._core.tensor import Tensor as Tensor
+from tape.errors import (
+    AxisError as AxisError,
+    DataError as DataError,
+    DTypeError as DTypeError,
+    GradError as GradError,
+    IndexRangeError as IndexRangeError,
+    ShapeError as ShapeError,
+    TapeError as TapeError,
+)
+from tape.grad import (
+    grad as grad,
+    hessian as hessian,
+    hvp as hvp,
+    jacobian as jacobian,
+    jvp as jvp,
+    value_and_grad as value_and_grad,
+    vjp as vjp,
+)
+from tape.op import OPS as OPS, op as op
+from tape.ops import random as random
+from tape.ops.activation import (
+    erf as erf,
+    erfc as erfc,
+    gelu as gelu,
+    leaky_relu as leaky_relu,
+    relu as relu,
+    sigmoid as sigmoid,
+    silu as silu,
+    softplus as softplus,
+)
+from tape.ops.arithmetic import (
+    add as add,
+    divide as divide,
+    floor_divide as floor_divide,
+    multiply as multiply,
+    negative as negative,
+    positive as positive,
+    power as power,
+    remainder as remainder,
+    subtract as subtract,
+)
+from tape.ops.arrange import (
+    broadcast_arrays as broadcast_arrays,
+    flip as flip,
+    pad as pad,
+    repeat as repeat,
+    roll as roll,
+    tile as tile,
+)
+from tape.ops.conv import conv2d as conv2d
+from tape.ops.create import (
+    arange as arange,
+    empty as empty,
+    empty_like as empty_like,
+    eye as eye,
+    full as full,
+    full_like as full_like,
+    linspace as linspace,
+    ones as ones,
+    ones_like as ones_like,
+    tril as tril,
+    triu as triu,
+    zeros as zeros,
+    zeros_like as zeros_like,
+)
+from tape.ops.dtype import astype as astype
+from tape.ops.einsum import einsum as einsum, tensordot as tensordot, vecdot as vecdot
+from tape.ops.elementwise import (
+    abs as abs,
+    cos as cos,
+    exp as exp,
+    expm1 as expm1,
+    log as log,
+    log1p as log1p,
+    sign as sign,
+    sin as sin,
+    sqrt as sqrt,
+    square as square,
+    tanh as tanh,
+)
+from tape.ops.extremes import (
+    all as all,
+    any as any,
+    argmax as argmax,
+    argmin as argmin,
+    count_nonzero as count_nonzero,
+    max as max,
+    min as min,
+)
+from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
+from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer
+from tape.ops.logic import (
+    bitwise_and as bitwise_and,
+    bitwise_invert as bitwise_invert,
+    bitwise_left_shift as bitwise_left_shift,
+    bitwise_or as bitwise_or,
+    bitwise_right_shift as bitwise_right_shift,
+    bitwise_xor as bitwise_xor,
+    clip as clip,
+    equal as equal,
+    greater as greater,
+    greater_equal as greater_equal,
+    isfinite as isfinite,
+    isinf as isinf,
+    isnan as isnan,
+    less as less,
+    less_equal as less_equal,
+    logical_and as logical_and,
+    logical_not as logical_not,
+    logical_or as logical_or,
+    logical_xor as logical_xor,
+    maximum as maximum,
+    minimum as minimum,
+    not_equal as not_equal,
+    where as where,
+)
+from tape.ops.lookup import (
+    argwhere as argwhere,
+    embedding as embedding,
+    nonzero as nonzero,
+    one_hot as one_hot,
+    take as take,
+    take_along_axis as take_along_axis,
+)
+from tape.ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss
+from tape.ops.norm import batch_norm as batch_norm, layer_norm as layer_norm
+from tape.ops.pool import avg_pool2d as avg_pool2d, max_pool2d as max_pool2d
+from tape.ops.random import dropout as dropout
+from tape.ops.reduce import (
+    broadcast_to as broadcast_to,
+    mean as mean,
+    prod as prod,
+    std as std,
+    sum as sum,
+    sum_to as sum_to,
+    var as var,
+)
+from tape.ops.scan import cumulative_prod as cumulative_prod, cumulative_sum as cumulative_sum
+from tape.ops.shape import (
+    expand_dims as expand_dims,
+    flatten as flatten,
+    matrix_transpose as matrix_transpose,
+    moveaxis as moveaxis,
+    permute_dims as permute_dims,
+    reshape as reshape,
+    squeeze as squeeze,
+    swapaxes as swapaxes,
+    transpose as transpose,
+)
+from tape.ops.softmax import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
+
+tensor = Tensor
+
+
+if TYPE_CHECKING:
+    from tape import data as data, nn as nn, optim as optim, testing as testing
+
+
+def __getattr__(name: str) -> object:
+    """`nn`, `optim`, `data` and `testing` are imported when they are first asked for."""
+    if name not in ("data", "nn", "optim", "testing"):
+        raise AttributeError(f"module 'tape' has no attribute {name!r}")
+    import importlib
+
+    return importlib.import_module(f"tape.{name}")

@@ -1,0 +1,9 @@
+from typing import Any
+
+from tape._core.tensor import Tensor
+
+def backward(y: Tensor, g: Any = None, create_graph: bool = False) -> None: ...
+def depends_beyond(y: Tensor, xs: list[Tensor]) -> bool: ...
+def gradients(
+    y: Tensor, xs: list[Tensor], g: Any = None, create_graph: bool = False
+) -> list[Tensor | None]: ...

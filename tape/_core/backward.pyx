@@ -1,0 +1,149 @@
+"""Gradients of a result: into the leaves (`backward`), or handed out (`gradients`).
+
+Note [Commit]
+Until the end a walk changes nothing that anybody else can see. Then gradients are handed over and
+the graph is freed, in steps that cannot fail.
+"""
+
+from cpython.object cimport PyObject
+from libc.string cimport memset
+
+import numpy as np
+
+from tape._core.node cimport Node, leaf, same_shape, value_of
+from tape._core.slots cimport ADD, CAST, slot
+from tape._core.tensor cimport Tensor, wrap
+from tape._core.walk cimport Walk, is_fresh
+from tape.errors import GradError, ShapeError
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject*)
+
+
+cdef Tensor seed_for(Tensor y, g, str what):
+    """The cotangent a walk starts from, checked."""
+    if not y.node.requires_grad:
+        raise GradError(
+            f"{what}: this tensor {y.shape} depends on nothing that requires a gradient "
+            "(a leaf without requires_grad, or computed under no_grad)"
+        )
+    if g is None:
+        if y.size != 1:
+            raise ShapeError(
+                f"{what}: a tensor of shape {y.shape} needs a cotangent g; only one of a single "
+                "element goes without"
+            )
+        return wrap(leaf(np.ones(y.shape, y.dtype), False))
+    if not isinstance(g, Tensor):
+        g = Tensor(g, dtype=y.dtype)
+    if not same_shape((<Tensor>g).node, y.node):
+        raise ShapeError(f"{what}: cotangent g has shape {g.shape}, the tensor {y.shape}")
+    if (<Tensor>g).node.typenum != y.node.typenum:
+        g = slot(CAST)(g, y.dtype)
+    return g
+
+
+cdef Tensor private_copy(Tensor g):
+    """A handle of its own on a contiguous buffer of its own."""
+    return wrap(leaf(np.array(value_of(g.node), order="C", copy=True), False))
+
+
+def backward(Tensor y, g=None, create_graph=False):
+    """See Tensor.backward, and Note [Commit]."""
+    cdef Tensor seed = seed_for(y, g, "backward"), x, part
+    cdef Walk walk = Walk.__new__(Walk)
+    cdef Py_ssize_t i
+    cdef Node node, root = y.node  # held: a rule may move the handle
+    cdef bint again = create_graph
+    cdef dict position = {}
+    cdef list leaves = [], parts = []
+    walk.build(root)
+    memset(walk.wanted, 1, walk.n)
+    walk.adjoints[0] = seed
+    g = seed = None
+    walk.sweep(again, False)
+    for i in range(walk.n):
+        node = <Node>walk.nodes[i]
+        if node.anchor is None or node.anchor.tensor is NULL or walk.adjoints[i] is None:
+            continue
+        x, part = <Tensor>node.anchor.tensor, walk.adjoints[i]
+        walk.adjoints[i] = None
+        at = position.setdefault(node.anchor, len(leaves))
+        if at < len(leaves):
+            parts[at] = slot(ADD)(parts[at], part)
+            continue
+        leaves.append(x)
+        # Two leaves may be given one tensor (x + z), and a rule may hand on a saved value.
+        if again:
+            part = wrap(part.node)
+        elif Py_REFCNT(<PyObject*>part) > 1 or not is_fresh(part):
+            part = private_copy(part)
+        parts.append(part)
+    x = part = None
+    while not commit(leaves, parts):
+        pass
+    if not again:
+        for i in range(walk.n):
+            node = <Node>walk.nodes[i]
+            # What another live result was made of stays: reuse may have shared it unasked.
+            if node.operands is not None and node.n_uses == 0:
+                node.consume()
+
+
+cdef bint commit(list leaves, list parts) except -1:
+    """Add the parts to the leaves' gradients; False if another thread changed one meanwhile."""
+    cdef list known = [(<Tensor>x)._grad for x in leaves], ready = []
+    cdef Py_ssize_t i
+    for i in range(len(leaves)):
+        ready.append(parts[i] if known[i] is None else slot(ADD)(known[i], parts[i]))
+    for i in range(len(leaves)):
+        if (<Tensor>leaves[i])._grad is not known[i]:
+            return False
+    for i in range(len(leaves)):
+        (<Tensor>leaves[i])._grad = ready[i]
+    return True
+
+
+def gradients(Tensor y, list xs, g=None, create_graph=False):
+    """Adjoints of y with respect to xs, None where y does not depend on x; see Note [Sweep]."""
+    cdef Tensor seed = seed_for(y, g, "grad"), x
+    cdef Node root = y.node  # held: a rule may move the handle
+    cdef Walk walk = None
+    cdef bint again = create_graph
+    cdef list result
+    given = None if g is None else seed.node.serial
+    if not again and root.adjoints is not None and (<Walk>root.adjoints).seed == given:
+        walk = <Walk>root.adjoints
+    else:
+        if not again:
+            seed = seed.detach()  # kept with the root: with a graph of its own it could be a cycle
+        walk = Walk.__new__(Walk)
+        walk.build(root)
+        walk.adjoints[0], walk.complete[0], walk.seed = seed, True, given
+    memset(walk.wanted, 0, walk.n)
+    reached = [bool(walk.find(x)) for x in xs]
+    walk.mark_paths()
+    root.adjoints = None  # put back below: after an error half-summed adjoints must not be found
+    walk.sweep(again, True)
+    result = [walk.adjoint_of(x) if there else None for x, there in zip(xs, reached)]
+    if again:
+        return [None if part is None else wrap((<Tensor>part).node) for part in result]
+    root.adjoints = walk
+    return [None if part is None else private_copy(part) for part in result]
+
+
+def depends_beyond(Tensor y, list xs):
+    """Whether y depends on a leaf that requires a gradient and is none of xs."""
+    cdef Walk walk
+    cdef Py_ssize_t i
+    cdef Node node
+    if not y.node.requires_grad:
+        return False
+    known = {(<Tensor>x).node.serial for x in xs}
+    walk = Walk.__new__(Walk)
+    walk.build(y.node)
+    for i in range(walk.n):
+        node = <Node>walk.nodes[i]
+        if node.operands is None and node.serial not in known:
+            return True
+    return False

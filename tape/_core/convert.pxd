@@ -1,0 +1,5 @@
+from numpy cimport ndarray
+
+
+cdef ndarray admit(data, bint* fresh)
+cdef ndarray owned_array(data, dtype)

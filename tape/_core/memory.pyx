@@ -1,0 +1,107 @@
+"""Tensors and the memory of arrays: sharing it, and writing to it in place.
+
+Note [Copy on write]
+A buffer is written to only by its sole owner: one handle on the node, no consumer, nobody else on
+the array. Otherwise the handle is pointed at a new node and whoever held the old value keeps it.
+Either way the leaf gets a serial number that no reuse key has ever seen.
+"""
+
+cimport numpy as cnp
+from numpy cimport ndarray
+
+import numpy as np
+
+from tape._core.convert cimport admit, owned_array
+from tape._core.node cimport Node, leaf, value_of
+from tape._core.slots cimport CAST, slot
+from tape._core.tensor cimport Tensor, wrap
+
+cnp.import_array()
+
+
+def asarray(data, dtype=None) -> Tensor:
+    """A tensor on data: tensors pass through with their gradient, arrays share their memory.
+
+    What depends directly on an array shared this way is computed anew each time, since somebody may
+    write to the array; `tensor` copies instead.
+
+    Raises:
+        DTypeError: data has no supported dtype (objects, strings, complex numbers, float16).
+
+    >>> import numpy as np, tape
+    >>> a = np.zeros(2)
+    >>> t = tape.asarray(a)
+    >>> a[0] = 5
+    >>> t.tolist()
+    [5.0, 0.0]
+    """
+    cdef bint fresh
+    cdef ndarray array
+    if isinstance(data, Tensor):
+        return data if dtype is None or data.dtype == dtype else slot(CAST)(data, dtype)
+    array = admit(data, &fresh)
+    if dtype is not None and array.dtype != dtype:
+        return wrap(leaf(owned_array(array, dtype), False))
+    return wrap(leaf(array, not fresh))
+
+
+def adopt(ndarray array) -> Tensor:
+    """A leaf on a new array that nobody else holds: nothing is copied."""
+    cdef int kind = cnp.PyArray_TYPE(array)
+    cdef bint _fresh
+    if kind != cnp.NPY_FLOAT and kind != cnp.NPY_DOUBLE and kind != cnp.NPY_BOOL:
+        array = admit(array, &_fresh)
+    return wrap(leaf(array, False))
+
+
+def overwrite(list tensors, update, *args):
+    """Run ``update(arrays, *args)`` on the tensors' values as writable arrays.
+
+    The update must check everything before it writes: where a value has other holders it gets a
+    copy, and only after it has returned do the handles move. See Note [Copy on write].
+    """
+    cdef list arrays = [], moved = []
+    cdef Tensor t
+    cdef ndarray array
+    cdef Py_ssize_t i
+    for t in tensors:
+        if t.is_sole_owner() and cnp.PyArray_IS_C_CONTIGUOUS(t.node.array):
+            array = t.node.array
+            cnp.PyArray_ENABLEFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
+            moved.append(None)
+        else:
+            array = np.array(value_of(t.node), order="C", copy=True)
+            moved.append(array)
+        arrays.append(array)
+    try:
+        update(arrays, *args)
+    finally:
+        for i in range(len(tensors)):
+            if moved[i] is None:
+                cnp.PyArray_CLEARFLAGS(<ndarray>arrays[i], cnp.NPY_ARRAY_WRITEABLE)
+                (<Tensor>tensors[i]).node.become_leaf()
+    for i in range(len(tensors)):
+        if moved[i] is not None:
+            renew(<Tensor>tensors[i], <ndarray>moved[i])
+
+
+def gradient_arrays(list tensors) -> tuple[list, int]:
+    """The gradients as read-only arrays in C order, or None, and how many there are."""
+    cdef list arrays = []
+    cdef Py_ssize_t n = 0
+    cdef Tensor t
+    for t in tensors:
+        if t._grad is None:
+            arrays.append(None)
+        else:
+            arrays.append(cnp.PyArray_GETCONTIGUOUS(value_of(t._grad.node)))
+            n += 1
+    return arrays, n
+
+
+cdef int renew(Tensor t, ndarray array) except -1:
+    """Point t at a new leaf on array that wants a gradient if t did."""
+    cdef Node node = leaf(array, False)
+    node.requires_grad, node.anchor = t.node.anchor is not None, t.node.anchor
+    t.point_to(node)
+    return 0

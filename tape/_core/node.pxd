@@ -1,0 +1,69 @@
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
+from numpy cimport ndarray, npy_intp
+
+cdef enum:
+    INLINE_DIMS = 4
+    INLINE_WORDS = 4
+
+
+cdef class Table:
+    cdef uint64_t* hashes
+    cdef PyObject** nodes
+    cdef Py_ssize_t capacity, used
+
+    cdef PyObject* find(self, uint64_t hash, op, uint64_t* words, int n_words, tuple settings,
+                        bint graph) except? NULL
+    cdef int insert(self, Node node) except -1
+    cdef void remove(self, Node node) noexcept
+    cdef void place(self, uint64_t hash, PyObject* node) noexcept
+    cdef bint resize(self, Py_ssize_t capacity) noexcept
+
+
+cdef class Anchor:
+    cdef PyObject* tensor
+
+
+cdef class Node:
+    cdef ndarray array
+    cdef object op
+    cdef tuple operands
+    cdef tuple settings
+    cdef tuple recipe
+    cdef Anchor anchor
+    cdef object adjoints
+    cdef Table table
+    cdef uint64_t serial, hash
+    cdef uint64_t held
+    cdef uint64_t* words
+    cdef uint64_t inline_words[INLINE_WORDS]
+    cdef npy_intp* dims
+    cdef npy_intp inline_dims[INLINE_DIMS]
+    cdef int n_words, ndim, typenum, holders, n_uses
+    cdef bint requires_grad, borrowed, keeps_own, consumed
+    cdef Py_ssize_t mark
+
+    cdef tuple shape(self)
+    cdef void release(self) noexcept
+    cdef void remember(self, tuple operands) noexcept
+    cdef void forget_recipe(self) noexcept
+    cdef void unlist(self) noexcept
+    cdef void consume(self) noexcept
+    cdef void let_go(self) noexcept
+    cdef void become_leaf(self) noexcept
+    cdef int key(self, uint64_t hash, uint64_t* words, int n_words) except -1
+
+
+ctypedef int (*Reviver)(Node) except -1
+
+cdef void set_reviver(Reviver function) noexcept
+cdef ndarray revived(Node node)
+cdef inline ndarray value_of(Node node):
+    """The value of a node that a handle stands on; see Note [Spent nodes]."""
+    return node.array if node.array is not None else revived(node)
+
+
+cdef Node leaf(ndarray array, bint borrowed)
+cdef Node new_node(ndarray array)
+cdef uint64_t next_serial() noexcept
+cdef bint same_shape(Node a, Node b) noexcept

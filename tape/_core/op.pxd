@@ -1,0 +1,39 @@
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
+from numpy cimport ndarray
+
+from tape._core.node cimport Node
+from tape._core.rule cimport MAX_ARGS, Rule
+from tape._core.state cimport State
+from tape._core.tensor cimport Tensor
+from tape._kernels.dispatch cimport Kernel
+
+cdef class Op:
+    cdef void* vectorcall
+    cdef readonly str name
+    cdef readonly object forward
+    cdef readonly object shape
+    cdef readonly tuple shape_settings
+    cdef int shape_positions[MAX_ARGS]
+    cdef readonly Kernel kernel
+    cdef readonly int n_operands
+    cdef readonly tuple setting_names
+    cdef readonly tuple defaults
+    cdef readonly bint differentiable
+    cdef readonly bint reuse
+    cdef readonly bint linear
+    cdef readonly uint64_t serial
+    cdef public Rule joint
+    cdef public list vjps
+    cdef public list adders
+    cdef public Rule jvp
+    cdef dict __dict__
+
+    cdef int check_shapes(self, tuple operands, tuple settings) except -1
+    cdef Rule rule_for(self, Py_ssize_t operand)
+    cdef ndarray evaluate(self, State state, tuple operands, tuple settings)
+    cdef ndarray run_forward(self, State state, tuple operands, tuple settings)
+    cdef tuple settle(self, PyObject** args, Py_ssize_t n_extra, PyObject** named, PyObject* names)
+
+
+cdef Tensor apply(Op op, PyObject** args, Py_ssize_t n, tuple settings)

@@ -1,0 +1,45 @@
+"""What the core calls without knowing it: the ops behind operators, summing and casting.
+
+Tensors have ops for operators, ops are made of tensors: that circle is cut here.
+"""
+
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+
+cdef extern from "Python.h":
+    void PyType_Modified(type)
+    object PyInstanceMethod_New(object)
+    ctypedef struct PyTypeObject:
+        PyObject* tp_dict
+
+cdef PyObject* bound[N_SLOTS]
+
+cdef tuple SLOT_NAMES = (
+    "add", "subtract", "multiply", "divide", "floor_divide", "remainder", "power", "matmul",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift",
+    "negative", "positive", "abs", "bitwise_invert", "less", "less_equal", "equal", "not_equal",
+    "greater", "greater_equal", "get_item", "set_item", "permute_dims", "matrix_transpose",
+    "backward", "sum_to", "astype",
+)
+
+
+def bind_operators(type tensor, dict operators, dict methods):
+    """Fill the slots of these names, give the tensor type its methods; called once, by `ops`."""
+    cdef dict namespace = <dict>(<PyTypeObject*>tensor).tp_dict
+    for i, name in enumerate(SLOT_NAMES):
+        if name in operators:
+            Py_INCREF(operators[name])
+            bound[i] = <PyObject*>operators[name]
+    for name, op in methods.items():
+        namespace[name] = PyInstanceMethod_New(op)
+    PyType_Modified(tensor)
+
+
+cdef str slot_name(Slot which):
+    return SLOT_NAMES[<int>which]
+
+
+cdef object slot(Slot which):
+    if bound[<int>which] is NULL:
+        raise NotImplementedError(f"no op is bound to {SLOT_NAMES[<int>which]}")
+    return <object>bound[<int>which]

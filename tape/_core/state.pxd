@@ -1,0 +1,18 @@
+from tape._core.node cimport Table
+
+
+cdef class Ledger:
+    cdef Table table
+    cdef readonly Py_ssize_t hits
+    cdef readonly Py_ssize_t evaluations
+    cdef bint lists_all
+
+
+cdef class State:
+    cdef Ledger ledger
+    cdef list kept
+    cdef object quiet
+    cdef bint recording, reusing, saving_all, is_quiet
+
+
+cdef State current()

@@ -1,0 +1,157 @@
+"""What a thread remembers between ops: its tape, whether it records, whether it reuses."""
+
+cimport cython
+from cpython.object cimport PyObject
+
+import contextvars
+import functools
+from _thread import _local
+
+import numpy as np
+
+from tape._core.node cimport Table
+
+cdef extern from *:
+    """
+    static _Thread_local PyObject *tape_state = NULL;
+    """
+    PyObject* tape_state
+
+
+cdef class Ledger:
+    """The reuse table of one tape and the counts a user may look at."""
+
+    def __cinit__(self):
+        self.table = Table()
+
+
+@cython.final
+cdef class State:
+    """One per thread; `threads` owns it and it dies with the thread."""
+
+    def __cinit__(self):
+        self.ledger = Ledger()
+        self.recording = self.reusing = True
+        # Forwards run inside this context: NumPy's floating-point warnings are off in it.
+        self.quiet = contextvars.copy_context()
+        self.quiet.run(np.seterr, all="ignore")
+
+    def __dealloc__(self):
+        global tape_state
+        if tape_state is <PyObject*>self:
+            tape_state = NULL
+
+
+threads = _local()
+GENERATOR = 0x20  # inspect.CO_GENERATOR, whose module is slow to import
+
+
+cdef State current():
+    """The state of this thread."""
+    global tape_state
+    cdef State state
+    if tape_state is NULL:
+        state = State()
+        threads.state = state
+        tape_state = <PyObject*>state
+    return <State>tape_state
+
+
+def is_recording() -> bool:
+    """Whether ops on this thread record what a gradient needs."""
+    return current().recording
+
+
+class _Switch:
+    """A with-block (or decorator) under which this thread records, or does not."""
+
+    recording: bool
+
+    def __enter__(self):
+        cdef State state = current()
+        self._before = [*getattr(self, "_before", ()), state.recording]
+        state.recording = self.recording
+        return self
+
+    def __exit__(self, *error):
+        current().recording = self._before.pop()
+
+    def __call__(self, function):
+        if getattr(getattr(function, "__code__", None), "co_flags", 0) & GENERATOR:
+            @functools.wraps(function)
+            def stepwise(*args, **kwargs):
+                generator = function(*args, **kwargs)
+                resume, sent = generator.send, None
+                while True:
+                    try:
+                        with type(self)():
+                            value = resume(sent)
+                    except StopIteration as stop:
+                        return stop.value
+                    try:
+                        resume, sent = generator.send, (yield value)
+                    except BaseException as error:
+                        resume, sent = generator.throw, error
+            return stepwise
+
+        @functools.wraps(function)
+        def switched(*args, **kwargs):
+            with type(self)():
+                return function(*args, **kwargs)
+        return switched
+
+
+class no_grad(_Switch):
+    """Under it nothing is recorded: results need no gradient and keep no operand alive.
+
+    A with-block or a decorator (of generator functions too, step by step); local to the thread.
+
+    >>> import tape
+    >>> x = tape.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tape.no_grad():
+    ...     (x * 2).requires_grad
+    False
+    """
+
+    recording = False
+
+
+class enable_grad(_Switch):
+    """Under it ops record again, inside of a `no_grad` block."""
+
+    recording = True
+
+
+class reuse:
+    """Keep what is computed in a with-block alive until it ends, so that all of it can be reused.
+
+    ``with reuse():`` makes two heads that each call the same trunk compute it once in inference
+    too, where nothing else would keep the trunk's result. ``reuse(False)`` switches reuse off for
+    this thread, at once; used as a with-block it switches it back at the end. ``reuse(True)``
+    switches it on.
+
+    >>> import tape
+    >>> x = tape.ones((2, 2))
+    >>> with tape.Tape() as t, tape.reuse():
+    ...     y, z = tape.exp(x).sum(), tape.exp(x).max()
+    >>> t.hits
+    1
+    """
+
+    def __init__(self, enabled: bool = True):
+        cdef State state = current()
+        self._before = state.reusing
+        self._kept = state.kept
+        state.reusing = bool(enabled)
+
+    def __enter__(self):
+        cdef State state = current()
+        self._kept = state.kept
+        if state.reusing and state.kept is None:
+            state.kept = []
+        return self
+
+    def __exit__(self, *error):
+        cdef State state = current()
+        state.reusing = self._before
+        state.kept = self._kept

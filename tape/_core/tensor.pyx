@@ -1,0 +1,396 @@
+"""`Tensor`: the handle a user holds on a node."""
+
+cimport cython
+cimport numpy as cnp
+from cpython.object cimport PyObject
+from numpy cimport ndarray
+
+import numpy as np
+
+from tape._core.convert cimport owned_array
+from tape._core.node cimport Anchor, Node, leaf, same_shape, value_of
+from tape._core.slots cimport *
+from tape._core.state cimport current
+from tape.errors import DTypeError, GradError, ShapeError
+
+cnp.import_array()
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject*)
+    object PyObject_Vectorcall(object, PyObject**, size_t, PyObject*)
+
+
+# What a handle stands on before __init__: a subclass that forgets to call it gets no crash.
+cdef Node EMPTY = leaf(np.zeros(0, np.float32), False)
+
+
+cdef Tensor wrap(Node node):
+    """A new handle."""
+    cdef Tensor t = Tensor.__new__(Tensor)
+    t.node = node
+    node.holders += 1
+    return t
+
+
+cdef object binary(Slot which, a, b):
+    cdef PyObject* args[2]
+    if not (isinstance(b, Tensor) or is_operand(b)) or not (isinstance(a, Tensor) or is_operand(a)):
+        return NotImplemented
+    args[0], args[1] = <PyObject*>a, <PyObject*>b
+    return PyObject_Vectorcall(slot(which), args, 2, NULL)
+
+
+cdef object unary(Slot which, a):
+    cdef PyObject* args[1]
+    args[0] = <PyObject*>a
+    return PyObject_Vectorcall(slot(which), args, 1, NULL)
+
+
+cdef bint is_operand(x) noexcept:
+    return (isinstance(x, float) or isinstance(x, int) or isinstance(x, ndarray)
+            or isinstance(x, cnp.generic))
+
+
+cdef object inplace(Slot which, Tensor a, b):
+    """a <- op(a, b): the handle moves on, other holders keep the old value."""
+    a.refuse_on_recorded_leaf(slot_name(which))
+    y = binary(which, a, b)
+    if y is NotImplemented:
+        return y
+    a.become(y)
+    return a
+
+
+@cython.no_gc
+@cython.freelist(256)
+@cython.c_api_binop_methods(True)
+cdef class Tensor:
+    """An array that remembers how it was made, so that gradients can be asked for.
+
+    Create one with `tape.tensor`; ops on tensors give tensors. See the README for a tour.
+    """
+
+    __array_ufunc__ = None  # ndarray * tensor is left to us
+    __array_priority__ = 1000
+
+    def __cinit__(self):
+        self.node = EMPTY
+
+    def __init__(self, data=(), dtype=None, requires_grad=False):
+        self.point_to(leaf(owned_array(data, dtype), False))
+        if requires_grad:
+            self.requires_grad_()
+
+    def __dealloc__(self):
+        if self.anchor is not None:
+            self.anchor.tensor = NULL
+        if self.node is not EMPTY:
+            self.node.release()
+
+    @property
+    def shape(self) -> tuple:
+        return self.node.shape()
+
+    @property
+    def ndim(self) -> int:
+        return self.node.ndim
+
+    @property
+    def size(self) -> int:
+        return cnp.PyArray_MultiplyList(self.node.dims, self.node.ndim)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def dtype(self) -> np.dtype:
+        return cnp.PyArray_DescrFromType(self.node.typenum)
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    @property
+    def name(self):
+        return self._name
+
+    @name.setter
+    def name(self, value):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"name: a string or None, got {type(value).__name__}")
+        self._name = value
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, flag):
+        self.requires_grad_(flag)
+
+    @property
+    def is_leaf(self) -> bool:
+        return not self.node.requires_grad or self.node.anchor is not None
+
+    @property
+    def op(self):
+        """The op that made the value, None for a leaf."""
+        return self.node.op
+
+    @property
+    def serial(self) -> int:
+        """Serial number of the node behind the handle: equal only for handles on one node."""
+        return self.node.serial
+
+    @property
+    def grad(self):
+        """The gradient that backward() accumulated, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, g):
+        if g is None:
+            self._grad = None
+            return
+        if not isinstance(g, Tensor):
+            raise TypeError(f"grad: a tensor or None, got {type(g).__name__}")
+        if not same_shape((<Tensor>g).node, self.node):
+            raise ShapeError(f"grad: a gradient of shape {g.shape} for a tensor {self.shape}")
+        if (<Tensor>g).node.typenum != self.node.typenum:
+            raise DTypeError(f"grad: a {g.dtype} gradient for a {self.dtype} tensor")
+        if g is self:
+            raise GradError("grad: a tensor cannot be its own gradient; assign a detach() of it")
+        self._grad = g
+
+    @property
+    def T(self) -> Tensor:
+        """All axes in reverse order."""
+        return slot(PERMUTE)(self, tuple(range(self.node.ndim - 1, -1, -1)))
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes swapped."""
+        return unary(MATRIX_TRANSPOSE, self)
+
+    def numpy(self) -> np.ndarray:
+        """The value as a read-only view; np.array(t) copies."""
+        cdef ndarray view = value_of(self.node).view()
+        cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
+        return view
+
+    def __array__(self, dtype=None, copy=None):
+        if dtype is not None and self.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"a {self.dtype} tensor cannot become {np.dtype(dtype)} uncopied")
+            return value_of(self.node).astype(dtype)
+        return value_of(self.node).copy() if copy else self.numpy()
+
+    def item(self):
+        """The only element, as a Python number."""
+        return value_of(self.node).item()
+
+    def tolist(self):
+        """Nested lists of Python numbers."""
+        return value_of(self.node).tolist()
+
+    def detach(self) -> Tensor:
+        """A new leaf on the same buffer: no gradient flows through it."""
+        return wrap(leaf(value_of(self.node), self.node.borrowed))
+
+    def requires_grad_(self, flag: bool = True) -> Tensor:
+        """Say whether gradients for this leaf are wanted; returns the tensor itself.
+
+        Raises:
+            DTypeError: the tensor does not hold floating-point numbers.
+            GradError: it is not a leaf, and `flag` is False: use detach().
+        """
+        cdef Node old = self.node, node
+        if bool(flag) == old.requires_grad:
+            return self
+        if old.requires_grad and old.anchor is None:
+            raise GradError("requires_grad_: a computed tensor; detach() it to cut the graph")
+        if flag and not cnp.PyTypeNum_ISFLOAT(old.typenum):
+            raise DTypeError(f"requires_grad_: only for floating point, this one is {self.dtype}")
+        # A borrowed buffer may be written to by its owner: the graph gets values that stay.
+        node = leaf(value_of(old).copy() if old.borrowed and flag else value_of(old), False)
+        node.requires_grad = bool(flag)
+        if flag:
+            if self.anchor is None:
+                self.anchor = Anchor.__new__(Anchor)
+                self.anchor.tensor = <PyObject*>self
+            node.anchor = self.anchor
+        self.point_to(node)
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradient."""
+        self._grad = None
+
+    def backward(self, g=None, create_graph: bool = False) -> None:
+        """Add d(self)/d(leaf) to `grad` of every leaf, and free the graph that was used.
+
+        Args:
+            g: cotangent of the tensor's own shape; may be left out for a tensor of one element.
+            create_graph: record the gradient's own computation, and keep the graph.
+
+        Raises:
+            GradError: no gradient is needed here, or the graph was already used.
+            ShapeError: `g` is missing or has another shape.
+        """
+        slot(BACKWARD)(self, g, create_graph)
+
+    cdef void point_to(self, Node node) noexcept:
+        cdef Node old = self.node
+        node.holders += 1
+        self.node = node
+        if old is not EMPTY:
+            old.release()
+
+    cdef bint is_sole_owner(self) noexcept:
+        cdef PyObject* node = <PyObject*>self.node
+        cdef PyObject* array = <PyObject*>self.node.array
+        return (Py_REFCNT(node) == 1 and self.node.holders == 1 and Py_REFCNT(array) == 1
+                and not self.node.borrowed and self.node.operands is None
+                and self.node.array is not None
+                and cnp.PyArray_BASE(self.node.array) is NULL
+                and cnp.PyArray_CHKFLAGS(self.node.array, cnp.NPY_ARRAY_OWNDATA))
+
+    def refuse_on_recorded_leaf(self, what: str) -> None:
+        """Raise GradError if changing this tensor in place now would lose its gradient."""
+        if self.node.anchor is not None and current().recording:
+            raise GradError(
+                f"{what}: a leaf that requires a gradient cannot be changed while recording; "
+                "do it under tape.no_grad()"
+            )
+
+    def become(self, Tensor y) -> None:
+        """Point this handle at y's value: what an in-place operation means here.
+
+        Raises:
+            ShapeError, DTypeError: y has another shape, or a dtype this one cannot take.
+        """
+        cdef Node node
+        if not same_shape(self.node, y.node):
+            raise ShapeError(f"in-place result {y.shape} does not fit the tensor {self.shape}")
+        if y.node.typenum != self.node.typenum:
+            if not np.can_cast(y.dtype, self.dtype, "same_kind"):
+                raise DTypeError(f"in-place result {y.dtype} does not fit a {self.dtype} tensor")
+            y = slot(CAST)(y, self.dtype)
+        if self.node.anchor is not None:
+            node = leaf(value_of(y.node), y.node.borrowed)
+            node.requires_grad, node.anchor = True, self.anchor
+            self.point_to(node)
+        else:
+            self.point_to(y.node)
+
+    def assign(self, value) -> Tensor:
+        """Replace the value, keeping shape, dtype and whether a gradient is wanted.
+
+        Raises:
+            ShapeError, DTypeError: value does not fit.
+        """
+        array = owned_array(value, None)
+        if not np.can_cast(array.dtype, self.dtype, "same_kind"):
+            raise DTypeError(f"assign: {array.dtype} values do not fit a {self.dtype} tensor")
+        with np.errstate(all="ignore"):
+            self.become(wrap(leaf(array.astype(self.dtype, copy=False), False)))
+        return self
+
+    def __add__(a, b): return binary(ADD, a, b)
+    def __sub__(a, b): return binary(SUBTRACT, a, b)
+    def __mul__(a, b): return binary(MULTIPLY, a, b)
+    def __truediv__(a, b): return binary(DIVIDE, a, b)
+    def __floordiv__(a, b): return binary(FLOOR_DIVIDE, a, b)
+    def __mod__(a, b): return binary(REMAINDER, a, b)
+    def __matmul__(a, b): return binary(MATMUL, a, b)
+    def __and__(a, b): return binary(AND, a, b)
+    def __or__(a, b): return binary(OR, a, b)
+    def __xor__(a, b): return binary(XOR, a, b)
+    def __lshift__(a, b): return binary(LEFT_SHIFT, a, b)
+    def __rshift__(a, b): return binary(RIGHT_SHIFT, a, b)
+    def __neg__(self): return unary(NEGATIVE, self)
+    def __pos__(self): return unary(POSITIVE, self)
+    def __abs__(self): return unary(ABS, self)
+    def __invert__(self): return unary(INVERT, self)
+    def __lt__(self, b): return binary(LESS, self, b)
+    def __le__(self, b): return binary(LESS_EQUAL, self, b)
+    def __eq__(self, b): return binary(EQUAL, self, b)
+    def __ne__(self, b): return binary(NOT_EQUAL, self, b)
+    def __gt__(self, b): return binary(GREATER, self, b)
+    def __ge__(self, b): return binary(GREATER_EQUAL, self, b)
+    def __iadd__(self, b): return inplace(ADD, self, b)
+    def __isub__(self, b): return inplace(SUBTRACT, self, b)
+    def __imul__(self, b): return inplace(MULTIPLY, self, b)
+    def __itruediv__(self, b): return inplace(DIVIDE, self, b)
+    def __ifloordiv__(self, b): return inplace(FLOOR_DIVIDE, self, b)
+    def __imod__(self, b): return inplace(REMAINDER, self, b)
+    def __imatmul__(self, b): return inplace(MATMUL, self, b)
+    def __iand__(self, b): return inplace(AND, self, b)
+    def __ior__(self, b): return inplace(OR, self, b)
+    def __ixor__(self, b): return inplace(XOR, self, b)
+    def __ilshift__(self, b): return inplace(LEFT_SHIFT, self, b)
+    def __irshift__(self, b): return inplace(RIGHT_SHIFT, self, b)
+
+    def __pow__(a, b, modulo):
+        return binary(POWER, a, b) if modulo is None else NotImplemented
+
+    def __ipow__(self, b, modulo):
+        return inplace(POWER, self, b)
+
+    def __getitem__(self, key):
+        return slot(GET_ITEM)(self, key)
+
+    def __setitem__(self, key, value):
+        slot(SET_ITEM)(self, key, value)
+
+    def __hash__(self):
+        return <Py_ssize_t><PyObject*>self >> 4
+
+    def __len__(self):
+        if self.node.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return self.node.dims[0]
+
+    def __iter__(self):
+        if self.node.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(self.node.dims[0]))
+
+    def __bool__(self): return bool(value_of(self.node))
+    def __float__(self): return float(self.item())
+    def __int__(self): return int(self.item())
+    def __index__(self): return value_of(self.node).__index__()
+
+    def __format__(self, spec):
+        return format(self.item() if spec and self.node.ndim == 0 else str(self), spec)
+
+    def __deepcopy__(self, memo):
+        """A leaf of its own; it shares the buffer, which only a sole owner may write to."""
+        if self.node.requires_grad and self.node.anchor is None:
+            raise GradError("copy: only leaves can be copied; detach() a computed tensor first")
+        cdef Tensor copy = type(self).__new__(type(self))
+        cdef ndarray array = value_of(self.node)
+        copy.point_to(leaf(array.copy() if self.node.borrowed else array, False))
+        copy._name = self._name
+        return copy.requires_grad_(self.node.requires_grad)
+
+    def __copy__(self):
+        return self.__deepcopy__(None)
+
+    def __reduce__(self):
+        raise TypeError("a tensor is not pickled: save t.numpy(), or a state_dict of the module")
+
+    def __repr__(self):
+        text = np.array2string(
+            value_of(self.node), separator=", ", prefix="tensor(", precision=4, threshold=24,
+            edgeitems=2,
+        )
+        facts = [text, f"shape={self.shape}", self.dtype.name]
+        if self._name is not None:
+            facts.append(f"name={self._name!r}")
+        if self.node.op is not None:
+            facts.append(f"op={self.node.op.name}")
+        elif self.node.requires_grad:
+            facts.append("requires_grad")
+        return f"tensor({', '.join(facts)})"

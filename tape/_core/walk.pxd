@@ -1,0 +1,31 @@
+from cpython.object cimport PyObject
+
+from tape._core.node cimport Node
+from tape._core.op cimport Op
+from tape._core.tensor cimport Tensor
+
+
+cdef class Walk:
+    cdef PyObject** nodes
+    cdef Py_ssize_t* first
+    cdef Py_ssize_t* target
+    cdef char* wanted
+    cdef char* complete
+    cdef list adjoints
+    cdef readonly Py_ssize_t n
+    cdef object seed
+
+    cdef int build(self, Node root) except -1
+    cdef bint allocate(self, Py_ssize_t n, Py_ssize_t n_edges) noexcept
+    cdef void link(self) noexcept
+    cdef void mark_paths(self) noexcept
+    cdef int find(self, Tensor x) except -1
+    cdef object adjoint_of(self, Tensor x)
+    cdef int sweep(self, bint create_graph, bint keep) except -1
+    cdef int visit(self, Py_ssize_t i, Node node, bint create_graph) except -1
+    cdef bint added(self, Op op, Py_ssize_t j, Node node, g, Py_ssize_t t) except -1
+    cdef object joint_cotangents(self, Op op, Node node, g, Py_ssize_t n)
+    cdef int add(self, Py_ssize_t t, Tensor part, bint create_graph) except -1
+
+
+cdef bint is_fresh(Tensor t) noexcept

@@ -1,0 +1,1 @@
+"""Loops over arrays. Nothing here has ever heard of a tensor."""

@@ -1,0 +1,203 @@
+"""Matrix products."""
+
+cimport numpy as cnp
+from cython cimport floating
+from libc.string cimport memcpy
+from numpy cimport (
+    NPY_FLOAT, PyArray_BYTES, PyArray_DIM, PyArray_DIMS, PyArray_EMPTY, PyArray_ITEMSIZE,
+    PyArray_NDIM, PyArray_SIZE, PyArray_STRIDES, PyArray_TYPE, ndarray, npy_intp,
+)
+
+import numpy as np
+
+from tape._kernels.dispatch cimport Kernel, Loop, is_float
+from tape._kernels.strides cimport MAX_DIMS, RELEASE_ABOVE, Strides, broadcast, run, strides_under
+
+cnp.import_array()
+
+
+cdef class MatrixProduct(Kernel):
+    """a @ b as np.matmul defines it, stacks of matrices broadcast, 1-d operands included."""
+
+    def __cinit__(self):
+        self.loop = Loop(np.matmul)
+
+    def __call__(self, a, b):
+        return self.binary(a, b)
+
+    cdef bint takes(self, ndarray x, ndarray y) noexcept:
+        """Whether there is a loop for the dtype of both."""
+        return PyArray_TYPE(x) == PyArray_TYPE(y) and self.loop.inner[PyArray_TYPE(x)] != NULL
+
+    cdef ndarray binary(self, a, b):
+        cdef ndarray x, y, out
+        cdef Strides w
+        cdef int typenum, axis, nx, ny
+        if not isinstance(a, ndarray) or not isinstance(b, ndarray):
+            return None
+        x, y = <ndarray>a, <ndarray>b
+        nx, ny = PyArray_NDIM(x), PyArray_NDIM(y)
+        typenum = PyArray_TYPE(x)
+        if nx < 2 or ny < 2 or not self.takes(x, y):
+            return by_numpy(x, y)
+        if PyArray_DIM(x, nx - 1) != PyArray_DIM(y, ny - 2):
+            return None
+        if ny == 2 and (nx == 2 or cnp.PyArray_IS_C_CONTIGUOUS(x)):
+            return self.tall(x, y, PyArray_STRIDES(y)[0], PyArray_STRIDES(y)[1], PyArray_DIM(y, 1))
+        w.ndim = broadcast(x, y, 2, w.dims)
+        if w.ndim < 0:
+            return None
+        w.core_dims[0] = PyArray_DIM(x, nx - 2)
+        w.core_dims[1] = PyArray_DIM(x, nx - 1)
+        w.core_dims[2] = PyArray_DIM(y, ny - 1)
+        w.dims[w.ndim], w.dims[w.ndim + 1] = w.core_dims[0], w.core_dims[2]
+        out = PyArray_EMPTY(w.ndim + 2, w.dims, self.loop.out_type[typenum], 0)
+        strides_under(x, 2, w.ndim, w.strides[0])
+        strides_under(y, 2, w.ndim, w.strides[1])
+        strides_under(out, 2, w.ndim, w.strides[2])
+        for axis in range(2):
+            w.core_steps[axis] = PyArray_STRIDES(x)[nx - 2 + axis]
+            w.core_steps[2 + axis] = PyArray_STRIDES(y)[ny - 2 + axis]
+        self.into(out, &w, x, y)
+        return out
+
+    cdef int into(self, ndarray out, Strides* w, ndarray x, ndarray y) except -1:
+        """Run the loop; `w` says how to step through x and y."""
+        cdef int typenum = PyArray_TYPE(x)
+        w.n_operands = 3
+        w.start[0], w.start[1] = PyArray_BYTES(x), PyArray_BYTES(y)
+        w.start[2] = PyArray_BYTES(out)
+        w.core_steps[4] = PyArray_ITEMSIZE(out) * w.core_dims[2]
+        w.core_steps[5] = PyArray_ITEMSIZE(out)
+        return run(w, self.loop.inner[typenum], self.loop.data[typenum],
+                   PyArray_SIZE(out) * (1 + w.core_dims[1] // 8))
+
+    cdef ndarray tall(self, ndarray x, ndarray y, npy_intp down, npy_intp right, npy_intp n):
+        """x (..., k) times one matrix y (k, n), whose steps are given, in one product.
+
+        x is a matrix, or a stack in C order, whose rows are those of one tall matrix.
+        """
+        cdef Strides w
+        cdef npy_intp dims[MAX_DIMS]
+        cdef int ndim = PyArray_NDIM(x), axis
+        cdef ndarray out
+        memcpy(dims, PyArray_DIMS(x), ndim * sizeof(npy_intp))
+        dims[ndim - 1] = n
+        w.ndim = 0
+        w.core_dims[0], w.core_dims[1], w.core_dims[2] = 1, PyArray_DIM(x, ndim - 1), n
+        for axis in range(ndim - 1):
+            w.core_dims[0] *= dims[axis]
+        row_steps(x, w.core_steps)
+        w.core_steps[2], w.core_steps[3] = down, right
+        out = PyArray_EMPTY(ndim, dims, self.loop.out_type[PyArray_TYPE(x)], 0)
+        self.into(out, &w, x, y)
+        return out
+
+
+cdef class Linear(MatrixProduct):
+    """x (..., k) @ w (n, k).T + b (n), or 0 for b; other operands are left to the op."""
+
+    def __cinit__(self):
+        self.add = Loop(np.add)
+
+    cdef ndarray settled(self, list operands, tuple settings):
+        cdef ndarray x, w, b, y
+        cdef object bias = operands[2]
+        cdef bint biased = isinstance(bias, ndarray)
+        cdef npy_intp n
+        if (not isinstance(operands[0], ndarray) or not isinstance(operands[1], ndarray)
+                or not (biased or (type(bias) is int and bias == 0))):
+            return None
+        x, w = <ndarray>operands[0], <ndarray>operands[1]
+        n = PyArray_NDIM(x)
+        if (n < 1 or PyArray_NDIM(w) != 2 or PyArray_DIM(x, n - 1) != PyArray_DIM(w, 1)
+                or not self.takes(x, w)):
+            return None
+        if biased:
+            b = <ndarray>bias
+            if (PyArray_NDIM(b) != 1 or PyArray_DIM(b, 0) != PyArray_DIM(w, 0)
+                    or PyArray_TYPE(b) != PyArray_TYPE(x)):
+                return None
+        if n > 2:
+            x = cnp.PyArray_GETCONTIGUOUS(x)
+        n = PyArray_DIM(w, 0)
+        y = self.tall(x, w, PyArray_STRIDES(w)[1], PyArray_STRIDES(w)[0], n)
+        if not biased:
+            return y
+        if not is_float(PyArray_TYPE(y)) or not cnp.PyArray_IS_C_CONTIGUOUS(b):
+            self.add.accumulate(y, b)
+        elif PyArray_SIZE(y) > RELEASE_ABOVE:
+            with nogil:
+                add_to_rows(y, b, n)
+        else:
+            add_to_rows(y, b, n)
+        return y
+
+
+cdef void add_row(floating* y, const floating* b, npy_intp size, npy_intp n) noexcept nogil:
+    cdef floating* end = y + size
+    cdef npy_intp i
+    while y < end:
+        for i in range(n):
+            y[i] += b[i]
+        y += n
+
+
+cdef void add_to_rows(ndarray y, ndarray b, npy_intp n) noexcept nogil:
+    """b (n) added to every row of y, without a call for each: rows are short."""
+    if PyArray_TYPE(y) == NPY_FLOAT:
+        add_row(<float*>PyArray_BYTES(y), <float*>PyArray_BYTES(b), PyArray_SIZE(y), n)
+    else:
+        add_row(<double*>PyArray_BYTES(y), <double*>PyArray_BYTES(b), PyArray_SIZE(y), n)
+
+
+cdef class OuterSum(MatrixProduct):
+    """The outer products a[r] b[r].T, summed over all rows r; mixed dtypes are left to the op."""
+
+    cdef ndarray binary(self, a, b):
+        cdef Strides w
+        cdef npy_intp dims[2]
+        cdef npy_intp steps[2]
+        cdef ndarray x, y, out
+        cdef int n, axis
+        if not isinstance(a, ndarray) or not isinstance(b, ndarray):
+            return None
+        x, y = <ndarray>a, <ndarray>b
+        n = PyArray_NDIM(x)
+        if n < 1 or n != PyArray_NDIM(y) or not self.takes(x, y):
+            return None
+        w.ndim = 0
+        w.core_dims[1] = 1
+        for axis in range(n - 1):
+            if PyArray_DIM(x, axis) != PyArray_DIM(y, axis):
+                return None
+            w.core_dims[1] *= PyArray_DIM(x, axis)
+        if n > 2:
+            x, y = cnp.PyArray_GETCONTIGUOUS(x), cnp.PyArray_GETCONTIGUOUS(y)
+        w.core_dims[0] = dims[0] = PyArray_DIM(x, n - 1)
+        w.core_dims[2] = dims[1] = PyArray_DIM(y, n - 1)
+        row_steps(x, steps)
+        w.core_steps[0], w.core_steps[1] = steps[1], steps[0]
+        row_steps(y, w.core_steps + 2)
+        out = PyArray_EMPTY(2, dims, self.loop.out_type[PyArray_TYPE(x)], 0)
+        self.into(out, &w, x, y)
+        return out
+
+
+cdef void row_steps(ndarray x, npy_intp* steps) noexcept:
+    """Steps from row to row and along a row of x (...., k), a matrix or in C order."""
+    cdef int n = PyArray_NDIM(x)
+    steps[0] = PyArray_DIM(x, n - 1) * PyArray_ITEMSIZE(x)
+    steps[1] = PyArray_ITEMSIZE(x)
+    if n <= 2:
+        steps[1] = PyArray_STRIDES(x)[n - 1]
+    if n == 2:
+        steps[0] = PyArray_STRIDES(x)[0]
+
+
+cdef ndarray by_numpy(ndarray x, ndarray y):
+    """np.matmul for vectors and mixed dtypes; None where it refuses the shapes."""
+    try:
+        return np.asarray(np.matmul(x, y))
+    except ValueError:
+        return None

@@ -1,0 +1,33 @@
+"""Fused loops over the rows of a matrix: softmax, what is made of it, and normalisation."""
+
+from typing import Any
+
+from numpy import floating, int64
+from numpy.typing import NDArray
+
+__all__ = [
+    "CrossEntropy",
+    "CrossEntropyGrad",
+    "cross_entropy_rows",
+    "cross_entropy_rows_grad",
+    "layer_norm_rows",
+    "log_softmax",
+    "logsumexp",
+    "softmax",
+]
+
+class CrossEntropy: ...
+class CrossEntropyGrad: ...
+
+def cross_entropy_rows(
+    x: NDArray[floating[Any]], labels: NDArray[int64]
+) -> NDArray[floating[Any]]: ...
+def cross_entropy_rows_grad(
+    x: NDArray[floating[Any]], labels: NDArray[int64], scale: NDArray[floating[Any]]
+) -> NDArray[floating[Any]]: ...
+def layer_norm_rows(
+    x: NDArray[floating[Any]], eps: float
+) -> tuple[NDArray[floating[Any]], NDArray[floating[Any]], NDArray[floating[Any]]]: ...
+def log_softmax(x: NDArray[floating[Any]]) -> NDArray[floating[Any]]: ...
+def logsumexp(x: NDArray[floating[Any]]) -> NDArray[floating[Any]]: ...
+def softmax(x: NDArray[floating[Any]]) -> NDArray[floating[Any]]: ...

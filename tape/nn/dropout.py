@@ -1,0 +1,50 @@
+"""`Dropout`: noise while training, against relying on single numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tape._core.tensor import Tensor
+from tape.nn.arguments import probability, settings
+from tape.nn.module import Module
+from tape.ops.random import dropout
+
+__all__ = ["Dropout"]
+
+
+class Dropout(Module):
+    """While training, 0 with probability p, else x / (1 - p), elementwise; otherwise x itself.
+
+    Each call draws anew, so what depends on it is computed anew as well, even for the same x.
+
+    Shapes: x (*s) -> y (*s)
+
+    Args:
+        p: probability to drop a number, in [0, 1].
+        rng: generator to draw from, by default that of `tape.random`.
+
+    Raises:
+        ValueError: p is outside of [0, 1].
+
+    Source: Srivastava et al. 2014, section 10.
+
+    >>> import tape
+    >>> from tape import nn
+    >>> layer = nn.Dropout(0.5)
+    >>> x = tape.ones((2, 2))
+    >>> layer.eval()(x) is x
+    True
+    """
+
+    def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
+        self.p, self.rng = probability("Dropout", "p", p), rng
+
+    def forward(self, x: Any) -> Tensor:
+        """x with some of its numbers dropped, while training."""
+        return dropout(x, self.p, self.training, self.rng)
+
+    def describe(self) -> str:
+        """The probability."""
+        return settings(self.p)

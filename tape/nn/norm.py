@@ -1,0 +1,207 @@
+"""Normalisation: `BatchNorm1d`, `BatchNorm2d`, `LayerNorm`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tape._core.memory import overwrite
+from tape._core.tensor import Tensor
+from tape.errors import ShapeError
+from tape.nn.arguments import count, settings
+from tape.nn.init import ones, zeros
+from tape.nn.module import Module
+from tape.nn.parameter import Uninferred, parameter, size_at
+from tape.nn.state import copy_into
+from tape.ops.norm import batch_norm, batch_statistics, layer_norm
+
+__all__ = ["BatchNorm1d", "BatchNorm2d", "LayerNorm"]
+
+
+class BatchNorm(Module):
+    """weight * (x - mean) / sqrt(var + eps) + bias for each channel; base of the two layers.
+
+    While training, mean and variance are those of the batch, gradients flow through them, and they
+    move the running ones: running = (1 - momentum) * running + momentum * batch's, the variance
+    unbiased. Otherwise the running ones are used.
+
+    Args:
+        n_in: channels of x; None takes them from the first x.
+        eps: added to the variance, >= 0.
+        momentum: share of the batch in the running statistics, in [0, 1]; None for the plain
+            average of all batches.
+        affine: whether there are `weight` and `bias`.
+        track_running_stats: False takes the batch's statistics always.
+        dtype: of the parameters and statistics.
+
+    Raises:
+        ShapeError: x has other channels than `n_in` or another number of axes; or, while training,
+            a channel has only one number.
+
+    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
+    """
+
+    n_axes: tuple[int, ...] = ()  # that x may have
+    form = ""
+
+    def __init__(
+        self,
+        n_in: int | None = None,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        dtype: Any = np.float32,
+    ) -> None:
+        name = type(self).__name__
+        if not eps >= 0:
+            raise ValueError(f"{name}: eps must be at least 0, got {eps}")
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise ValueError(f"{name}: momentum must be in [0, 1] or None, got {momentum}")
+        self.eps, self.momentum = float(eps), momentum
+        shape = (None if n_in is None else count(name, "n_in", n_in),)
+        self.weight = parameter(name, shape, ones, dtype=dtype) if affine else None
+        self.bias = parameter(name, shape, zeros, dtype=dtype) if affine else None
+        self.running_mean = self.running_var = self.num_batches_tracked = None
+        if track_running_stats:
+            mean, var = (parameter(name, shape, i, dtype=dtype, kind=Tensor) for i in (zeros, ones))
+            self.register_buffer("running_mean", mean)
+            self.register_buffer("running_var", var)
+            self.register_buffer("num_batches_tracked", Tensor(0))
+
+    @property
+    def n_in(self) -> int | None:
+        """Channels of x, None before they are inferred or if nothing depends on them."""
+        known = [t for t in (self.weight, self.running_mean) if t is not None]
+        return known[0].shape[0] if known else None
+
+    def forward(self, x: Any) -> Tensor:
+        """The result for x; moves the running statistics while training."""
+        C = size_at(type(self).__name__, x, 1, n_axes=2)
+        if len(x.shape) not in self.n_axes:
+            raise ShapeError(f"{type(self).__name__}: x must be {self.form}, got {x.shape}")
+        sized = self.weight, self.bias, self.running_mean, self.running_var
+        if Uninferred in [type(entry) for entry in sized]:
+            self.infer(weight=(C,), bias=(C,), running_mean=(C,), running_var=(C,))
+        if not self.training and self.running_mean is not None:
+            return batch_norm(
+                x, self.weight, self.bias, self.running_mean, self.running_var, self.eps
+            )
+        n = math.prod(x.shape) // C if C else 0
+        if self.training and n == 1:
+            raise ShapeError(
+                f"{type(self).__name__}: one number a channel has no variance to train with, x "
+                f"{x.shape}: use larger batches, or eval()"
+            )
+        mean, var = batch_statistics(x)
+        y = batch_norm(x, self.weight, self.bias, mean, var, self.eps)
+        if self.training and self.running_mean is not None:
+            self._track(mean.numpy(), var.numpy() * (n / (n - 1) if n > 1 else 1.0))
+        return y
+
+    def _track(self, mean: np.ndarray, var: np.ndarray) -> None:
+        """Move the running statistics towards those of a batch: all of them at once."""
+        seen = self.num_batches_tracked.item() + 1
+        share = 1 / seen if self.momentum is None else self.momentum
+        buffers = [self.running_mean, self.running_var, self.num_batches_tracked]
+        moved = [
+            (1 - share) * old.numpy() + share * new
+            for old, new in ((self.running_mean, mean), (self.running_var, var))
+        ]
+        overwrite(buffers, copy_into, [*moved, seen])
+
+    def describe(self) -> str:
+        """What is not as usual."""
+        return settings(
+            eps=None if self.eps == 1e-5 else self.eps,
+            momentum={0.1: None, None: "average"}.get(self.momentum, self.momentum),
+            affine=None if self.weight is not None else False,
+            track_running_stats=None if self.running_mean is not None else False,
+        )
+
+
+class BatchNorm1d(BatchNorm):
+    """Batch normalisation of vectors or sequences, see `tape.nn.norm.BatchNorm` for arguments.
+
+    Shapes: x (N, C) or (N, C, L); weight, bias, running_mean, running_var (C,) -> y as x
+
+    >>> import tape
+    >>> from tape import nn
+    >>> layer = nn.BatchNorm1d(eps=0.0)
+    >>> layer(tape.tensor([[1.0], [3.0]])).tolist()
+    [[-1.0], [1.0]]
+    >>> layer.running_mean.tolist()  # a tenth of the way from 0 to 2
+    [0.20000000298023224]
+    """
+
+    n_axes, form = (2, 3), "(N, C) or (N, C, L)"
+
+
+class BatchNorm2d(BatchNorm):
+    """Batch normalisation of images, see `tape.nn.norm.BatchNorm` for arguments.
+
+    Shapes: x (N, C, H, W); weight, bias, running_mean, running_var (C,) -> y (N, C, H, W)
+    """
+
+    n_axes, form = (4,), "(N, C, H, W)"
+
+
+class LayerNorm(Module):
+    """weight * (x - mean) / sqrt(var + eps) + bias, mean and variance of each example's last axes.
+
+    Shapes: x (*s, *n), weight and bias (*n) -> y (*s, *n)
+
+    Args:
+        n_in: sizes of the axes that are normalised over, or of the last axis; None takes that of
+            the first x.
+        eps: added to the variance, >= 0.
+        affine: whether there are `weight` and `bias`.
+        dtype: of the parameters.
+
+    Raises:
+        ShapeError: x has other last axes than `n_in`.
+
+    Source: Ba, Kiros and Hinton 2016, section 3.
+
+    >>> import tape
+    >>> from tape import nn
+    >>> nn.LayerNorm(eps=0.0)(tape.tensor([[1.0, 3.0], [0.0, 10.0]])).tolist()
+    [[-1.0, 1.0], [-1.0, 1.0]]
+    """
+
+    def __init__(
+        self,
+        n_in: int | tuple[int, ...] | None = None,
+        eps: float = 1e-5,
+        affine: bool = True,
+        dtype: Any = np.float32,
+    ) -> None:
+        if not eps >= 0:
+            raise ValueError(f"LayerNorm: eps must be at least 0, got {eps}")
+        sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
+        shape = tuple([None if n is None else count("LayerNorm", "n_in", n) for n in sizes])
+        if not shape or (None in shape and len(shape) > 1):
+            raise ValueError(f"LayerNorm: n_in takes sizes, or None for the last one, got {n_in}")
+        self.eps, self.sizes = float(eps), shape
+        self.weight = parameter("LayerNorm", shape, ones, dtype=dtype) if affine else None
+        self.bias = parameter("LayerNorm", shape, zeros, dtype=dtype) if affine else None
+
+    def forward(self, x: Any) -> Tensor:
+        """The result for x."""
+        n = len(self.sizes)
+        size_at("LayerNorm", x, -1, n_axes=n)
+        if Uninferred in (type(self.weight), type(self.bias)):
+            self.infer(weight=x.shape[-1:], bias=x.shape[-1:])
+        if self.sizes not in (x.shape[-n:], (None,)):
+            raise ShapeError(f"LayerNorm: x {x.shape} does not end in the sizes {self.sizes}")
+        return layer_norm(x, self.weight, self.bias, tuple(range(-n, 0)), self.eps)
+
+    def describe(self) -> str:
+        """The sizes that were given, and what is not as usual."""
+        return settings(
+            *([] if None in self.sizes else [self.sizes]),
+            eps=None if self.eps == 1e-5 else self.eps,
+            affine=None if self.weight is not None else False,
+        )

@@ -1,0 +1,141 @@
+"""`Parameter`: a tensor that a module learns; `Uninferred`: one that waits for its size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from tape._core.tensor import Tensor
+from tape.errors import DTypeError, ShapeError
+from tape.nn.init import checked, first_value
+
+__all__ = ["Parameter", "Uninferred", "parameter", "size_at"]
+
+Shape = tuple  # of int, or None where a size is not known yet
+
+
+class Parameter(Tensor):
+    """A tensor that a module learns: found by `Module.parameters` when it is an attribute.
+
+    Args:
+        data: first value; copied.
+        requires_grad: False keeps it as it is: a frozen parameter.
+        dtype: of the parameter, by default that of `data` (float32 for Python numbers).
+
+    Raises:
+        DTypeError: `data` has no supported dtype, or needs a gradient and is not floating-point.
+
+    >>> from tape import nn
+    >>> nn.Parameter([1.0, 2.0])
+    tensor([1., 2.], shape=(2,), float32, requires_grad)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True, dtype: Any = None) -> None:
+        super().__init__(data, dtype, requires_grad)
+
+
+class Uninferred:
+    """A parameter (or buffer) whose size is not known before its layer's first call.
+
+    It is no tensor, so that nothing can compute with it by mistake. Where two layers share one, the
+    layer that is called first makes the parameter, and the other one takes it over.
+
+    Args:
+        shape: the sizes, None where not known yet.
+        init: ``init(shape, rng, dtype)`` gives the first value, see `tape.nn.init`.
+        rng: generator handed to `init`, by default that of `tape.random` at the time.
+        dtype: of the value.
+        kind: `Parameter`, or `Tensor` for a buffer.
+    """
+
+    __slots__ = ("dtype", "init", "kind", "rng", "shape", "value")
+
+    def __init__(
+        self,
+        shape: Shape,
+        init: Callable[..., np.ndarray],
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+        kind: type[Tensor] = Parameter,
+    ) -> None:
+        self.shape, self.init, self.rng, self.kind = tuple(shape), init, rng, kind
+        self.dtype = np.dtype(dtype)
+        self.value: Tensor | None = None
+
+    def fits(self, shape: Shape) -> bool:
+        """Whether `shape` agrees with the sizes that are known."""
+        known = self.shape if self.value is None else self.value.shape
+        return len(known) == len(shape) and all(
+            n is None or n == m for n, m in zip(known, shape, strict=True)
+        )
+
+    def make(self, shape: Shape) -> Tensor:
+        """The tensor itself, of the given shape.
+
+        Raises:
+            ShapeError: `shape` contradicts the known sizes, or `init` gives another one.
+        """
+        if not self.fits(shape):
+            known = self.shape if self.value is None else self.value.shape
+            raise ShapeError(f"a parameter {written(known)} cannot have the shape {shape}")
+        if self.value is not None:
+            return self.value
+        return self.kind(first_value(self.init, shape, self.rng, self.dtype))
+
+    def __repr__(self) -> str:
+        return f"Uninferred({written(self.shape)}, {self.dtype})"
+
+
+def parameter(
+    layer: str,
+    shape: Shape,
+    init: Callable[..., np.ndarray],
+    rng: np.random.Generator | None = None,
+    dtype: Any = np.float32,
+    kind: type[Tensor] = Parameter,
+) -> Any:
+    """A parameter (or a buffer, with `kind` Tensor), or an Uninferred if a size is None."""
+    waiting = Uninferred(shape, checked(layer, init), rng, dtype, kind)
+    return waiting if None in waiting.shape else waiting.make(waiting.shape)
+
+
+def size_at(layer: str, x: Any, axis: int, n_axes: int = 1) -> int:
+    """Size of an axis of x, from which a layer infers its own sizes.
+
+    Raises:
+        ShapeError: x has fewer than `n_axes` axes.
+        DTypeError: x is neither a tensor nor an array.
+    """
+    shape = getattr(x, "shape", None)
+    if not isinstance(shape, tuple):
+        raise DTypeError(f"{layer}: takes a tensor or an array, got a {type(x).__name__}")
+    if len(shape) < n_axes:
+        raise ShapeError(f"{layer}: x {shape} needs at least {n_axes} axes to infer sizes from")
+    return shape[axis]
+
+
+def written(shape: Shape) -> str:
+    """A shape as text, with ? for a size that is not known yet."""
+    sizes = ["?" if n is None else str(n) for n in shape]
+    return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
+
+
+def is_parameter(entry: Any) -> bool:
+    """Whether an entry is a parameter, with or without a size."""
+    return isinstance(entry, Parameter) or (
+        isinstance(entry, Uninferred) and issubclass(entry.kind, Parameter)
+    )
+
+
+def refuse_uninferred(found: Iterable[tuple[str, Any]], what: str) -> None:
+    """Raise ShapeError if any of the (path, entry) has no size yet."""
+    waiting = [f"{path} {written(e.shape)}" for path, e in found if isinstance(e, Uninferred)]
+    if waiting:
+        raise ShapeError(
+            f"{what}: no sizes yet for {', '.join(waiting)}: call the model once on an example, "
+            "or give the layers their input sizes"
+        )

@@ -1,0 +1,231 @@
+"""Arithmetic of two operands, broadcast."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tape import shapes
+from tape._kernels.dispatch import Loop
+from tape.op import op, sample
+from tape.ops.elementwise import log, zeros_like
+from tape.ops.logic import (
+    MISFIT,
+    PAIRS,
+    each,
+    equal,
+    greater_equal,
+    less_equal,
+    logical_and,
+    pairs,
+    where,
+)
+
+
+@op(shape=shapes.broadcast, kernel=Loop(np.add), linear=True, samples=pairs(), errors=MISFIT)
+def add(a, b, /):
+    """Sum a + b, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.add(a, b)
+
+
+@add.defvjp("a")
+def add_vjp_a(g):
+    return g
+
+
+@add.defvjp("b")
+def add_vjp_b(g):
+    return g
+
+
+@op(shape=shapes.broadcast, kernel=Loop(np.subtract), linear=True, samples=pairs(), errors=MISFIT)
+def subtract(a, b, /):
+    """Difference a - b, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.subtract(a, b)
+
+
+@subtract.defvjp("a")
+def subtract_vjp_a(g):
+    return g
+
+
+@subtract.defvjp("b")
+def subtract_vjp_b(g):
+    return -g
+
+
+@op(shape=shapes.broadcast, saves="a b", kernel=Loop(np.multiply), samples=pairs(), errors=MISFIT)
+def multiply(a, b, /):
+    """Product a * b, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.multiply(a, b)
+
+
+@multiply.defvjp("a")
+def multiply_vjp_a(g, b):
+    return g * b
+
+
+@multiply.defvjp("b")
+def multiply_vjp_b(g, a):
+    return g * a
+
+
+@multiply.defjvp
+def multiply_jvp(da, db, a, b):
+    return da * b + a * db
+
+
+DIVISIONS = [sample(*p, low=0.5) for p in PAIRS] + [sample((3,), 1.5), sample(2.0, (3,), low=0.5)]
+
+
+@op(shape=shapes.broadcast, saves="a b", kernel=Loop(np.divide), samples=DIVISIONS, errors=MISFIT)
+def divide(a, b, /):
+    """Quotient a / b, elementwise; integers give float64.   Shapes: a, b broadcast -> y"""
+    return np.divide(a, b)
+
+
+@divide.defvjp("a")
+def divide_vjp_a(g, b):
+    return g / b
+
+
+@divide.defvjp("b")
+def divide_vjp_b(g, a, b):
+    return -g * (a / b) / b
+
+
+@divide.defjvp
+def divide_jvp(da, db, a, b):
+    return (da - db * (a / b)) / b
+
+
+@op(shape=shapes.same, kernel=Loop(np.negative), linear=True, samples=each())
+def negative(x, /):
+    """-x, elementwise.   Shapes: x (*s) -> y (*s)"""
+    return np.negative(x)
+
+
+@negative.defvjp
+def negative_vjp(g):
+    return -g
+
+
+POWERS = [sample(*p, low=0.5, high=2.0) for p in PAIRS] + [
+    sample((3,), 2),
+    sample((3,), 2.0),
+    sample((3,), -1.0, low=0.5),
+    sample(2.0, (3,)),
+]
+
+
+@op(shape=shapes.broadcast, saves="a b y", kernel=Loop(np.power), samples=POWERS, errors=MISFIT)
+def power(a, b, /):
+    """a ** b, elementwise.
+
+    The gradient for a is 0 where b is 0; that for b, y * log(a), is 0 where a is 0 and b >= 0.
+
+    Shapes: a, b broadcast -> y
+    """
+    return np.power(a, b)
+
+
+@power.defvjp("a")
+def power_vjp_a(g, a, b):
+    return g * power_slope(a, b)
+
+
+@power.defvjp("b")
+def power_vjp_b(g, a, b, y):
+    return g * power_growth(a, b, y)
+
+
+@power.defjvp
+def power_jvp(da, db, a, b, y):
+    if isinstance(b, (int, float)):
+        return da * power_slope(a, b)
+    # The slope in b is NaN or infinite where a <= 0; an exponent that stands still adds nothing.
+    still = logical_and(equal(db, 0), less_equal(a, 0))
+    dy = where(still, 0.0, db * power_growth(a, b, y))
+    return dy if isinstance(a, (int, float)) else dy + da * power_slope(a, b)
+
+
+def power_slope(a, b):
+    """d(a ** b)/da, free of NaN where b is 0."""
+    if isinstance(b, (int, float)):
+        if b == 2:
+            return a * 2
+        return a ** (b - 1) * b if b else zeros_like(a)
+    return where(equal(b, 0), 0.0, power(a, b - 1) * b)
+
+
+def power_growth(a, b, y):
+    """d(a ** b)/db, free of NaN where a is 0."""
+    if isinstance(a, (int, float)):
+        return y * math.log(a) if a > 0 else where(greater_equal(b, 0), 0.0, y * log(a))
+    dead = logical_and(equal(a, 0), greater_equal(b, 0))
+    return where(dead, 0.0, y * log(where(dead, 1.0, a)))
+
+
+@op(
+    shape=shapes.broadcast,
+    kernel=Loop(np.floor_divide),
+    differentiable=False,
+    samples=[
+        sample((3, 4), (4,), low=0.5),
+        sample((3,), (3,), dtypes=["int64"] * 2, low=1, high=9),
+    ],
+    errors=MISFIT,
+)
+def floor_divide(a, b, /):
+    """floor(a / b), elementwise; an integer by zero is 0.   Shapes: a, b broadcast -> y"""
+    return np.floor_divide(a, b)
+
+
+@op(
+    shape=shapes.broadcast,
+    saves="a b",
+    kernel=Loop(np.remainder),
+    errors=MISFIT,
+    samples=[sample((3, 4), (4,), low=0.5), sample((3,), 1.5)],
+)
+def remainder(a, b, /):
+    """a - b * floor(a / b): the remainder with the sign of b.   Shapes: a, b broadcast -> y"""
+    return np.remainder(a, b)
+
+
+@remainder.defvjp("a")
+def remainder_vjp_a(g):
+    return g
+
+
+@remainder.defvjp("b")
+def remainder_vjp_b(g, a, b):
+    return -g * floor_divide(a, b)
+
+
+@remainder.defjvp
+def remainder_jvp(da, db, a, b):
+    return da - db * floor_divide(a, b)
+
+
+@op(shape=shapes.same, kernel=Loop(np.positive), linear=True, samples=each())
+def positive(x, /):
+    """+x: a copy.   Shapes: x (*s) -> y (*s)"""
+    return np.positive(x)
+
+
+@positive.defvjp
+def positive_vjp(g):
+    return g
+
+
+@op(shape=shapes.same, reuse=False, linear=True, samples=each())
+def alias(x, /):
+    """x as a node of its own, so that a gradient can stop here.   Shapes: x (*s) -> y (*s)"""
+    return x.view()
+
+
+@alias.defvjp
+def alias_vjp(g):
+    return g

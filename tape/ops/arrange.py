@@ -1,0 +1,279 @@
+"""Elements in another order, repeated, or framed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tape import shapes
+from tape._core.memory import asarray
+from tape.errors import AxisError, DTypeError, ShapeError
+from tape.op import bad, op, sample
+from tape.ops.reduce import broadcast_to
+from tape.ops.reduce import sum as sum_over
+from tape.ops.shape import NO_AXIS, reshape
+
+
+def along(x, *, axis):
+    """Shape rule: x's own shape, with `axis` (None: all axes) checked."""
+    shapes.axes_of(len(x), axis)
+    return x
+
+
+@op(
+    shape=along,
+    linear=True,
+    samples=[
+        sample((2, 3)),
+        sample((2, 3), axis=-1),
+        sample((2, 3, 4), axis=(0, 2)),
+        sample(()),
+        sample((0, 3), axis=0),
+    ],
+    errors=[NO_AXIS],
+)
+def flip(x, /, *, axis=None):
+    """x with its elements in reverse order along axes (None: all).   Shapes: x (*s) -> y (*s)"""
+    axes = shapes.axes_of(x.ndim, axis)
+    backwards = slice(None, None, -1)
+    return x[(..., *[backwards if a in axes else slice(None) for a in range(x.ndim)])]
+
+
+@flip.defvjp
+def flip_vjp(g, axis):
+    return flip(g, axis=axis)
+
+
+def rolled(x, *, shift, axis):
+    """Shape rule of roll: one shift for each axis."""
+    if axis is None:
+        if isinstance(shift, tuple):
+            raise AxisError(f"shifts {shift} need one axis each, got axis=None")
+        return x
+    for a in axis if isinstance(axis, tuple) else (axis,):
+        shapes.axis_of(len(x), a)
+    n_axes = len(axis) if isinstance(axis, tuple) else 1
+    if isinstance(shift, tuple) and n_axes != 1 and len(shift) != n_axes:
+        raise AxisError(f"{len(shift)} shifts {shift} for {n_axes} axes {axis}")
+    return x
+
+
+@op(
+    shape=rolled,
+    linear=True,
+    samples=[
+        sample((2, 3), shift=2),
+        sample((2, 3), shift=-1, axis=1),
+        sample((), shift=1),
+        sample((3, 4), shift=(1, -6), axis=(0, 1)),
+        sample((0, 3), shift=1, axis=0),
+        sample((3, 4), shift=1, axis=(0, 1)),
+    ],
+    errors=[
+        bad((2, 3), shift=1, axis=2, error=AxisError, match="axis 2 is out of range"),
+        bad((2, 3), shift=(1, 2), error=AxisError, match="need one axis each"),
+        bad((2, 3), shift=(1, 2, 3), axis=(0, 1), error=AxisError, match="3 shifts"),
+    ],
+)
+def roll(x, /, shift, axis=None):
+    """x with elements pushed `shift` places on and those that fall off put in front.
+
+    y[i] = x[(i - shift) % n] along `axis`; without an axis the elements count as one row.
+
+    Shapes: x (*s) -> y (*s)
+    """
+    return np.roll(x, shift, axis)
+
+
+@roll.defvjp
+def roll_vjp(g, shift, axis):
+    return roll(g, tuple([-s for s in shift]) if isinstance(shift, tuple) else -shift, axis)
+
+
+def broadcast_arrays(*xs):
+    """Tensors stretched to their common shape, as a list.   Shapes: (*s_i) broadcast -> (*s) each
+
+    >>> import tape
+    >>> [x.shape for x in tape.broadcast_arrays(tape.tensor([1.0, 2.0]), tape.tensor([[3.0]]))]
+    [(1, 2), (1, 2)]
+    """
+    xs = [asarray(x) for x in xs]
+    try:
+        shape = shapes.broadcast(*[x.shape for x in xs]) if xs else ()
+    except ShapeError as error:
+        error.op = "broadcast_arrays"
+        raise
+    return [x if x.shape == shape else broadcast_to(x, shape) for x in xs]
+
+
+def is_count(n):
+    """Whether n is an integer of at least 0."""
+    return hasattr(n, "__index__") and n >= 0
+
+
+def repetitions(x, reps):
+    """x's shape and the repetitions, both with as many entries; missing ones are 1 in front."""
+    reps = reps if isinstance(reps, tuple) else (reps,)
+    if not all(is_count(r) for r in reps):
+        raise ShapeError(f"repetitions {reps} must be integers of at least 0")
+    ndim = max(len(x), len(reps))
+    return (1,) * (ndim - len(x)) + x, (1,) * (ndim - len(reps)) + reps
+
+
+def tiled(x, *, reps):
+    """Shape rule: each length times its repetitions."""
+    return tuple([n * r for n, r in zip(*repetitions(x, reps), strict=True)])
+
+
+@op(
+    shape=tiled,
+    saves="x.shape",
+    linear=True,
+    samples=[
+        sample((2, 3), reps=2),
+        sample((2, 3), reps=(2, 1, 3)),
+        sample((2, 3), reps=()),
+        sample((), reps=(2,)),
+        sample((0, 3), reps=(2, 2)),
+        sample((2, 3), reps=(0, 1)),
+    ],
+    errors=[bad((2, 3), reps=(-1, 2), error=ShapeError, match=r"repetitions \(-1, 2\) must be")],
+)
+def tile(x, /, reps):
+    """Copies of x laid side by side, reps[i] of them along axis i.
+
+    Shapes: x (*s) -> y (s[i] * reps[i]); the shorter of s and reps gets ones in front
+    """
+    return np.tile(x, reps)
+
+
+@tile.defvjp
+def tile_vjp(g, x_shape, reps):
+    pairs = [(r, n) for n, r in zip(*repetitions(x_shape, reps), strict=True)]
+    apart = reshape(g, tuple([n for pair in pairs for n in pair]))
+    return reshape(sum_over(apart, tuple(range(0, 2 * len(pairs), 2))), x_shape)
+
+
+def repeated(x, *, repeats, axis):
+    """Shape rule: one length times `repeats`; without an axis the number of elements."""
+    if not is_count(repeats):
+        raise ShapeError(f"repeats {repeats!r} must be an integer of at least 0")
+    if axis is None:
+        return (math.prod(x) * repeats,)
+    axis = shapes.axis_of(len(x), axis)
+    return (*x[:axis], x[axis] * repeats, *x[axis + 1 :])
+
+
+@op(
+    shape=repeated,
+    saves="x.shape",
+    linear=True,
+    samples=[
+        sample((2, 3), repeats=2),
+        sample((2, 3), repeats=3, axis=1),
+        sample((2, 3), repeats=2, axis=-2),
+        sample((), repeats=2),
+        sample((0, 3), repeats=2, axis=1),
+        sample((2, 3), repeats=0, axis=0),
+    ],
+    errors=[
+        bad((2, 3), repeats=-1, error=ShapeError, match="repeats -1 must be"),
+        bad((2, 3), repeats=(1, 2), axis=0, error=ShapeError, match="must be an integer"),
+        bad((2, 3), repeats=1, axis=2, error=AxisError, match="axis 2 is out of range"),
+    ],
+)
+def repeat(x, /, repeats, axis=None):
+    """Each element `repeats` times in a row, along an axis; None: of all elements, as one row.
+
+    Shapes: x (..., n, ...) -> y (..., n * repeats, ...)
+    """
+    return x.repeat(repeats, axis)
+
+
+@repeat.defvjp
+def repeat_vjp(g, x_shape, repeats, axis):
+    at = len(x_shape) if axis is None else shapes.axis_of(len(x_shape), axis) + 1
+    return sum_over(reshape(g, (*x_shape[:at], repeats, *x_shape[at:])), at)
+
+
+def frame(ndim, widths):
+    """(before, after) for every axis, from NumPy's short forms: n, (before, after), one pair."""
+    pairs = widths if isinstance(widths, tuple) else (widths, widths)
+    if len(pairs) == 2 and not isinstance(pairs[0], tuple) and not isinstance(pairs[1], tuple):
+        pairs = (pairs,)
+    pairs = pairs * ndim if len(pairs) == 1 else pairs
+    if len(pairs) != ndim:
+        raise ShapeError(f"widths {widths} are for {len(pairs)} axes, x has {ndim}")
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(is_count(n) for n in pair):
+            raise ShapeError(f"widths {widths} must be pairs (before, after) of at least 0")
+    return pairs
+
+
+def framed(x, *, widths, mode):
+    """Shape rule: what stands before and after added to each length."""
+    if mode != "constant":
+        raise ValueError(f'pad: mode {mode!r} is not known; there is "constant"')
+    pairs = frame(len(x), widths)
+    return tuple([before + n + after for n, (before, after) in zip(x, pairs, strict=True)])
+
+
+@op(
+    shape=framed,
+    saves="x.shape",
+    samples=[
+        sample((2, 3), widths=1),
+        sample((2, 3), widths=(0, 2), value=1.5),
+        sample((2, 3), widths=((1, 0), (2, 1))),
+        sample((2, 3), widths=((1, 2),)),
+        sample((), widths=2),
+        sample((0, 3), widths=1),
+    ],
+    errors=[
+        bad((2, 3), widths=((1, 1),) * 3, error=ShapeError, match="for 3 axes, x has 2"),
+        bad((2, 3), widths=-1, error=ShapeError, match="of at least 0"),
+        bad((2, 3), widths=((1, 1), 2), error=ShapeError, match="must be pairs"),
+        bad(
+            (2, 3), widths=1, mode="reflect", error=ValueError, match="mode 'reflect' is not known"
+        ),
+    ],
+)
+def pad(x, /, widths, mode="constant", value=0.0):
+    """x in a frame of `value`.
+
+    Args:
+        x: the tensor.
+        widths: ((before, after), ...) for each axis; one pair, or one number, is meant for all.
+        mode: "constant".
+        value: what stands in the frame.
+
+    Shapes: x (*s) -> y (before[i] + s[i] + after[i])
+
+    >>> import tape
+    >>> tape.pad(tape.tensor([1.0, 2.0]), (1, 2)).tolist()
+    [0.0, 1.0, 2.0, 0.0, 0.0]
+    """
+    y = np.zeros(framed(x.shape, widths=widths, mode=mode), x.dtype)
+    if value != 0:
+        if x.dtype.kind != "f" and np.asarray(value).astype(x.dtype) != value:
+            raise DTypeError(f"value {value!r} does not fit x of {x.dtype}")
+        y[...] = value
+    y[inside(x.shape, widths)] = x
+    return y
+
+
+def inside(x_shape, widths):
+    """The key of x in its frame."""
+    pairs = frame(len(x_shape), widths)
+    return tuple([slice(before, before + n) for n, (before, _) in zip(x_shape, pairs, strict=True)])
+
+
+@pad.defvjp
+def pad_vjp(g, x_shape, widths):
+    return g[inside(x_shape, widths)]
+
+
+@pad.defjvp
+def pad_jvp(dx, widths, mode):
+    return pad(dx, widths, mode)

@@ -1,0 +1,230 @@
+"""Convolution over images, N C H W, and its two gradients, each an op with rules of its own.
+
+With w fixed, convolution and its input gradient are adjoint; with x fixed, convolution and its
+weight gradient are. So the three ops are each other's rules, at any order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tape._kernels.product import MatrixProduct
+from tape._kernels.window import fold, unfold
+from tape.errors import ShapeError
+from tape.op import bad, op, sample
+from tape.ops.geometry import Geometry, padding_pairs, pair, windows
+from tape.ops.shape import reshape
+
+PRODUCT = MatrixProduct()
+PLAIN = Geometry()
+
+
+def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
+    """Convolution (cross-correlation, as all of the field calls it) of images with a kernel.
+
+    y[n, o, i, j] = b[o] + sum over c, r, s of
+                    x[n, c, i * stride + r * dilation - top, j * ...] * w[o, c, r, s]
+
+    Shapes: x (N, C, H, W), w (C_out, C / groups, R, S), b (C_out) -> y (N, C_out, Ho, Wo) with
+    Ho = (H + top + bottom - dilation * (R - 1) - 1) // stride + 1
+
+    Args:
+        stride, dilation: an integer of at least 1, or a pair for H and W.
+        padding: zeros around the image: an integer, a pair, ((top, bottom), (left, right)), "valid"
+            for none, or "same" for as many as keep H and W (stride 1 only).
+        groups: channels are split into so many groups that do not see each other.
+
+    Raises:
+        ShapeError: channels do not match, groups do not divide, or no window fits.
+
+    >>> import tape
+    >>> x, w = tape.ones((1, 3, 5, 5)), tape.ones((2, 3, 3, 3))
+    >>> tape.conv2d(x, w, padding=1).shape
+    (1, 2, 5, 5)
+    """
+    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    window = tuple(w.shape)[-2:]
+    geometry = Geometry(stride, padding_pairs(padding, window, stride, dilation), dilation, groups)
+    y = correlate2d(x, w, geometry=geometry)
+    if b is None:
+        return y
+    if tuple(b.shape) != (w.shape[0],):
+        raise ShapeError(f"conv2d: b has shape {b.shape}, w {w.shape} makes {w.shape[0]} channels")
+    return y + reshape(b, (w.shape[0], 1, 1))
+
+
+def correlated(x, w, *, geometry):
+    """Shape rule: (N, C, H, W), (C_out, C / groups, R, S) -> (N, C_out, Ho, Wo)."""
+    groups = geometry.groups
+    if len(x) != 4 or len(w) != 4:
+        raise ShapeError(f"x must be (N, C, H, W) and w (C_out, C / groups, R, S), got {x} and {w}")
+    if groups < 1 or w[0] % groups:
+        raise ShapeError(f"groups = {groups} does not divide the {w[0]} output channels of w {w}")
+    if x[1] != w[1] * groups:
+        of = f" in {groups} groups" if groups > 1 else ""
+        raise ShapeError(f"x has {x[1]} channels, w expects {w[1] * groups}{of} (x {x}, w {w})")
+    return (x[0], w[0], *windows(x[2:], w[2:], geometry))
+
+
+def columns(x, window, geometry):
+    """The windows of images as columns (N, groups, C / groups * R * S, Ho * Wo)."""
+    N, C, H, W = x.shape
+    if window == (1, 1) and geometry.stride == (1, 1) and geometry.padding == PLAIN.padding:
+        cols = x.reshape(N, C, H * W)
+    else:
+        cols = unfold(x, window, geometry.stride, geometry.padding, geometry.dilation)
+    rows = C // geometry.groups * window[0] * window[1]
+    return cols.reshape(N, geometry.groups, rows, cols.shape[2])
+
+
+FORMS = [
+    ((2, 3, 6, 5), (4, 3, 3, 2), PLAIN),
+    ((2, 4, 7, 6), (6, 2, 3, 3), Geometry(stride=(2, 1), padding=((1, 0), (2, 1)), groups=2)),
+    ((1, 2, 7, 7), (2, 1, 2, 3), Geometry(padding=((1, 1), (1, 1)), dilation=(2, 2), groups=2)),
+    ((2, 3, 4, 4), (2, 3, 1, 1), PLAIN),
+    ((0, 3, 4, 4), (2, 3, 3, 3), PLAIN),
+]
+
+
+def refused(x, w, match, geometry=PLAIN):
+    """A pair of shapes that conv2d must refuse."""
+    return bad(x, w, geometry=geometry, error=ShapeError, match=match)
+
+
+@op(
+    name="conv2d",
+    shape=correlated,
+    saves="x w x.shape w.shape",
+    samples=[sample(x, w, geometry=geometry) for x, w, geometry in FORMS],
+    errors=[
+        refused((8, 3, 9, 9), (16, 4, 3, 3), "x has 3 channels, w expects 4"),
+        refused((3, 9, 9), (16, 3, 3, 3), r"must be \(N, C, H, W\)"),
+        refused((1, 3, 2, 2), (1, 3, 3, 3), "does not fit the image"),
+        refused((1, 3, 4, 4), (4, 1, 3, 3), "does not divide", Geometry(groups=3)),
+        refused((1, 1, 4, 4), (1, 1, 3, 3), "at least 1", Geometry(stride=(0, 1))),
+    ],
+)
+def correlate2d(x, w, /, *, geometry):
+    """conv2d without bias, its settings in pairs.
+
+    Shapes: x (N, C, H, W), w (C_out, C / groups, R, S) -> y (N, C_out, Ho, Wo)
+    """
+    groups, C_out = geometry.groups, w.shape[0]
+    cols = columns(x, w.shape[2:], geometry)
+    weight = w.reshape(groups, C_out // groups, cols.shape[2])
+    Ho, Wo = windows(x.shape[2:], w.shape[2:], geometry)
+    return PRODUCT(weight, cols).reshape(x.shape[0], C_out, Ho, Wo)
+
+
+def of_result(dy, x, w, geometry):
+    """x and w, if conv2d makes a result of dy's shape of them."""
+    if correlated(x, w, geometry=geometry) != dy:
+        raise ShapeError(f"dy {dy} is not what x {x} and w {w} give")
+    return x, w
+
+
+def image_of(dy, w, *, image, geometry):
+    """Shape rule of the input gradient: the image that dy is the result for."""
+    if len(dy) != 4 or len(w) != 4:
+        raise ShapeError(f"dy and w must have four axes, got {dy} and {w}")
+    return of_result(dy, (dy[0], w[1] * geometry.groups, *image), w, geometry)[0]
+
+
+@op(
+    shape=image_of,
+    saves="dy w w.shape",
+    samples=[sample(correlated(x, w, geometry=g), w, image=x[2:], geometry=g) for x, w, g in FORMS],
+)
+def conv2d_input_grad(dy, w, /, *, image, geometry):
+    """Gradient of conv2d for its image: each window's share added back to where it came from.
+
+    Shapes: dy (N, C_out, Ho, Wo), w (C_out, C / groups, R, S) -> dx (N, C, H, W)
+    """
+    groups = geometry.groups
+    N, C_out, Ho, Wo = dy.shape
+    rows = w.shape[1] * w.shape[2] * w.shape[3]
+    weight = w.reshape(groups, C_out // groups, rows).swapaxes(1, 2)
+    cols = PRODUCT(weight, dy.reshape(N, groups, C_out // groups, Ho * Wo))
+    shape = (N, w.shape[1] * groups, *image)
+    return fold(
+        cols.reshape(N, groups * rows, Ho * Wo),
+        shape,
+        w.shape[2:],
+        geometry.stride,
+        geometry.padding,
+        geometry.dilation,
+    )
+
+
+def kernel_of(dy, x, *, window, geometry):
+    """Shape rule of the weight gradient: the kernel that dy is the result for."""
+    if len(dy) != 4 or len(x) != 4:
+        raise ShapeError(f"dy and x must have four axes, got {dy} and {x}")
+    return of_result(dy, x, (dy[1], x[1] // geometry.groups, *window), geometry)[1]
+
+
+@op(
+    shape=kernel_of,
+    saves="dy x x.shape",
+    samples=[
+        sample(correlated(x, w, geometry=g), x, window=w[2:], geometry=g) for x, w, g in FORMS
+    ],
+)
+def conv2d_weight_grad(dy, x, /, *, window, geometry):
+    """Gradient of conv2d for its weight: every window times what came back from it.
+
+    Shapes: dy (N, C_out, Ho, Wo), x (N, C, H, W) -> dw (C_out, C / groups, R, S)
+    """
+    groups = geometry.groups
+    N, C_out, Ho, Wo = dy.shape
+    cols = columns(x, window, geometry)
+    parts = dy.reshape(N, groups, C_out // groups, Ho * Wo)
+    total = np.add.reduce(PRODUCT(parts, cols.swapaxes(2, 3)), axis=0)
+    return total.reshape(C_out, x.shape[1] // groups, *window)
+
+
+@correlate2d.defvjp("x")
+def correlate2d_vjp_x(g, w, x_shape, geometry):
+    return conv2d_input_grad(g, w, image=x_shape[2:], geometry=geometry)
+
+
+@correlate2d.defvjp("w")
+def correlate2d_vjp_w(g, x, w_shape, geometry):
+    return conv2d_weight_grad(g, x, window=w_shape[2:], geometry=geometry)
+
+
+@correlate2d.defjvp
+def correlate2d_jvp(dx, dw, x, w, geometry):
+    return correlate2d(dx, w, geometry=geometry) + correlate2d(x, dw, geometry=geometry)
+
+
+@conv2d_input_grad.defvjp("dy")
+def conv2d_input_grad_vjp_dy(g, w, geometry):
+    return correlate2d(g, w, geometry=geometry)
+
+
+@conv2d_input_grad.defvjp("w")
+def conv2d_input_grad_vjp_w(g, dy, w_shape, geometry):
+    return conv2d_weight_grad(dy, g, window=w_shape[2:], geometry=geometry)
+
+
+@conv2d_input_grad.defjvp
+def conv2d_input_grad_jvp(ddy, dw, dy, w, image, geometry):
+    a = conv2d_input_grad(ddy, w, image=image, geometry=geometry)
+    return a + conv2d_input_grad(dy, dw, image=image, geometry=geometry)
+
+
+@conv2d_weight_grad.defvjp("dy")
+def conv2d_weight_grad_vjp_dy(g, x, geometry):
+    return correlate2d(x, g, geometry=geometry)
+
+
+@conv2d_weight_grad.defvjp("x")
+def conv2d_weight_grad_vjp_x(g, dy, x_shape, geometry):
+    return conv2d_input_grad(dy, g, image=x_shape[2:], geometry=geometry)
+
+
+@conv2d_weight_grad.defjvp
+def conv2d_weight_grad_jvp(ddy, dx, dy, x, window, geometry):
+    a = conv2d_weight_grad(ddy, x, window=window, geometry=geometry)
+    return a + conv2d_weight_grad(dy, dx, window=window, geometry=geometry)

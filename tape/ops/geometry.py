@@ -1,0 +1,72 @@
+"""How windows lie on an image: what convolution and pooling share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tape._kernels.window import window_count
+from tape.errors import ShapeError
+
+Pair = tuple[int, int]
+
+
+class Geometry(NamedTuple):
+    """Settings of a window as pairs for H and W, padding as ((top, bottom), (left, right))."""
+
+    stride: Pair = (1, 1)
+    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    ceil_mode: bool = False
+
+
+def pair(setting, name):
+    """One integer or two, as a pair."""
+    values = setting if isinstance(setting, (tuple, list)) else (setting, setting)
+    if len(values) != 2 or not all(hasattr(v, "__index__") for v in values):
+        raise ShapeError(f"{name} is an integer or a pair of them, got {setting!r}")
+    return int(values[0]), int(values[1])
+
+
+def padding_pairs(padding, window, stride, dilation):
+    """Padding as ((top, bottom), (left, right)), from an integer, pairs, "same" or "valid"."""
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        if stride != (1, 1):
+            raise ShapeError(f'padding="same" is for stride 1, got stride {stride}')
+        total = [d * (k - 1) for d, k in zip(dilation, window, strict=True)]
+        return tuple([(t // 2, t - t // 2) for t in total])
+    if isinstance(padding, str):
+        raise ShapeError(f'padding is numbers, "same" or "valid", got {padding!r}')
+    if isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
+        if len(padding) != 2:
+            raise ShapeError(f"padding is ((top, bottom), (left, right)), got {padding!r}")
+        return tuple([pair(p, "padding") for p in padding])
+    top, left = pair(padding, "padding")
+    return (top, top), (left, left)
+
+
+def windows(image, window, geometry):
+    """How many windows fit along H and W; ShapeError if none does, or a setting is off."""
+    stride, padding, dilation, _, ceil_mode = geometry
+    if min(*stride, *dilation, *window) < 1:
+        raise ShapeError(
+            f"window {window}, stride {stride} and dilation {dilation} must be at least 1"
+        )
+    if min(*padding[0], *padding[1]) < 0:
+        raise ShapeError(f"padding {padding} must not be negative")
+    try:
+        return tuple(
+            [
+                window_count(n, k, s, before, after, d, ceil_mode=ceil_mode)
+                for n, k, s, (before, after), d in zip(
+                    image, window, stride, padding, dilation, strict=True
+                )
+            ]
+        )
+    except ValueError as error:
+        raise ShapeError(
+            f"a window of {window} (dilation {dilation}) does not fit the image {image} "
+            f"with padding {padding}"
+        ) from error

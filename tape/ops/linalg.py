@@ -1,0 +1,232 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tape import shapes
+from tape._kernels.product import Linear, MatrixProduct, OuterSum
+from tape.errors import ShapeError
+from tape.op import bad, op, sample
+from tape.ops.reduce import sum_to
+from tape.ops.shape import matrix_transpose, reshape
+
+
+@op(
+    shape=shapes.matmul,
+    saves="a b a.shape b.shape",
+    kernel=MatrixProduct(),
+    samples=[
+        sample((3, 4), (4, 2)),
+        sample((4,), (4,)),
+        sample((4,), (4, 2)),
+        sample((3, 4), (4,)),
+        sample((2, 1, 3, 4), (5, 4, 2)),
+        sample((2, 3, 4), (4, 2)),
+        sample((3, 4), (2, 4, 2)),
+        sample((2, 3, 4), (4,)),
+        sample((4,), (2, 4, 3)),
+        sample((0, 4), (4, 2)),
+        sample((3, 0), (0, 2)),
+        sample((2, 0, 4), (4, 3)),
+        sample((2, 3), (3, 2), dtypes=["int64", "int64"]),
+        sample((2, 3), (3, 2), dtypes=["float32", "float64"]),
+    ],
+    errors=[
+        bad(
+            (3, 4),
+            (3, 2),
+            error=ShapeError,
+            match=r"inner dimensions differ: \(3, 4\) @ \(3, 2\) \(4 and 3\)",
+        ),
+        bad((2, 3, 4), (3, 4, 2), error=ShapeError, match="batch axes do not broadcast"),
+        bad((3, 4), (), error=ShapeError, match=r"0-d operand .*: \(3, 4\) @ \(\)"),
+        bad(2.0, (3,), error=ShapeError, match="0-d operand"),
+    ],
+)
+def matmul(a, b, /):
+    """Matrix product, over stacks of matrices that broadcast; a 1-d operand is a row or a column.
+
+    Shapes: a (..., m, k), b (..., k, n) -> y (..., m, n), without m or n for a 1-d operand
+
+    Raises:
+        ShapeError: the inner dimensions differ, the stacks do not broadcast, or an operand is 0-d.
+    """
+    return np.matmul(a, b)
+
+
+# What a rule returns may keep the axes of the other operand's stack: the engine sums over them.
+
+
+@matmul.defvjp("a")
+def matmul_vjp_a(g, b, a_shape):
+    if b.ndim == 1:
+        return g * b if len(a_shape) == 1 else reshape(g, (*g.shape, 1)) * b
+    if len(a_shape) > 1:
+        return matmul(g, matrix_transpose(b))
+    if b.ndim == 2:
+        return matmul(b, g)
+    return reshape(matmul(b, reshape(g, (*g.shape, 1))), b.shape[:-1])
+
+
+@matmul.defvjp("b")
+def matmul_vjp_b(g, a, b_shape):
+    if a.ndim == 1:
+        if len(b_shape) == 1:
+            return g * a
+        return reshape(a, (a.shape[0], 1)) * reshape(g, (*g.shape[:-1], 1, g.shape[-1]))
+    if len(b_shape) == 1:
+        return reshape(outer_sum(reshape(g, (*g.shape, 1)), a), b_shape)
+    return outer_sum(a, g) if len(b_shape) == 2 else matmul(matrix_transpose(a), g)
+
+
+@matmul.defjvp
+def matmul_jvp(da, db, a, b):
+    return matmul(da, b) + matmul(a, db)
+
+
+def row_by_row(a, b):
+    """Shape rule of outer_sum."""
+    if not a or not b or a[:-1] != b[:-1]:
+        raise ShapeError(f"a {a} and b {b} must have the same leading axes and one more")
+    return (a[-1], b[-1])
+
+
+@op(
+    shape=row_by_row,
+    saves="a b",
+    kernel=OuterSum(),
+    samples=[
+        sample((4, 3), (4, 2)),
+        sample((2, 3, 4), (2, 3, 2)),
+        sample((3,), (2,)),
+        sample((0, 3), (0, 2)),
+        sample((2, 3, 0), (2, 3, 2)),
+        sample((3, 2), (3, 2), dtypes=["float32", "float64"]),
+    ],
+    errors=[
+        bad((3, 2), (4, 2), error=ShapeError, match=r"a \(3, 2\) and b \(4, 2\)"),
+        bad((), (2,), error=ShapeError, match="one more"),
+    ],
+)
+def outer_sum(a, b, /):
+    """Outer products of the rows of a and b, summed: y[i, j] = sum(a[..., i] * b[..., j]).
+
+    The gradient of a weight by which many rows are multiplied.
+
+    Shapes: a (*s, m), b (*s, n) -> y (m, n)
+
+    Raises:
+        ShapeError: a and b differ in a leading axis.
+    """
+    rows = math.prod(a.shape[:-1])
+    return np.matmul(a.reshape(rows, a.shape[-1]).T, b.reshape(rows, b.shape[-1]))
+
+
+@outer_sum.defvjp("a")
+def outer_sum_vjp_a(g, b):
+    return matmul(b, matrix_transpose(g))
+
+
+@outer_sum.defvjp("b")
+def outer_sum_vjp_b(g, a):
+    return matmul(a, g)
+
+
+@outer_sum.defjvp
+def outer_sum_jvp(da, db, a, b):
+    return outer_sum(da, b) + outer_sum(a, db)
+
+
+def outer(a, b, /):
+    """Every product of an element of a with one of b: y[i, j] = a[i] b[j].
+
+    Shapes: a (m), b (n) -> y (m, n); other operands are flattened
+
+    >>> import tape
+    >>> tape.outer(tape.tensor([1.0, 2.0]), tape.tensor([3.0, 4.0, 5.0])).tolist()
+    [[3.0, 4.0, 5.0], [6.0, 8.0, 10.0]]
+    """
+    return outer_sum(reshape(a, (-1,)), reshape(b, (-1,)))
+
+
+def features(x, w, b):
+    """Shape rule of affine: as many features as w has columns, one bias a row of w."""
+    if not x or len(w) != 2:
+        raise ShapeError(f"takes x (..., n_in) and w (n_out, n_in), got x {x} and w {w}")
+    if x[-1] != w[1]:
+        raise ShapeError(f"x {x} has {x[-1]} features, w {w} takes {w[1]}")
+    if b and b != w[:1]:
+        raise ShapeError(f"b {b} does not fit the {w[0]} rows of w {w}")
+    return (*x[:-1], w[0])
+
+
+@op(
+    shape=features,
+    saves="x w b.shape",
+    kernel=Linear(),
+    samples=[
+        sample((3, 4), (2, 4), (2,)),
+        sample((2, 3, 4), (2, 4), (2,)),
+        sample((4,), (2, 4), (2,)),
+        sample((3, 4), (2, 4), 0),
+        sample((3, 4), (2, 4), ()),
+        sample((3, 4), (2, 4), 1.5),
+        sample((0, 4), (2, 4), (2,)),
+        sample((3, 0), (2, 0), (2,)),
+        sample((3, 4), (2, 4), (2,), dtypes=["float32", "float32", "float64"]),
+    ],
+    errors=[
+        bad((3, 5), (2, 4), (2,), error=ShapeError, match=r"x \(3, 5\) has 5 features, w \(2, 4\)"),
+        bad((3, 4), (2, 4), (3,), error=ShapeError, match=r"b \(3,\) .* 2 rows of w \(2, 4\)"),
+        bad((), (2, 4), (2,), error=ShapeError, match=r"got x \(\) and w \(2, 4\)"),
+    ],
+)
+def affine(x, w, b, /):
+    """x @ w.T + b as one node; a bias of 0 costs nothing. See `linear`.
+
+    Shapes: x (..., n_in), w (n_out, n_in), b (n_out) or () -> y (..., n_out)
+    """
+    return np.add(np.matmul(x, w.T), b)
+
+
+@affine.defvjp("x")
+def affine_vjp_x(g, w):
+    return matmul(g, w)
+
+
+@affine.defvjp("w")
+def affine_vjp_w(g, x):
+    return outer_sum(g, x)
+
+
+@affine.defvjp("b")
+def affine_vjp_b(g, b_shape):
+    return sum_to(g, b_shape)
+
+
+@affine.defjvp
+def affine_jvp(dx, dw, db, x, w):
+    return affine(dx, w, db) + affine(x, dw, 0)
+
+
+def linear(x, w, b=None, /):
+    """A linear layer applied to every row: x @ w.T + b.
+
+    Args:
+        w: the weight, one row a result, as PyTorch keeps it.
+        b: the bias, None for none.
+
+    Shapes: x (..., n_in), w (n_out, n_in), b (n_out) -> y (..., n_out)
+
+    Raises:
+        ShapeError: x has another number of features than w takes, or b does not fit.
+
+    >>> import tape
+    >>> w, b = tape.tensor([[1.0, 0.0], [1.0, 1.0]]), tape.tensor([0.0, 5.0])
+    >>> tape.linear(tape.tensor([1.0, 2.0]), w, b).tolist()
+    [1.0, 8.0]
+    """
+    return affine(x, w, 0 if b is None else b)

@@ -1,0 +1,353 @@
+"""Comparisons, logic, and choices between elements: where, maximum, minimum, clip."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tape import shapes
+from tape._kernels.dispatch import Loop
+from tape.errors import ShapeError
+from tape.op import bad, op, sample
+
+# Pairs of shapes that every binary op is tried on: equal, row, column, scalar, empty.
+PAIRS = [((3, 4), (3, 4)), ((3, 4), (4,)), ((2, 3, 1), (4,)), ((), (3,)), ((0, 3), (3,))]
+MISFIT = [bad((3, 4), (3,), error=ShapeError, match=r"\(3, 4\) and \(3,\) do not broadcast")]
+UNARY = [(3, 4), (), (0, 3)]
+
+
+def pairs(low=-2.0, high=2.0, **facts):
+    """Samples of a binary op over a range."""
+    drawn = [sample(*pair, low=low, high=high, **facts) for pair in PAIRS]
+    return [*drawn, sample((3,), 1.5, low=low, high=high, **facts)]
+
+
+def each(low=-2.0, high=2.0, **facts):
+    """Samples of a unary op over a range."""
+    return [sample(s, low=low, high=high, **facts) for s in UNARY]
+
+
+def truths(n):
+    """Samples of a logical op of n operands."""
+    return [sample(*[(3, 4)] * n, dtypes=["bool"] * n), sample(*[(2,)] * n)]
+
+
+@op(
+    shape=shapes.broadcast,
+    kernel=Loop(np.equal),
+    differentiable=False,
+    samples=pairs(),
+    errors=MISFIT,
+)
+def equal(a, b, /):
+    """a == b, elementwise; NaN equals nothing.   Shapes: a, b broadcast -> y"""
+    return np.equal(a, b)
+
+
+@op(
+    shape=shapes.broadcast,
+    kernel=Loop(np.not_equal),
+    differentiable=False,
+    samples=pairs(),
+    errors=MISFIT,
+)
+def not_equal(a, b, /):
+    """a != b, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.not_equal(a, b)
+
+
+@op(
+    shape=shapes.broadcast,
+    kernel=Loop(np.less),
+    differentiable=False,
+    samples=pairs(),
+    errors=MISFIT,
+)
+def less(a, b, /):
+    """a < b, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.less(a, b)
+
+
+@op(
+    shape=shapes.broadcast,
+    kernel=Loop(np.less_equal),
+    differentiable=False,
+    samples=pairs(),
+    errors=MISFIT,
+)
+def less_equal(a, b, /):
+    """a <= b, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.less_equal(a, b)
+
+
+@op(
+    shape=shapes.broadcast,
+    kernel=Loop(np.greater),
+    differentiable=False,
+    samples=pairs(),
+    errors=MISFIT,
+)
+def greater(a, b, /):
+    """a > b, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.greater(a, b)
+
+
+@op(
+    shape=shapes.broadcast,
+    kernel=Loop(np.greater_equal),
+    differentiable=False,
+    samples=pairs(),
+    errors=MISFIT,
+)
+def greater_equal(a, b, /):
+    """a >= b, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.greater_equal(a, b)
+
+
+@op(shape=shapes.same, differentiable=False, samples=each())
+def isnan(x, /):
+    """Whether x is NaN, elementwise.   Shapes: x (*s) -> y (*s)"""
+    return np.isnan(x)
+
+
+@op(shape=shapes.same, differentiable=False, samples=each())
+def isinf(x, /):
+    """Whether x is inf or -inf, elementwise.   Shapes: x (*s) -> y (*s)"""
+    return np.isinf(x)
+
+
+@op(shape=shapes.same, differentiable=False, samples=each())
+def isfinite(x, /):
+    """Whether x is neither NaN nor infinite, elementwise.   Shapes: x (*s) -> y (*s)"""
+    return np.isfinite(x)
+
+
+@op(shape=shapes.broadcast, kernel=Loop(np.logical_and), differentiable=False, samples=truths(2))
+def logical_and(a, b, /):
+    """Whether both are true (not zero), elementwise.   Shapes: a, b broadcast -> y"""
+    return np.logical_and(a, b)
+
+
+@op(shape=shapes.broadcast, kernel=Loop(np.logical_or), differentiable=False, samples=truths(2))
+def logical_or(a, b, /):
+    """Whether one is true (not zero), elementwise.   Shapes: a, b broadcast -> y"""
+    return np.logical_or(a, b)
+
+
+@op(shape=shapes.broadcast, kernel=Loop(np.logical_xor), differentiable=False, samples=truths(2))
+def logical_xor(a, b, /):
+    """Whether exactly one is true (not zero), elementwise.   Shapes: a, b broadcast -> y"""
+    return np.logical_xor(a, b)
+
+
+@op(shape=shapes.same, kernel=Loop(np.logical_not), differentiable=False, samples=truths(1))
+def logical_not(x, /):
+    """Whether x is false (zero), elementwise.   Shapes: x (*s) -> y (*s)"""
+    return np.logical_not(x)
+
+
+INTEGERS = [sample((3, 4), (4,), dtypes=["int64", "int64"], low=0, high=7)]
+
+
+@op(shape=shapes.broadcast, kernel=Loop(np.bitwise_and), differentiable=False, samples=INTEGERS)
+def bitwise_and(a, b, /):
+    """a & b of integers or bools, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.bitwise_and(a, b)
+
+
+@op(shape=shapes.broadcast, kernel=Loop(np.bitwise_or), differentiable=False, samples=INTEGERS)
+def bitwise_or(a, b, /):
+    """a | b of integers or bools, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.bitwise_or(a, b)
+
+
+@op(shape=shapes.broadcast, kernel=Loop(np.bitwise_xor), differentiable=False, samples=INTEGERS)
+def bitwise_xor(a, b, /):
+    """a ^ b of integers or bools, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.bitwise_xor(a, b)
+
+
+@op(shape=shapes.broadcast, kernel=Loop(np.left_shift), differentiable=False, samples=INTEGERS)
+def bitwise_left_shift(a, b, /):
+    """a << b of integers, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.left_shift(a, b)
+
+
+@op(shape=shapes.broadcast, kernel=Loop(np.right_shift), differentiable=False, samples=INTEGERS)
+def bitwise_right_shift(a, b, /):
+    """a >> b of integers, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.right_shift(a, b)
+
+
+@op(
+    shape=shapes.same,
+    kernel=Loop(np.invert),
+    differentiable=False,
+    samples=[sample((3, 4), dtypes=["int64"]), sample((3,), dtypes=["bool"])],
+)
+def bitwise_invert(x, /):
+    """~x of integers or bools, elementwise.   Shapes: x (*s) -> y (*s)"""
+    return np.invert(x)
+
+
+CHOICES = [
+    sample((3, 4), *pair, dtypes=["bool", None, None])
+    for pair in [((3, 4), (3, 4)), ((4,), (3, 1)), ((), ())]
+]
+
+
+@op(
+    shape=shapes.broadcast,
+    saves="condition",
+    samples=CHOICES,
+    errors=[bad((3,), (2,), (3,), error=ShapeError, match="do not broadcast")],
+)
+def where(condition, a, b, /):
+    """a where condition is true (not zero), else b, elementwise.   Shapes: all broadcast -> y"""
+    if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
+        a, b = np.asarray(a, weak(a)), np.asarray(b, weak(b))
+    return np.where(condition, a, b)
+
+
+def weak(number):
+    """The dtype of a tensor made of this number alone."""
+    return np.float32 if type(number) is float else None
+
+
+@where.defvjp("a")
+def where_vjp_a(g, condition):
+    return where(condition, g, 0.0)
+
+
+@where.defvjp("b")
+def where_vjp_b(g, condition):
+    return where(condition, 0.0, g)
+
+
+@where.defjvp
+def where_jvp(da, db, condition):
+    return where(condition, da, db)
+
+
+# Equal operands share the gradient, as in PyTorch; NaN hands it to both.
+
+
+@op(shape=shapes.broadcast, saves="a b", kernel=Loop(np.maximum), samples=pairs(), errors=MISFIT)
+def maximum(a, b, /):
+    """The larger of a and b, elementwise, NaN if one is; equal ones take half the gradient each.
+
+    Shapes: a, b broadcast -> y
+    """
+    return np.maximum(a, b)
+
+
+@maximum.defvjp("a")
+def maximum_vjp_a(g, a, b):
+    return where(less(a, b), 0.0, where(equal(a, b), g * 0.5, g))
+
+
+@maximum.defvjp("b")
+def maximum_vjp_b(g, a, b):
+    return where(greater(a, b), 0.0, where(equal(a, b), g * 0.5, g))
+
+
+@maximum.defjvp
+def maximum_jvp(da, db, a, b):
+    return where(less(a, b), db, where(equal(a, b), (da + db) * 0.5, da))
+
+
+@op(shape=shapes.broadcast, saves="a b", kernel=Loop(np.minimum), samples=pairs(), errors=MISFIT)
+def minimum(a, b, /):
+    """The smaller of a and b, elementwise, NaN if one is; equal ones take half the gradient each.
+
+    Shapes: a, b broadcast -> y
+    """
+    return np.minimum(a, b)
+
+
+@minimum.defvjp("a")
+def minimum_vjp_a(g, a, b):
+    return where(greater(a, b), 0.0, where(equal(a, b), g * 0.5, g))
+
+
+@minimum.defvjp("b")
+def minimum_vjp_b(g, a, b):
+    return where(less(a, b), 0.0, where(equal(a, b), g * 0.5, g))
+
+
+@minimum.defjvp
+def minimum_jvp(da, db, a, b):
+    return where(greater(a, b), db, where(equal(a, b), (da + db) * 0.5, da))
+
+
+CLIPPED = [
+    sample((3, 4), min=-0.5, max=1.0, smooth=False),
+    sample((3, 4), min=-5.0, max=5.0),
+    sample((), max=0.5, low=0.6),
+    sample((0, 3), min=0),
+    sample((3,)),
+]
+
+
+@op(shape=shapes.same, name="clip", saves="x", samples=CLIPPED)
+def clip_between(x, /, min=None, max=None):
+    """clip with numbers as bounds; the gradient is 1 on [min, max].   Shapes: x (*s) -> y (*s)"""
+    y = x if isinstance(x, np.ndarray) else np.asarray(x, weak(x))
+    try:
+        if min is not None:
+            y = np.maximum(y, min)
+        if max is not None:
+            y = np.minimum(y, max)
+    except OverflowError:  # integers that cannot hold a bound
+        y = np.clip(x, min, max)
+    return y.copy() if y is x else y
+
+
+@clip_between.defvjp
+def clip_between_vjp(g, x, min, max):
+    return within(g, x, min, max)
+
+
+@clip_between.defjvp
+def clip_between_jvp(dx, x, min, max):
+    return within(dx, x, min, max)
+
+
+def within(g, x, min, max):
+    """g where x lies between the bounds, else 0."""
+    if min is not None:
+        g = where(greater_equal(x, min), g, 0.0)
+    if max is not None:
+        g = where(less_equal(x, max), g, 0.0)
+    return g
+
+
+def clip(x, min=None, max=None):
+    """x moved into [min, max], elementwise; NaN stays, and above `min` goes `max` if they cross.
+
+    y = minimum(maximum(x, min), max)
+
+    With numbers as bounds the gradient is 1 on [min, max], bounds included, and 0 outside; with
+    tensors it is that of maximum and minimum, and the bounds get theirs.
+
+    Shapes: x, min, max broadcast -> y
+
+    Args:
+        x: values of any dtype.
+        min, max: a number, a tensor, or None for no bound.
+
+    >>> import tape
+    >>> tape.clip(tape.tensor([-3.0, 0.5, 9.0]), 0, 1).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    if is_bound(min) and is_bound(max):
+        return clip_between(x, min, max)
+    if min is not None:
+        x = clip_between(x, min) if is_bound(min) else maximum(x, min)
+    if max is not None:
+        x = clip_between(x, None, max) if is_bound(max) else minimum(x, max)
+    return x
+
+
+def is_bound(x):
+    """Whether a bound is none or a plain number, which clip takes as a setting."""
+    return x is None or type(x) is float or type(x) is int or type(x) is bool

@@ -1,0 +1,158 @@
+"""Normalisation: over the features of each example, or over a batch for each channel."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tape import shapes
+from tape._kernels.rows import layer_norm_rows
+from tape.errors import ShapeError
+from tape.op import bad, op, sample
+from tape.ops.reduce import mean, var
+from tape.ops.shape import reshape
+
+
+def within(x, *, axis):
+    """Shape rule: x's own shape; the axes must hold elements to average."""
+    axes = shapes.axes_of(len(x), axis)
+    if any(x[a] == 0 for a in axes) and 0 not in [n for a, n in enumerate(x) if a not in axes]:
+        raise ShapeError(f"no elements to normalise over along axis {axis} of {x}")
+    return x
+
+
+@op(
+    shape=within,
+    saves="x y",
+    samples=[
+        sample((3, 4), axis=-1, eps=1e-5),
+        sample((2, 3, 4), axis=(0, 2), eps=1e-3),
+        sample((0, 4), axis=-1, eps=1e-5),
+        sample((2, 3, 4), axis=(1, 2), eps=1e-5, low=100.0, high=101.0),
+    ],
+    errors=[bad((3, 0), axis=-1, eps=1e-5, error=ShapeError, match="no elements")],
+)
+def standardize(x, /, axis, eps):
+    """x with mean 0 and variance 1 along axes: (x - mean) / sqrt(var + eps), var biased.
+
+    Shapes: x (*s) -> y (*s)
+    """
+    axes = shapes.axes_of(x.ndim, axis)
+    floating = x.dtype.kind == "f"
+    if floating and x.size and axes == tuple(range(x.ndim - len(axes), x.ndim)):
+        rows = np.prod(x.shape[: x.ndim - len(axes)], dtype=int)
+        return layer_norm_rows(x.reshape(rows, -1), eps)[0].reshape(x.shape)
+    n = max(1, math.prod([x.shape[a] for a in axes]))
+    centred = x - np.add.reduce(x, axis=axes, keepdims=True) / n
+    return centred / np.sqrt(np.add.reduce(centred * centred, axis=axes, keepdims=True) / n + eps)
+
+
+@standardize.defvjp
+def standardize_vjp(g, x, y, axis, eps):
+    return standardized_slope(g, x, y, axis, eps)
+
+
+@standardize.defjvp
+def standardize_jvp(dx, x, y, axis, eps):
+    return standardized_slope(dx, x, y, axis, eps)
+
+
+def standardized_slope(d, x, y, axis, eps):
+    """The derivative of standardize, a symmetric map, applied to d."""
+    scale = (var(x, axis=axis, keepdims=True) + eps) ** -0.5
+    along = mean(d * y, axis=axis, keepdims=True)
+    return (d - mean(d, axis=axis, keepdims=True) - y * along) * scale
+
+
+def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
+    """weight * (x - mean) / sqrt(var + eps) + bias, mean and var taken along axes of each example.
+
+    Shapes: x (*s), weight and bias (the lengths of the axes) -> y (*s)
+
+    Args:
+        axis: an axis, or a tuple of the last ones.
+        eps: added to the variance, positive.
+
+    Raises:
+        ShapeError: weight or bias has another shape than the axes, or these hold no elements.
+
+    Source: Ba, Kiros, Hinton 2016, section 3.
+
+    >>> import tape
+    >>> tape.layer_norm(tape.tensor([1.0, 2.0, 3.0]), eps=0.0).tolist()
+    [-1.2247449159622192, 0.0, 1.2247449159622192]
+    """
+    y = standardize(x, axis, eps)
+    axes = shapes.axes_of(y.ndim, axis)
+    wanted = tuple([y.shape[a] for a in axes])
+    for name, t in (("weight", weight), ("bias", bias)):
+        if t is not None and tuple(t.shape) != wanted:
+            raise ShapeError(
+                f"layer_norm: {name} {t.shape} for axes of lengths {wanted} of {y.shape}"
+            )
+    spread = tuple([n if a in axes else 1 for a, n in enumerate(y.shape)])
+    if weight is not None:
+        y = y * reshape(weight, spread)
+    return y if bias is None else y + reshape(bias, spread)
+
+
+def batch_axes(x):
+    """All axes but 1, that of the channels."""
+    if x.ndim < 2:
+        raise ShapeError(f"batch_norm: x must be (N, C, ...), got {x.shape}")
+    return (0, *range(2, x.ndim))
+
+
+def batch_statistics(x):
+    """Mean and biased variance of each channel, (C,) each, as results gradients flow through.
+
+    Asked for again while they live, they are not computed again: the layer that keeps running
+    statistics and the normalisation itself share them.
+
+    Shapes: x (N, C, *s) -> mean (C,), var (C,)
+
+    Raises:
+        ShapeError: x has no channels, or a channel has no elements.
+    """
+    axes = batch_axes(x)
+    if 0 in [x.shape[a] for a in axes]:
+        raise ShapeError(f"batch_norm: no elements to average in x {x.shape}")
+    return mean(x, axis=axes), var(x, axis=axes)
+
+
+def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
+    """weight * (x - mean) / sqrt(var + eps) + bias for each channel.
+
+    Shapes: x (N, C, *s); weight, bias, mean, var (C,) -> y (N, C, *s)
+
+    Args:
+        mean, var: statistics to use, as in inference; left out, those of the batch are taken and
+            gradients flow through them.
+        eps: added to the variance, positive.
+
+    Raises:
+        ShapeError: x has no channels, a channel no elements, or an argument is not (C,).
+
+    Source: Ioffe, Szegedy 2015, algorithm 1.
+
+    >>> import tape
+    >>> x = tape.tensor([[1.0], [3.0]])
+    >>> tape.batch_norm(x, eps=0.0).tolist()
+    [[-1.0], [1.0]]
+    """
+    batch_axes(x)
+    if (mean is None) != (var is None):
+        raise ShapeError("batch_norm: mean and var are given both or neither")
+    if mean is None:
+        mean, var = batch_statistics(x)
+    C = x.shape[1]
+    for name, t in (("weight", weight), ("bias", bias), ("mean", mean), ("var", var)):
+        if t is not None and tuple(t.shape) != (C,):
+            raise ShapeError(f"batch_norm: {name} {t.shape} for {C} channels of x {x.shape}")
+    channels = (C,) + (1,) * (x.ndim - 2)
+    scale = (var + eps) ** -0.5
+    if weight is not None:
+        scale = scale * weight
+    y = (x - reshape(mean, channels)) * reshape(scale, channels)
+    return y if bias is None else y + reshape(bias, channels)

@@ -1,0 +1,220 @@
+"""Pooling over windows of images, N C H W."""
+
+from __future__ import annotations
+
+from tape._kernels import avg_pool, max_pool
+from tape.errors import IndexRangeError, ShapeError
+from tape.op import bad, op, sample
+from tape.ops.geometry import Geometry, padding_pairs, pair, windows
+
+
+def pooling(kernel, stride, padding, dilation, ceil_mode):
+    """(window, geometry) of a pooling; the stride is the window unless given."""
+    window, dilation = pair(kernel, "kernel"), pair(dilation, "dilation")
+    stride = window if stride is None else pair(stride, "stride")
+    pairs = padding_pairs(padding, window, stride, dilation)
+    for k, (before, after), d in zip(window, pairs, dilation, strict=True):
+        if max(before, after) > (d * (k - 1) + 1) // 2:
+            raise ShapeError(f"padding {padding} is more than half of the window {window}")
+    return window, Geometry(stride, pairs, dilation, 1, bool(ceil_mode))
+
+
+def pooled(x, *, window, geometry):
+    """Shape rule: (N, C, H, W) -> (N, C, Ho, Wo)."""
+    if len(x) != 4:
+        raise ShapeError(f"x must be (N, C, H, W), got {x}")
+    return (*x[:2], *windows(x[2:], window, geometry))
+
+
+def max_pool2d(x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """The largest element of each window; NaN if it holds one.
+
+    The first of equal elements, in the order of rows, takes the gradient. Padding is never chosen.
+
+    Shapes: x (N, C, H, W) -> y (N, C, Ho, Wo) with
+    Ho = (H + 2 * padding - dilation * (R - 1) - 1) // stride + 1, rounded up in ceil_mode
+
+    Args:
+        kernel, stride, padding, dilation: integers, or pairs for H and W; stride None: the kernel.
+        ceil_mode: keep a last window that reaches beyond the padded image.
+
+    Raises:
+        ShapeError: no window fits, or the padding is more than half of the window.
+
+    >>> import tape
+    >>> tape.max_pool2d(tape.arange(16.0).reshape((1, 1, 4, 4)), 2).tolist()
+    [[[[5.0, 7.0], [13.0, 15.0]]]]
+    """
+    window, geometry = pooling(kernel, stride, padding, dilation, ceil_mode)
+    return pick2d(x, max_pool2d_index(x, window=window, geometry=geometry))
+
+
+FORMS = [
+    ((2, 3, 6, 5), (2, 2), Geometry(stride=(2, 2))),
+    ((1, 2, 7, 6), (3, 2), Geometry(stride=(2, 1), padding=((1, 1), (1, 1)))),
+    ((1, 1, 6, 6), (2, 2), Geometry(stride=(3, 3), ceil_mode=True)),
+    ((0, 3, 4, 4), (2, 2), Geometry(stride=(2, 2))),
+]
+MISFIT = [
+    bad((3, 4), window=(2, 2), geometry=Geometry(), error=ShapeError, match="must be"),
+    bad((1, 1, 2, 2), window=(3, 3), geometry=Geometry(), error=ShapeError, match="does not fit"),
+]
+
+
+@op(
+    shape=pooled,
+    differentiable=False,
+    samples=[
+        *[sample(x, window=k, geometry=g) for x, k, g in FORMS],
+        sample((1, 2, 6, 6), window=(2, 3), geometry=Geometry(dilation=(2, 1))),
+    ],
+    errors=MISFIT,
+)
+def max_pool2d_index(x, /, *, window, geometry):
+    """Where in its plane each window's largest element lies, counted along H * W, as int32.
+
+    Shapes: x (N, C, H, W) -> index (N, C, Ho, Wo)
+    """
+    stride, padding, dilation, _, ceil_mode = geometry
+    return max_pool.max_pool2d(x, window, stride, padding, dilation, ceil_mode=ceil_mode)[1]
+
+
+def picked(x, index):
+    """Shape rule: one element of x for each of index."""
+    if len(x) != 4 or len(index) != 4 or x[:2] != index[:2]:
+        raise ShapeError(f"x and index must be (N, C, ...) with equal N and C, got {x} and {index}")
+    return index
+
+
+PICKS = [sample((2, 3, 4, 4), (2, 3, 2, 2), dtypes=[None, "int32"], low=0, high=15)]
+
+
+@op(shape=picked, saves="index x.shape", samples=PICKS)
+def pick2d(x, index, /):
+    """The elements of each plane at an index, counted along H * W.
+
+    Shapes: x (N, C, H, W), index (N, C, Ho, Wo) -> y (N, C, Ho, Wo)
+    """
+    try:
+        return max_pool.max_pool2d_gather(x, index)
+    except ValueError as error:
+        raise IndexRangeError(str(error)) from error
+
+
+@pick2d.defvjp("x")
+def pick2d_vjp_x(g, index, x_shape):
+    return place2d(g, index, image=x_shape[2:])
+
+
+@pick2d.defjvp
+def pick2d_jvp(dx, index):
+    return pick2d(dx, index)
+
+
+def placed(y, index, *, image):
+    """Shape rule of place2d."""
+    return (*y[:2], *image)
+
+
+@op(
+    shape=placed,
+    saves="index",
+    samples=[
+        sample((2, 3, 2, 2), (2, 3, 2, 2), dtypes=[None, "int32"], low=0, high=15, image=(4, 4))
+    ],
+)
+def place2d(x, index, /, *, image):
+    """Planes of zeros with the elements of x added at an index: the adjoint of pick2d.
+
+    Shapes: x, index (N, C, Ho, Wo) -> y (N, C, H, W)
+    """
+    try:
+        return max_pool.max_pool2d_scatter(x, index, *image)
+    except ValueError as error:
+        raise IndexRangeError(str(error)) from error
+
+
+@place2d.defvjp("x")
+def place2d_vjp_x(g, index):
+    return pick2d(g, index)
+
+
+@place2d.defjvp
+def place2d_jvp(dx, index, image):
+    return place2d(dx, index, image=image)
+
+
+def avg_pool2d(x, kernel, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """The mean of each window.
+
+    Shapes: x (N, C, H, W) -> y (N, C, Ho, Wo), as max_pool2d
+
+    Args:
+        kernel, stride, padding: integers, or pairs for H and W; stride None: the kernel.
+        ceil_mode: keep a last window that reaches beyond the padded image.
+        count_include_pad: divide by the window's size even where it lies on padding.
+
+    Raises:
+        ShapeError: no window fits, or the padding is more than half of the window.
+
+    >>> import tape
+    >>> tape.avg_pool2d(tape.arange(16.0).reshape((1, 1, 4, 4)), 2).tolist()
+    [[[[2.5, 4.5], [10.5, 12.5]]]]
+    """
+    window, geometry = pooling(kernel, stride, padding, 1, ceil_mode)
+    return window_mean2d(x, window=window, geometry=geometry, count_include_pad=count_include_pad)
+
+
+@op(
+    name="avg_pool2d",
+    shape=pooled,
+    saves="x.shape",
+    linear=True,
+    samples=[sample(x, window=k, geometry=g) for x, k, g in FORMS]
+    + [sample(*FORMS[1][:1], window=(3, 2), geometry=FORMS[1][2], count_include_pad=False)],
+    errors=MISFIT,
+)
+def window_mean2d(x, /, *, window, geometry, count_include_pad=True):
+    """avg_pool2d, its settings in pairs.   Shapes: x (N, C, H, W) -> y (N, C, Ho, Wo)"""
+    stride, padding, _, _, ceil_mode = geometry
+    return avg_pool.avg_pool2d(
+        x, window, stride, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad
+    )
+
+
+@window_mean2d.defvjp
+def window_mean2d_vjp(g, x_shape, window, geometry, count_include_pad):
+    return spread_mean2d(
+        g, image=x_shape[2:], window=window, geometry=geometry, count_include_pad=count_include_pad
+    )
+
+
+def spread_shape(y, *, image, window, geometry):
+    """Shape rule of spread_mean2d: as many means as windows."""
+    if y != pooled((*y[:2], *image), window=window, geometry=geometry):
+        raise ShapeError(f"{y} are not the means of windows {window} over images {image}")
+    return (*y[:2], *image)
+
+
+@op(
+    shape=spread_shape,
+    linear=True,
+    samples=[
+        sample(pooled(x, window=k, geometry=g), image=x[2:], window=k, geometry=g)
+        for x, k, g in FORMS
+    ],
+)
+def spread_mean2d(x, /, *, image, window, geometry, count_include_pad=True):
+    """Each mean's share given back to its window: the adjoint of avg_pool2d.
+
+    Shapes: x (N, C, Ho, Wo) -> y (N, C, H, W)
+    """
+    stride, padding, _, _, ceil_mode = geometry
+    return avg_pool.avg_pool2d_scatter(
+        x, *image, window, stride, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad
+    )
+
+
+@spread_mean2d.defvjp
+def spread_mean2d_vjp(g, window, geometry, count_include_pad):
+    return window_mean2d(g, window=window, geometry=geometry, count_include_pad=count_include_pad)

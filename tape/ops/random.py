@@ -1,0 +1,227 @@
+"""Random tensors, and dropout.
+
+Everything here takes `rng`, a numpy.random.Generator; without one it draws from the generator of
+the process, which `seed` starts anew. NumPy's generators lock themselves while they draw, so
+threads may share one: each number is handed out once, but to whom is the scheduler's choice. Give
+each thread a generator of its own to get the same numbers every time.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from tape._core.memory import adopt
+from tape.errors import DTypeError, ShapeError
+from tape.op import op, sample
+from tape.ops.create import leaf, lengths, shape_of
+
+process = {"generator": None}
+making = threading.Lock()
+
+
+def seed(n=None):
+    """Start the generator of the process anew: from the integer n, or from the system's noise.
+
+    >>> import tape
+    >>> tape.random.seed(0)
+    >>> first = tape.random.normal(2).tolist()
+    >>> tape.random.seed(0)
+    >>> tape.random.normal(2).tolist() == first
+    True
+    """
+    process["generator"] = np.random.default_rng(n)
+
+
+def generator(rng=None):
+    """`rng` if given, else the generator of the process.
+
+    Raises:
+        TypeError: rng is neither None nor a numpy.random.Generator.
+    """
+    if rng is not None:
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng: a numpy.random.Generator or None, got {type(rng).__name__}")
+        return rng
+    if process["generator"] is None:
+        with making:
+            if process["generator"] is None:
+                seed()
+    return process["generator"]
+
+
+def drawn_as(dtype, name):
+    """The dtype numbers are drawn in: float32 unless asked for float64."""
+    kind = np.dtype(dtype or np.float32)
+    if kind not in (np.float32, np.float64):
+        raise DTypeError(f"{name}: draws float32 or float64, not {kind}")
+    return kind
+
+
+def fit(kind, *numbers):
+    """Whether these numbers are finite in a float dtype."""
+    most = float(np.finfo(kind).max)
+    return all(-most <= x <= most for x in numbers)
+
+
+def normal(shape=(), mean=0.0, std=1.0, *, dtype=None, rng=None, requires_grad=False):
+    """Numbers from a normal distribution.   Shapes: -> (shape)
+
+    Args:
+        shape: of the result.
+        mean, std: of the distribution; std at least 0.
+        dtype: float32 (None) or float64; float32 is drawn as float32.
+        rng: generator to draw from.
+        requires_grad: as of `tape.tensor`.
+
+    Raises:
+        ValueError: std is below 0, or a number does not fit the dtype.
+    """
+    kind = drawn_as(dtype, "normal")
+    if not (std >= 0 and fit(kind, mean, std)):
+        raise ValueError(f"normal: mean {mean} and std {std}, expected finite {kind} and std >= 0")
+    array = generator(rng).standard_normal(lengths(shape, "normal"), kind)
+    if type(array) is not np.ndarray:
+        array = np.asarray(array, kind)
+    if std != 1.0:
+        array *= kind.type(std)
+    if mean != 0.0:
+        array += kind.type(mean)
+    return leaf(array, None, requires_grad)
+
+
+def uniform(shape=(), low=0.0, high=1.0, *, dtype=None, rng=None, requires_grad=False):
+    """Numbers spread evenly over [low, high).   Shapes: -> (shape)
+
+    Args:
+        shape: of the result.
+        low, high: finite; high is at least low and, unless the two are equal, never drawn.
+        dtype: float32 (None) or float64; float32 is drawn as float32.
+        rng: generator to draw from.
+        requires_grad: as of `tape.tensor`.
+
+    Raises:
+        ValueError: high is below low, or a number does not fit the dtype.
+    """
+    kind = drawn_as(dtype, "uniform")
+    if not (low <= high and fit(kind, low, high, high - low)):
+        raise ValueError(f"uniform: no range of {kind} from {low} to {high}")
+    first, last = kind.type(low), kind.type(high)
+    array = np.asarray(generator(rng).random(lengths(shape, "uniform"), kind))
+    if (first, last) != (0.0, 1.0):
+        array *= last - first
+        array += first
+        np.minimum(array, np.nextafter(last, first), out=array)  # rounding may have reached `high`
+    return leaf(array, None, requires_grad)
+
+
+def integers(low, high=None, shape=(), *, dtype=None, rng=None):
+    """Whole numbers spread evenly over [low, high), or over [0, low) without high.
+
+    Shapes: -> (shape), int64 unless another integer dtype is given
+
+    Raises:
+        ValueError: the range is empty, or does not fit the dtype.
+    """
+    array = generator(rng).integers(low, high, lengths(shape, "integers"), dtype or np.int64)
+    return leaf(np.asarray(array), None, False)
+
+
+def permutation(n, *, rng=None):
+    """0, 1, ..., n - 1 in random order.   Shapes: -> (n), int64
+
+    Raises:
+        ShapeError: n is negative or no integer.
+    """
+    (n,) = lengths(n, "permutation")
+    return leaf(generator(rng).permutation(n), None, False)
+
+
+def bernoulli(p=0.5, shape=None, *, dtype=None, rng=None):
+    """1 with probability p, else 0.   Shapes: p broadcasts to (shape), by default that of p
+
+    Args:
+        p: a number, or a tensor of probabilities, in [0, 1].
+        shape: of the result.
+        dtype: float32 unless given.
+        rng: generator to draw from.
+
+    Raises:
+        ValueError: a probability is outside of [0, 1] or NaN.
+        ShapeError: p does not broadcast to shape.
+    """
+    chance = np.asarray(p, np.float64)
+    if not np.all((chance >= 0) & (chance <= 1)):
+        raise ValueError("bernoulli: a probability is outside of [0, 1]")
+    size = shape_of(p) if shape is None else lengths(shape, "bernoulli")
+    try:
+        chance = np.broadcast_to(chance, size)
+    except ValueError:
+        raise ShapeError(f"bernoulli: p {chance.shape} does not broadcast to {size}") from None
+    array = np.asarray(generator(rng).random(size) < chance)
+    return leaf(array.astype(dtype or np.float32, copy=False), None, False)
+
+
+def same_as_gate(x, dropped):
+    """Shape rule of the op behind dropout."""
+    if x != dropped:
+        raise ShapeError(f"x is {x}, but what to drop {dropped}")
+    return x
+
+
+@op(
+    shape=same_as_gate,
+    name="dropout",
+    saves="dropped",
+    samples=[sample((3, 4), (3, 4), dtypes=[None, "bool"], scale=2.0)],
+)
+def drop(x, dropped, /, scale):
+    """0 where dropped, else x * scale: dropout with its choice made.   Shapes: all (*s)"""
+    y = np.asarray(np.multiply(x, scale))
+    np.putmask(y, dropped, 0)
+    return y
+
+
+@drop.defvjp("x")
+def drop_vjp(g, dropped, scale):
+    return drop(g, dropped, scale)
+
+
+@drop.defjvp
+def drop_jvp(dx, dropped, scale):
+    return drop(dx, dropped, scale)
+
+
+def dropout(x, p=0.5, training=True, rng=None):
+    """x with each element set to 0 with probability p, the others divided by 1 - p.
+
+    So its expectation is x. Without training, or with p = 0, it is x itself. What is dropped is 0
+    even where x is infinite or NaN. The gradient goes through what was kept.
+
+    Shapes: x (*s) -> y (*s)
+
+    Args:
+        x: floating-point numbers.
+        p: probability to drop an element, in [0, 1].
+        training: whether to drop anything.
+        rng: generator to draw from, by default that of `tape.random`.
+
+    Raises:
+        ValueError: p is outside of [0, 1] or NaN.
+
+    Source: Srivastava et al. 2014, section 10 (JMLR 15, 1929-1958).
+
+    >>> import tape
+    >>> tape.random.seed(0)
+    >>> y = tape.random.dropout(tape.ones(1000), 0.25)
+    >>> sorted(set(y.tolist())), 700 < (y != 0.0).sum().item() < 800
+    ([0.0, 1.3333333730697632], True)
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p is {p}, expected a probability in [0, 1]")
+    if not training or p == 0:
+        return x
+    size = shape_of(x)
+    dropped = adopt(np.asarray(generator(rng).random(size, np.float32) < p))
+    return drop(x, dropped, 1 / (1 - p) if p < 1 else 0.0)

@@ -1,0 +1,173 @@
+"""Softmax and what is made of it, without overflow."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tape import shapes
+from tape._kernels import rows
+from tape.errors import AxisError
+from tape.op import bad, op, sample
+from tape.ops.elementwise import exp
+from tape.ops.logic import equal, where
+from tape.ops.reduce import WRONG_AXES, floating, reductions, spread
+from tape.ops.reduce import sum as sum_over
+
+NO_AXIS = [
+    bad((2, 3), axis=2, error=AxisError, match="axis 2 is out of range for 2 axes"),
+    bad((), error=AxisError, match="axis -1 is out of range for 0 axes"),
+]
+MASKED = np.array([[-np.inf, 1.0, 2.0], [0.0, -np.inf, -np.inf]])
+ROWS = [
+    sample((3, 4)),
+    sample((2, 3, 4), axis=1),
+    sample((3,), axis=0, low=-1000.0, high=1000.0),
+    sample((2, 0)),
+    sample((0, 3), axis=0),
+    sample((2, 3), dtypes=["int64"]),
+]
+
+
+def along_axis(function, x, axis):
+    """A function of the rows of a matrix that keeps their length, applied along an axis."""
+    if axis != -1 and axis != x.ndim - 1:
+        return along_axis(function, x.swapaxes(axis, -1), -1).swapaxes(axis, -1)
+    if x.ndim == 2:
+        return function(x)
+    return function(x.reshape(math.prod(x.shape[:-1]), x.shape[-1])).reshape(x.shape)
+
+
+def has_axis(x, *, axis):
+    """Shape rule: x's own shape, which has the axis."""
+    shapes.axis_of(len(x), axis)
+    return x
+
+
+def exponentials(x, axis):
+    """The reference: exp(x - max) and its sum, from arrays."""
+    x = floating(x)
+    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
+    return e, e.sum(axis, keepdims=True)
+
+
+def softmax_ref(x, axis=-1):
+    """The formula, in NumPy."""
+    e, total = exponentials(x, axis)
+    return e / total
+
+
+def log_softmax_ref(x, axis=-1):
+    """The formula, in NumPy."""
+    x = floating(x)
+    top = x.max(axis, keepdims=True, initial=-np.inf)
+    return (x - top) - np.log(exponentials(x, axis)[1])
+
+
+@op(shape=has_axis, saves="y", ref=softmax_ref, samples=ROWS, errors=NO_AXIS)
+def softmax(x, /, axis=-1):
+    """Shares that grow with x: exp(x) / sum(exp(x)) along an axis.
+
+    Integers give float64. NaN along an axis that holds NaN, inf, or -inf alone.
+
+    Shapes: x (*s) -> y (*s), in [0, 1]
+
+    Raises:
+        AxisError: x has no such axis.
+    """
+    return along_axis(rows.softmax, floating(np.asarray(x)), axis)
+
+
+@softmax.defvjp
+def softmax_vjp(g, y, axis):
+    g = g * y
+    return g - y * sum_over(g, axis, keepdims=True)
+
+
+@softmax.defjvp
+def softmax_jvp(dx, y, axis):
+    return softmax_vjp(dx, y, axis)  # the Jacobian is symmetric
+
+
+@op(shape=has_axis, saves="y", ref=log_softmax_ref, samples=ROWS, errors=NO_AXIS)
+def log_softmax(x, /, axis=-1):
+    """Logarithm of softmax along an axis, x - logsumexp(x), exact also for small shares.
+
+    Integers give float64. NaN along an axis that holds NaN, inf, or -inf alone.
+
+    Shapes: x (*s) -> y (*s), at most 0
+
+    Raises:
+        AxisError: x has no such axis.
+    """
+    return along_axis(rows.log_softmax, floating(np.asarray(x)), axis)
+
+
+@log_softmax.defvjp
+def log_softmax_vjp(g, y, axis):
+    return g - exp(y) * sum_over(g, axis, keepdims=True)
+
+
+@log_softmax.defjvp
+def log_softmax_jvp(dx, y, axis):
+    return dx - sum_over(exp(y) * dx, axis, keepdims=True)
+
+
+def logsumexp_ref(x, axis=None, keepdims=False):
+    """The formula, in NumPy."""
+    x = floating(x)
+    top = x.max(axis, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0.0).astype(x.dtype)
+    y = np.log(np.exp(x - top).sum(axis, keepdims=True)) + top
+    return y.reshape(shapes.reduce(x.shape, axis=axis, keepdims=keepdims))
+
+
+@op(
+    shape=shapes.reduce,
+    saves="x y",
+    ref=logsumexp_ref,
+    samples=[
+        *reductions(),
+        sample((0, 3), axis=1),
+        sample(MASKED, axis=1),
+        sample((2, 3), axis=-1, low=-1000.0, high=1000.0),
+        sample((2, 3), dtypes=["int64"], axis=0),
+    ],
+    errors=WRONG_AXES,
+)
+def logsumexp(x, /, axis=None, *, keepdims=False):
+    """log(sum(exp(x))) over axes (None: all), without overflow; -inf for no elements.
+
+    Its gradient is softmax(x), and 0 where all elements are -inf. Integers give float64.
+
+    Shapes: x (*s) -> y (s without the axes)
+
+    Raises:
+        AxisError: x has no such axis, or it is given twice.
+    """
+    x = floating(np.asarray(x))
+    shape = shapes.reduce(x.shape, axis=axis, keepdims=keepdims)
+    if axis is None or axis == -1:
+        n = x.size if axis is None else x.shape[-1]
+    else:
+        axes = shapes.axes_of(x.ndim, axis)
+        n = math.prod([x.shape[a] for a in axes])
+        x = x.transpose([a for a in range(x.ndim) if a not in axes] + list(axes))
+    return rows.logsumexp(x.reshape(math.prod(shape), n)).reshape(shape)
+
+
+def shares(x, y, axis, keepdims):
+    """softmax(x) from x and its logsumexp y, 0 where all elements are -inf."""
+    y = where(equal(y, -math.inf), 0.0, y)
+    return exp(x - spread(y, x.shape, axis, keepdims))
+
+
+@logsumexp.defvjp
+def logsumexp_vjp(g, x, y, axis, keepdims):
+    return spread(g, x.shape, axis, keepdims) * shares(x, y, axis, keepdims)
+
+
+@logsumexp.defjvp
+def logsumexp_jvp(dx, x, y, axis, keepdims):
+    return sum_over(dx * shares(x, y, axis, keepdims), axis, keepdims=keepdims)

@@ -1,0 +1,93 @@
+"""Groups of parameters: reading and checking what an optimizer is given, and where each one is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tape._core.tensor import Tensor
+from tape.errors import GradError, ShapeError
+from tape.nn.parameter import Uninferred, written
+from tape.optim.steps import Track
+
+__all__ = ["Group", "read_groups", "read_settings"]
+
+
+class Group(dict):
+    """Settings by name, the parameters under "params" for reading, and their `track`."""
+
+    def __init__(
+        self, name: str, params: Any, settings: Mapping[str, Any], taken: Iterable[Tensor] = ()
+    ) -> None:
+        tensors = [params] if isinstance(params, (Tensor, Uninferred)) else list(params)
+        if not tensors:
+            raise ValueError(
+                f"{name}: there are no parameters: an empty list, a generator that was used "
+                "before, or a model without any"
+            )
+        known = {id(tensor) for tensor in taken}
+        for i, tensor in enumerate(tensors):
+            check_parameter(name, i, tensor)
+            if id(tensor) in known:
+                raise ValueError(f"{name}: parameter {i} {tensor.shape} is there twice")
+            known.add(id(tensor))
+        super().__init__(params=tuple(tensors), **settings)
+        self.track = Track(tensors)
+
+
+def check_parameter(name: str, i: int, tensor: Any) -> None:
+    """Raise unless an optimizer can change this tensor."""
+    if isinstance(tensor, Uninferred):
+        if tensor.value is None:
+            raise ShapeError(
+                f"{name}: parameter {i} {written(tensor.shape)} has no size yet: call the model "
+                "once on an example, then take its parameters and make the optimizer"
+            )
+        raise ShapeError(f"{name}: parameter {i} was taken from its layer before it had a size")
+    if not isinstance(tensor, Tensor):
+        hint = ": take model.parameters()" if isinstance(tensor, (tuple, str)) else ""
+        raise TypeError(f"{name}: parameter {i} is a {type(tensor).__name__}, not a tensor{hint}")
+    if not tensor.is_leaf:
+        raise GradError(
+            f"{name}: parameter {i} {tensor.shape} is the result of {tensor.op.name}: only leaves "
+            "can be changed by steps"
+        )
+    if not tensor.requires_grad:
+        raise GradError(
+            f"{name}: parameter {i} {tensor.shape} needs no gradient: leave it out, or say "
+            "requires_grad_()"
+        )
+
+
+def read_groups(name: str, params: Any) -> list[Mapping[str, Any]]:
+    """What an optimizer is given as a list of groups.
+
+    Raises:
+        TypeError: it is a tensor or module by itself, or mixes tensors and groups.
+    """
+    if isinstance(params, (Tensor, Uninferred)) or hasattr(params, "parameters"):
+        right = "model.parameters()" if hasattr(params, "parameters") else "a list, [w]"
+        raise TypeError(f"{name}: params is one {type(params).__name__}: give {right}")
+    parts = [params] if isinstance(params, Mapping) else list(params)
+    groups = [part for part in parts if isinstance(part, Mapping)]
+    if not groups:
+        return [{"params": parts}]
+    if len(groups) != len(parts):
+        raise TypeError(f"{name}: params mixes tensors and groups")
+    return groups
+
+
+def read_settings(name: str, group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict:
+    """The settings of a group: its own, and the defaults where it has none.
+
+    Raises:
+        ValueError: the group has a setting that the optimizer does not know, or no parameters.
+    """
+    unknown = [key for key in group if key not in defaults and key != "params"]
+    if unknown:
+        raise ValueError(
+            f"{name}: a group has no setting {unknown[0]!r}; it may have {', '.join(defaults)}"
+        )
+    if "params" not in group:
+        raise ValueError(f"{name}: a group needs 'params', its parameters")
+    return {key: group.get(key, default) for key, default in defaults.items()}

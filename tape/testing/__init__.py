@@ -1,0 +1,57 @@
+"""What tests of gradients need, tape's and yours: `gradcheck`, `check_op`, Hypothesis strategies.
+
+`import tape` does not load this package. The strategies (`tensors`, `arrays`,
+`broadcastable_shapes`) are loaded when they are first asked for, since only they need Hypothesis.
+
+>>> import tape
+>>> from tape.testing import gradcheck
+>>> gradcheck(lambda a, b: tape.tanh(a @ b), [[[0.5, -1.0]], [[2.0], [0.25]]])
+True
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from tape._core.node import live_nodes as live_nodes
+from tape.testing.check import (
+    PROPERTIES as PROPERTIES,
+)
+from tape.testing.check import (
+    check_bad as check_bad,
+)
+from tape.testing.check import (
+    check_op as check_op,
+)
+from tape.testing.closeness import (
+    TOLERANCES as TOLERANCES,
+)
+from tape.testing.closeness import (
+    Tolerance as Tolerance,
+)
+from tape.testing.closeness import (
+    assert_close as assert_close,
+)
+from tape.testing.gradient import gradcheck as gradcheck
+from tape.testing.operands import LAYOUTS as LAYOUTS
+from tape.testing.operands import draw as draw
+
+if TYPE_CHECKING:
+    from tape.testing.strategies import (
+        arrays as arrays,
+    )
+    from tape.testing.strategies import (
+        broadcastable_shapes as broadcastable_shapes,
+    )
+    from tape.testing.strategies import (
+        tensors as tensors,
+    )
+
+STRATEGIES = ("arrays", "broadcastable_shapes", "tensors")
+
+
+def __getattr__(name: str) -> Any:
+    """The strategies, which load Hypothesis."""
+    if name in STRATEGIES:
+        from tape.testing import strategies
+
+        return getattr(strategies, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

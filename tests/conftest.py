@@ -1,0 +1,48 @@
+"""Settings shared by all tests: reproducible Hypothesis, seeded generators."""
+
+import gc
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import tape
+
+# Reproducible and without a deadline everywhere: shared machines are slow at random. For a search
+# with fresh examples: HYPOTHESIS_PROFILE=search pytest.
+settings.register_profile(
+    "default",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("search", deadline=None, database=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Start every test from the same state of NumPy's global generator and of tape's own."""
+    np.random.seed(0)
+    tape.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def _frozen():
+    """What collecting the tests made is not looked through by every garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def nothing_left(_frozen):
+    """The test leaves no node behind, and the cycle collector is not needed for that."""
+    gc.collect()
+    gc.disable()
+    before = tape.live_nodes()
+    yield
+    left = tape.live_nodes() - before
+    gc.enable()
+    assert left == 0, f"{left} nodes are left"

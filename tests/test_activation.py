@@ -1,0 +1,204 @@
+"""Activation functions at the points where others have gone wrong."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tape
+from tape.ops.activation import relu_gate
+
+FUNCTIONS = {
+    "relu": tape.relu,
+    "relu_gate": lambda x: relu_gate(np.ones_like(x), x),
+    "leaky_relu": tape.leaky_relu,
+    "sigmoid": tape.sigmoid,
+    "silu": tape.silu,
+    "softplus": tape.softplus,
+    "erf": tape.erf,
+    "erfc": tape.erfc,
+    "gelu": tape.gelu,
+    "gelu_tanh": lambda x: tape.gelu(x, approximate="tanh"),
+    "clip": lambda x: tape.clip(x, -1.0, 1.0),
+}
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-310, -1e-40, 1e30, -1e30, 0.3, -88.7, 19.99]
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def gradient_at(f, values, dtype=np.float64):
+    x = tape.tensor(np.array(values, dtype), requires_grad=True)
+    return np.array(tape.grad(f(x).sum(), x))
+
+
+@dtypes
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_number_has_the_same_bits_wherever_it_stands(name, dtype):
+    f = FUNCTIONS[name]
+    for value in SPECIAL:
+        alone = np.array(f(np.array([value], dtype)))
+        x = np.full(67, 0.25, dtype)
+        for n in [*range(1, 20), 33, 64, 67]:
+            for at in range(n):
+                x[:n] = 0.25
+                x[at] = value
+                found = np.array(f(x[:n]))[at : at + 1]
+                assert found.tobytes() == alone.tobytes(), (value, n, at)
+
+
+@dtypes
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_large_array_is_its_pieces(name, dtype):
+    x = np.linspace(-9, 9, 40_001, dtype=dtype)
+    pieces = [np.array(FUNCTIONS[name](part)) for part in np.array_split(x, 37)]
+    np.testing.assert_array_equal(np.array(FUNCTIONS[name](x)), np.concatenate(pieces))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_memory_order_changes_no_bit(name):
+    x = np.linspace(-3, 3, 60, dtype=np.float32).reshape(6, 10)
+    whole = np.array(FUNCTIONS[name](x))
+    for view in [np.s_[::2, ::3], np.s_[::-1], np.s_[:, 1]]:
+        np.testing.assert_array_equal(np.array(FUNCTIONS[name](x[view])), whole[view])
+    np.testing.assert_array_equal(np.array(FUNCTIONS[name](np.asfortranarray(x))), whole)
+
+
+@given(st.floats(-745, 745))
+def test_sigmoid_keeps_its_digits_in_both_tails(x):
+    y, mirrored = tape.sigmoid(np.array([x, -x])).tolist()
+    e = math.exp(-abs(x))
+    small, large = e / (1 + e), 1 / (1 + e)
+    assert y == pytest.approx(large if x > 0 else small, rel=4e-15, abs=1e-323)
+    assert mirrored == pytest.approx(small if x > 0 else large, rel=4e-15, abs=1e-323)
+
+
+def test_sigmoid_of_infinity_is_its_limit():
+    assert tape.sigmoid(np.array([np.inf, -np.inf, 1e300, -1e300])).tolist() == [1, 0, 1, 0]
+
+
+@given(st.floats(-37, 10))
+def test_gelu_keeps_its_digits_in_the_left_tail(x):
+    assert tape.gelu(np.array([x])).item() == pytest.approx(
+        x * math.erfc(-x / math.sqrt(2)) / 2, rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "softplus", "relu"])
+def test_at_infinity_they_reach_their_limits(name):
+    found = np.array(FUNCTIONS[name](np.array([np.inf, -np.inf], np.float32)))
+    np.testing.assert_array_equal(found, [np.inf, 0.0])
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0.1, 10))
+def test_softplus_lies_just_above_relu(x, beta):
+    y = tape.softplus(np.array([x]), beta=beta).item()
+    assert max(x, 0.0) <= y <= max(x, 0.0) + math.log(2) / beta * (1 + 1e-12)
+    if beta * x > 20:
+        assert y == x
+
+
+def test_softplus_is_smooth_up_to_its_threshold_and_straight_above():
+    assert gradient_at(lambda x: tape.softplus(x, threshold=2.0), [1.9, 2.1]).tolist() == [
+        pytest.approx(1 / (1 + math.exp(-1.9))),
+        1.0,
+    ]
+
+
+def test_kinks_have_one_convention():
+    # relu'(0) = 0, leaky_relu'(0) its slope, a bound of clip belongs to the range.
+    assert gradient_at(tape.relu, [-1.0, -0.0, 0.0, 1.0]).tolist() == [0, 0, 0, 1]
+    assert gradient_at(lambda x: tape.leaky_relu(x, 2.0), [-1.0, 0.0, 1.0]).tolist() == [2, 2, 1]
+    assert gradient_at(lambda x: tape.clip(x, 0, 1), [-1.0, 0.0, 1.0, 2.0]).tolist() == [0, 1, 1, 0]
+    assert gradient_at(lambda x: x.clip(0), [-1.0, 0.0, 1.0]).tolist() == [0, 1, 1]
+    tied = gradient_at(lambda x: tape.maximum(x, np.zeros(1)), [0.0])
+    assert tied.tolist() == [0.5]
+
+
+@dtypes
+def test_nan_passes_relu_both_ways(dtype):
+    assert np.isnan(tape.relu(np.array([np.nan], dtype)).item())
+    assert gradient_at(tape.relu, [np.nan, 1.0], dtype).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_integers_become_float64_where_they_must(name):
+    x = np.array([-2, 0, 3])
+    y = FUNCTIONS[name](x)
+    keeps = name in ("relu", "relu_gate")
+    assert y.dtype == (np.int64 if keeps else np.float64)
+    np.testing.assert_allclose(np.array(y), np.array(FUNCTIONS[name](x.astype(float))), rtol=1e-15)
+
+
+def test_a_python_number_gives_float32():
+    for name in ("relu", "leaky_relu", "sigmoid", "silu", "softplus", "erf", "gelu"):
+        assert FUNCTIONS[name](0.5).dtype == np.float32, name
+        assert FUNCTIONS[name](0.5).shape == ()
+
+
+def test_gelu_and_its_tanh_form_are_close():
+    x = np.linspace(-6, 6, 201)
+    np.testing.assert_allclose(
+        np.array(tape.gelu(x)), np.array(tape.gelu(x, approximate="tanh")), atol=5e-4
+    )
+
+
+def test_unknown_forms_are_refused():
+    with pytest.raises(ValueError, match="gelu: approximate is 'fast', expected 'none' or 'tanh'"):
+        tape.gelu(np.zeros(2), approximate="fast")
+    with pytest.raises(ValueError, match="softplus: beta is 0"):
+        tape.softplus(np.zeros(2), beta=0)
+
+
+def test_relu_keeps_its_result_and_not_its_operand():
+    x = tape.ones((64, 64), requires_grad=True)
+    with tape.Tape() as t:
+        y = tape.relu(x * 2.0) * 3.0
+        assert [node.op.name for node in t.nodes] == ["relu", "multiply"]
+    assert tape.grad(y.sum(), x).sum().item() == 6 * x.size
+
+
+# clip
+
+
+@given(
+    st.lists(st.floats(-10, 10) | st.sampled_from([np.nan, np.inf, -np.inf]), min_size=1),
+    st.none() | st.floats(-5, 5),
+    st.none() | st.floats(-5, 5),
+)
+def test_clip_is_minimum_of_maximum_for_numbers_and_tensors(values, low, high):
+    x = np.array(values)
+    truth = x if low is None else np.maximum(x, low)
+    truth = truth if high is None else np.minimum(truth, high)
+    np.testing.assert_array_equal(np.array(tape.clip(x, low, high)), truth)
+    bounds = [None if b is None else np.array(b) for b in (low, high)]
+    np.testing.assert_array_equal(np.array(tape.clip(x, *bounds)), truth)
+    np.testing.assert_array_equal(np.array(tape.clip(x, low, bounds[1])), truth)
+    np.testing.assert_array_equal(np.array(tape.clip(x, bounds[0], high)), truth)
+
+
+def test_clip_gives_tensors_as_bounds_their_gradients():
+    x = tape.tensor([-1.0, 0.5, 3.0], requires_grad=True)
+    low, high = (tape.tensor(v, requires_grad=True) for v in (0.0, 2.0))
+    dx, dlow, dhigh = tape.grad(tape.clip(x, low, high).sum(), [x, low, high])
+    assert (dx.tolist(), dlow.item(), dhigh.item()) == ([0, 1, 0], 1, 1)
+
+
+def test_crossed_bounds_give_the_upper_one_and_no_gradient():
+    assert tape.clip(np.array([0.0, 1.5, 9.0]), 2, 1).tolist() == [1, 1, 1]
+    assert gradient_at(lambda x: tape.clip(x, 2, 1), [0.0, 1.0, 1.5, 2.0, 9.0]).tolist() == [0] * 5
+
+
+def test_clip_without_bounds_is_a_copy():
+    x = tape.tensor([1.0, 2.0], requires_grad=True)
+    y = tape.clip(x)
+    assert y.tolist() == [1, 2]
+    assert not np.shares_memory(y.numpy(), x.numpy())
+    assert tape.grad(y.sum(), x).tolist() == [1, 1]
+
+
+def test_clip_of_integers_keeps_them_and_takes_bounds_they_cannot_hold():
+    x = np.array([0, 100, 255], np.uint8)
+    assert tape.clip(x, -1, 300).tolist() == [0, 100, 255]
+    assert tape.clip(x, -1, 300).dtype == np.uint8
+    assert tape.clip(np.array([1, 5]), 2, 4).dtype == np.int64

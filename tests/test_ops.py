@@ -1,0 +1,104 @@
+"""Every op has every property on every sample. No test here names an op: see `tape.testing`."""
+
+import contextlib
+
+import pytest
+
+import tape
+from tape.op import OPS
+from tape.testing import PROPERTIES, check_bad
+from tape.testing.operands import Call
+from tape.testing.values import emptied
+
+# Ops that are not exported from tape, each with the reason.
+INTERNAL = {
+    "affine": "behind tape.linear, which has no bias at times",
+    "alias": "gives the functional forms of tape.grad a node of their own",
+    "attains": "where an extreme value stands, for the gradients of max and min",
+    "cast": "behind tape.astype, which gives a tensor that has the dtype as it is",
+    "contract": "einsum of two operands",
+    "conv2d_input_grad": "the gradient of conv2d by its images",
+    "conv2d_weight_grad": "the gradient of conv2d by its weights",
+    "diagonals": "einsum with a letter twice in one operand",
+    "get_item": "behind x[...]",
+    "get_item_grad": "the gradient of x[...]",
+    "label_loss_grad": "the gradient of cross_entropy with integer labels",
+    "max_pool2d_index": "where the maxima of max_pool2d stand",
+    "on_diagonals": "the adjoint of diagonals",
+    "outer_sum": "the gradient of affine by its weight",
+    "pick2d": "max_pool2d, given where the maxima stand",
+    "place2d": "the gradient of pick2d",
+    "recurrence": "the gradient of cumulative_prod",
+    "reframed": "shifts along an axis, for scans",
+    "relu_gate": "the gradient of relu",
+    "set_item": "behind x[...] = v",
+    "spread_mean2d": "the gradient of avg_pool2d",
+    "standardize": "behind layer_norm and batch_norm",
+    "sum_to_end": "the gradient of cumulative_sum",
+}
+CASES = [
+    pytest.param(op, samples, holds, id=f"{name}-{op.name}")
+    for name, holds in PROPERTIES.items()
+    for op in OPS.values()
+    if (samples := [sample for sample in op.samples if holds.applies(op, sample)])
+]
+BAD = [pytest.param(op, bad, id=f"{op.name}-{bad!r}") for op in OPS.values() for bad in op.errors]
+NAMES = sorted(OPS)
+
+
+@pytest.mark.parametrize(("op", "samples", "holds"), CASES)
+def test_property(op, samples, holds):
+    for sample in samples:
+        holds(op, sample)
+
+
+@pytest.mark.parametrize(("op", "bad"), BAD)
+def test_bad_call_is_refused_and_leaves_no_trace(op, bad):
+    check_bad(op, bad)
+
+
+def is_public(op):
+    """Whether tape exports the op, or the function of its name that reads its settings."""
+    found = getattr(tape, op.name, None)
+    return found is op or getattr(found, "__module__", "") == op.__module__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_op_is_public_or_says_why_not(name):
+    internal = name in INTERNAL or name.startswith("_")
+    assert is_public(OPS[name]) != internal, f"export tape.{name}, or say in INTERNAL why not"
+
+
+@pytest.mark.parametrize("op", [op for op in OPS.values() if is_public(op)], ids=repr)
+def test_public_op_refuses_empty_operands_in_its_own_words(op):
+    for sample in op.samples:
+        call = Call(op, sample)
+        for operands in emptied(call):
+            with contextlib.suppress(tape.TapeError):
+                call(*operands)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_op_has_samples_that_reach_every_property_it_can_have(name):
+    op = OPS[name]
+    assert op.samples, f"{name} has no samples"
+    if op.differentiable:
+        assert any(PROPERTIES["vjp_is_the_adjoint_of_jvp"].applies(op, s) for s in op.samples)
+    if op.differentiable and op.smooth:
+        assert any(PROPERTIES["jvp_is_the_central_difference"].applies(op, s) for s in op.samples)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_of_an_op_differ(name):
+    given = [s for s in OPS[name].samples if not any(hasattr(x, "dtype") for x in s.shapes)]
+    samples = [repr(s) for s in given]
+    assert len(set(samples)) == len(samples), f"{name} has a sample twice: {samples}"
+
+
+def test_no_name_of_an_internal_op_is_left_over():
+    assert set(INTERNAL) <= set(OPS)
+
+
+def test_the_table_is_not_empty():
+    assert len(OPS) > 50
+    assert sum(len(case.values[1]) for case in CASES) > 10000

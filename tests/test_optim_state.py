@@ -1,0 +1,197 @@
+"""Optimizers: their state and back, groups, what they refuse."""
+
+import math
+
+import numpy as np
+import pytest
+from optimizers import every, parameter
+
+import tape
+from tape import nn, optim
+from tape.errors import GradError, ShapeError, TapeError
+
+# -- state -------------------------------------------------------------------------------------
+
+
+def descend(params, optimizer, n, skip=()):
+    for k in range(n):
+        optimizer.zero_grad()
+        for i, p in enumerate(params):
+            if (k + i) % 3 not in skip:
+                (p * p * (i + 1.0)).sum().backward()
+        optimizer.step()
+
+
+@every
+@pytest.mark.parametrize("skip", [(), (1,)], ids=["all", "some"])
+def test_training_resumes_to_the_bit(make, skip):
+    start = [np.linspace(-1, 1, 4), np.ones((2, 2))]
+    params = [parameter(v) for v in start]
+    optimizer = make(params)
+    descend(params, optimizer, 3, skip)
+    saved = optimizer.state_dict()
+    middle = [np.array(p) for p in params]
+    descend(params, optimizer, 4, skip)
+
+    again = [parameter(v) for v in middle]
+    resumed = make(again)
+    resumed.load_state_dict(saved)
+    descend(again, resumed, 4, skip)
+    for p, q in zip(params, again, strict=True):
+        assert np.array(p).tobytes() == np.array(q).tobytes()
+
+
+def test_the_state_is_a_copy_both_ways():
+    w = parameter([1.0])
+    optimizer = optim.SGD([w], lr=0.5, momentum=0.9)
+    descend([w], optimizer, 1)
+    state = optimizer.state_dict()
+    assert state["param_groups"] == [
+        {
+            **{"lr": 0.5, "momentum": 0.9, "dampening": 0.0, "nesterov": False},
+            **{"weight_decay": 0.0, "params": [0]},
+        }
+    ]
+    assert state["state"].keys() == {0}
+    assert state["state"][0]["step"] == 1
+    buffer = state["state"][0]["momentum_buffer"]
+    assert buffer.tolist() == [2.0]
+    optimizer.load_state_dict(state)
+    buffer[0] = 9.0
+    assert optimizer.state_dict()["state"][0]["momentum_buffer"].tolist() == [2.0]
+
+
+def test_before_the_first_step_there_is_no_state():
+    assert optim.Adam([parameter([1.0])]).state_dict()["state"] == {}
+
+
+def test_all_that_is_wrong_with_a_state_is_told_and_nothing_is_loaded():
+    w, v = parameter([1.0]), parameter([1.0, 2.0])
+    optimizer = optim.SGD([w, v], lr=0.5, momentum=0.9)
+    descend([w, v], optimizer, 1)
+    before = optimizer.state_dict()
+    bad = optimizer.state_dict()
+    bad["param_groups"][0]["lr"] = -1.0
+    bad["state"][0] = {"step": -1, "momentum_buffer": np.zeros(1)}
+    bad["state"][1] = {"step": 1, "momentum_buffer": np.zeros(3), "exp_avg": np.zeros(2)}
+    bad["state"][7] = {"step": 1}
+    with pytest.raises(TapeError) as caught:
+        optimizer.load_state_dict(bad)
+    for part in [
+        "SGD.load_state_dict: nothing was loaded",
+        "group 0: SGD: lr must be at least 0, got -1.0",
+        "parameter 0: step is -1",
+        "parameter 1: momentum_buffer is float64 (3,), the parameter float64 (2,)",
+        "parameter 1: no array is called 'exp_avg'",
+        "state of parameter 7, which is not there",
+    ]:
+        assert part in str(caught.value)
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    assert str(after["state"]) == str(before["state"])
+
+
+def test_a_state_of_other_groups_or_another_optimizer_is_refused():
+    w = parameter([1.0])
+    adam = optim.Adam([w])
+    with pytest.raises(
+        TapeError, match=r"the groups have \[1\] parameters, those of the state \[2"
+    ):
+        adam.load_state_dict(optim.Adam([w, parameter([2.0])]).state_dict())
+    with pytest.raises(TapeError, match="only one side has amsgrad, betas"):
+        adam.load_state_dict(optim.SGD([w], lr=1.0).state_dict())
+    with pytest.raises(TapeError, match="it belongs to another model or optimizer"):
+        adam.load_state_dict({})
+
+
+# -- groups ------------------------------------------------------------------------------------
+
+
+def test_groups_have_settings_of_their_own_and_the_rest_in_common():
+    a, b, c = parameter([1.0]), parameter([1.0]), parameter([1.0])
+    optimizer = optim.SGD([{"params": [a], "lr": 0.5}, {"params": b}], lr=0.25)
+    optimizer.add_param_group({"params": iter([c]), "momentum": 0.5})
+    for p in (a, b, c):
+        p.grad = tape.tensor(np.ones(1))
+    optimizer.step()
+    optimizer.step()
+    assert [p.item() for p in (a, b, c)] == [0.0, 0.5, 1 - 0.25 - 0.375]
+    assert optimizer.param_groups[0]["params"] == (a,)
+    assert "1 numbers in 1 tensors: lr=0.5" in repr(optimizer)
+
+
+def test_the_learning_rate_can_be_read_and_set():
+    optimizer = optim.Adam([parameter([1.0])], lr=0.5)
+    optimizer.add_param_group({"params": [parameter([1.0])]})
+    assert optimizer.lr == 0.5
+    optimizer.lr = 0.25
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
+    with pytest.raises(ValueError, match=r"lr must be at least 0, got -1"):
+        optimizer.lr = -1
+    assert optimizer.lr == 0.25
+    optimizer.param_groups[1]["lr"] = 0.125
+    with pytest.raises(ValueError, match=r"learning rates \[0\.125, 0\.25\]"):
+        _ = optimizer.lr
+
+
+def test_momentum_switched_on_later_starts_from_the_gradient():
+    w = parameter([1.0])
+    optimizer = optim.SGD([w], lr=1.0, dampening=0.5)
+    w.grad = tape.tensor(np.array([0.25]))
+    optimizer.step()
+    optimizer.param_groups[0]["momentum"] = 0.5
+    optimizer.step()
+    assert w.item() == 0.5
+
+
+REFUSED = [
+    (lambda w: optim.SGD([], lr=1.0), ValueError, "there are no parameters: an empty list, a gen"),
+    (lambda w: optim.SGD((p for p in ()), lr=1.0), ValueError, "a generator that was used before"),
+    (lambda w: optim.SGD(w, lr=1.0), TypeError, r"params is one Tensor: give a list, \[w\]"),
+    (lambda w: optim.SGD(nn.Dense(2, 2), lr=1), TypeError, r"one Dense: give model\.parameters"),
+    (lambda w: optim.SGD([w, w], lr=1.0), ValueError, r"parameter 1 \(2,\) is there twice"),
+    (
+        lambda w: optim.SGD([{"params": [w]}, {"params": [w]}], lr=1.0),
+        *(ValueError, r"parameter 0 \(2,\) is there twice"),
+    ),
+    (lambda w: optim.SGD([w * 2.0], lr=1.0), GradError, r"\(2,\) is the result of multiply"),
+    (lambda w: optim.SGD([w.detach()], lr=1.0), GradError, r"\(2,\) needs no gradient"),
+    (
+        lambda w: optim.SGD([np.ones(2)], lr=1.0),
+        TypeError,
+        "parameter 0 is a ndarray, not a tensor",
+    ),
+    (lambda w: optim.SGD([("w", w)], lr=1.0), TypeError, r"is a tuple.*model\.parameters\(\)"),
+    (lambda w: optim.SGD([nn.Dense(3).weight], lr=1.0), ShapeError, r"\(3, \?\) has no size yet"),
+    (lambda w: optim.SGD([w, {"params": [w]}], lr=1.0), TypeError, "mixes tensors and groups"),
+    (lambda w: optim.SGD([{"params": [w], "rl": 1}], lr=1), ValueError, "no setting 'rl'; it may"),
+    (lambda w: optim.SGD([{"lr": 1.0}], lr=1), ValueError, "a group needs 'params'"),
+    (lambda w: optim.SGD([w], lr=-1.0), ValueError, r"lr must be at least 0, got -1\.0"),
+    (lambda w: optim.SGD([w], lr=math.nan), ValueError, "lr must be at least 0, got nan"),
+    (lambda w: optim.SGD([w], lr=1.0, nesterov=True), ValueError, "nesterov needs momentum"),
+    (lambda w: optim.Adam([w], betas=(0.9, 1.0)), ValueError, r"betas must lie in \[0, 1\)"),
+    (lambda w: optim.Adam([w], eps=-1.0), ValueError, "eps must be at least 0"),
+    (lambda w: optim.RMSprop([w], alpha=1.0), ValueError, r"alpha must lie in \[0, 1\)"),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "match"), REFUSED)
+def test_what_cannot_be_optimized_is_refused(make, error, match):
+    with pytest.raises(error, match=match):
+        make(parameter([1.0, 2.0]))
+
+
+def test_a_parameter_taken_from_its_layer_too_early_is_refused():
+    layer = nn.Dense(3, bias=False)
+    early = layer.weight
+    layer(tape.tensor([[1.0, 2.0]]))
+    with pytest.raises(ShapeError, match="taken from its layer before it had a size"):
+        optim.SGD([early], lr=0.1)
+
+
+def test_a_refused_group_is_not_taken_in():
+    w = parameter([1.0])
+    optimizer = optim.SGD([w], lr=1.0)
+    with pytest.raises(ValueError, match="twice"):
+        optimizer.add_param_group({"params": [parameter([2.0]), w]})
+    assert len(optimizer.param_groups) == 1

@@ -1,0 +1,252 @@
+"""Loops over the rows of a matrix (tape._kernels.rows) against NumPy in extended precision."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from layouts import dtypes, generators, laid_out, layouts
+
+from tape._kernels.rows import (
+    cross_entropy_rows,
+    cross_entropy_rows_grad,
+    layer_norm_rows,
+    log_softmax,
+    logsumexp,
+    softmax,
+)
+
+INF, NAN = np.inf, np.nan
+EXTENDED = np.longdouble
+# Around the lanes of a reduction (8, 32) and the group of rows that share one call of exp (512).
+columns = st.sampled_from([0, 1, 2, 3, 7, 8, 9, 10, 31, 32, 33, 65, 511, 513, 1100])
+rows = st.sampled_from([1, 2, 5, 0, 60])
+
+
+def matrices(rng, m, n, dtype, spread=6.0):
+    return rng.normal(scale=spread, size=(m, n)).astype(dtype)
+
+
+def log_softmax_reference(x):
+    """log_softmax in extended precision."""
+    x = x.astype(EXTENDED)
+    if x.shape[1] == 0:
+        return x
+    shifted = x - x.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def close(y, expected, dtype, units=8, at_least=0.0):
+    """Equal to a few units in the last place of the expected values."""
+    assert y.dtype == dtype
+    assert y.shape == expected.shape
+    error = np.abs(y.astype(EXTENDED) - expected)
+    allowed = units * np.finfo(dtype).eps * np.maximum(np.abs(expected), at_least)
+    return np.all(error <= allowed + np.finfo(dtype).tiny)
+
+
+@given(rows, columns, dtypes, layouts, generators)
+def test_softmax_is_right_to_a_few_units(m, n, dtype, layout, rng):
+    x = matrices(rng, m, n, dtype)
+    expected = np.exp(log_softmax_reference(x))
+    # The shift rounds each exponent once, and exp makes a relative error of it.
+    assert close(softmax(laid_out(x, layout)), expected, dtype, units=32)
+
+
+@given(rows, columns, dtypes, layouts, generators)
+def test_log_softmax_is_right_to_a_few_units(m, n, dtype, layout, rng):
+    x = matrices(rng, m, n, dtype)
+    assert close(log_softmax(laid_out(x, layout)), log_softmax_reference(x), dtype, at_least=1)
+
+
+@given(rows, columns.filter(bool), dtypes, layouts, generators)
+def test_logsumexp_is_right_to_a_few_units(m, n, dtype, layout, rng):
+    x = matrices(rng, m, n, dtype)
+    expected = x[:, 0] - log_softmax_reference(x)[:, 0]
+    assert close(logsumexp(laid_out(x, layout)), expected, dtype, at_least=1)
+
+
+@given(rows, columns.filter(bool), dtypes, layouts, layouts, generators)
+def test_cross_entropy_is_minus_log_softmax_at_the_label(m, n, dtype, layout, other, rng):
+    x, labels = matrices(rng, m, n, dtype), rng.integers(0, n, m)
+    loss = cross_entropy_rows(laid_out(x, layout), laid_out(labels, other))
+    expected = -log_softmax_reference(x)[np.arange(m), labels]
+    assert close(loss, expected, dtype, at_least=1)
+
+
+@given(rows, columns.filter(bool), dtypes, layouts, layouts, generators)
+def test_cross_entropy_gradient_is_softmax_minus_onehot(m, n, dtype, layout, other, rng):
+    x, labels = matrices(rng, m, n, dtype), rng.integers(0, n, m)
+    scale = rng.normal(size=m).astype(dtype)
+    grad = cross_entropy_rows_grad(
+        laid_out(x, layout), laid_out(labels, other), laid_out(scale, layout)
+    )
+    expected = np.exp(log_softmax_reference(x))
+    expected[np.arange(m), labels] = 0
+    expected[np.arange(m), labels] = -expected.sum(axis=1)
+    exact = 0.1 if dtype is np.float64 else 1e-9  # 1 - softmax is taken in float64
+    assert close(grad / scale[:, None], expected, dtype, units=64, at_least=exact)
+
+
+def test_the_gradient_of_a_sure_answer_keeps_its_digits():
+    x = np.array([[20.0, 0.0, 0.0]], np.float32)
+    grad = cross_entropy_rows_grad(x, np.array([0]), np.ones(1, np.float32))
+    # softmax - 1 in float32 would be exactly 0 here.
+    np.testing.assert_allclose(grad, [[-2 * np.exp(-20), np.exp(-20), np.exp(-20)]], rtol=1e-6)
+
+
+@given(columns, dtypes, generators, st.integers(2, 9))
+def test_a_row_has_the_same_bits_wherever_it_stands(n, dtype, rng, m):
+    x = matrices(rng, m, n, dtype)
+    x[:, : n // 2] = np.round(x[:, : n // 2])
+    for op in (softmax, log_softmax, logsumexp, lambda x: layer_norm_rows(x, 0.1)[0]):
+        alone = np.concatenate([op(row[None]) for row in x])
+        assert op(x).tobytes() == alone.tobytes()
+
+
+@given(dtypes, generators)
+def test_many_rows_agree_with_few(dtype, rng):
+    x = matrices(rng, 700, 90, dtype)  # enough to release the GIL
+    assert close(log_softmax(x), log_softmax_reference(x), dtype, at_least=1)
+    np.testing.assert_array_equal(softmax(x)[650:], softmax(x[650:]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [3, 40])  # within and beyond the lanes
+@pytest.mark.parametrize(
+    ("values", "prob", "logprob", "total"),
+    [
+        ([-INF, -INF, -INF], [NAN, NAN, NAN], [NAN, NAN, NAN], -INF),
+        ([INF, 1.0, 2.0], [NAN, NAN, NAN], [NAN, NAN, NAN], INF),
+        ([NAN, 1.0, 2.0], [NAN, NAN, NAN], [NAN, NAN, NAN], NAN),
+        ([0.0, -INF, 0.0], [0.5, 0.0, 0.5], [-np.log(2), -INF, -np.log(2)], np.log(2)),
+        ([1e30, -1e30, 0.0], [1.0, 0.0, 0.0], [0.0, -2e30, -1e30], 1e30),
+        ([-1e4, -1e4, -INF], [0.5, 0.5, 0.0], [-np.log(2), -np.log(2), -INF], np.log(2) - 1e4),
+    ],
+)
+def test_infinities_and_nan_spread_as_in_pytorch(values, prob, logprob, total, n, dtype):
+    def widen(values, filler):
+        """More columns; where the result is finite, columns that weigh nothing."""
+        return np.array([values + [filler] * (n - 3)], dtype)
+
+    undefined = bool(np.isnan(prob[0]))
+    x = widen(values, -INF)
+    np.testing.assert_allclose(softmax(x), widen(prob, NAN if undefined else 0.0), rtol=1e-6)
+    expected = widen(logprob, NAN if undefined else -INF)
+    np.testing.assert_allclose(log_softmax(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(logsumexp(x), np.array([total], dtype), rtol=1e-6)
+    loss = cross_entropy_rows(np.repeat(x, 3, axis=0), np.arange(3))
+    np.testing.assert_allclose(loss, -expected[0, :3], rtol=1e-6)
+
+
+def test_rows_of_no_numbers():
+    x = np.zeros((3, 0), np.float32)
+    assert softmax(x).shape == log_softmax(x).shape == (3, 0)
+    np.testing.assert_array_equal(logsumexp(x), np.full(3, -INF, np.float32))
+    xhat, mean, rstd = layer_norm_rows(x, 1e-5)
+    assert xhat.shape == (3, 0)
+    assert np.isnan(mean).all()
+    assert np.isnan(rstd).all()
+
+
+# Normalisation
+
+
+@given(rows, columns.filter(bool), dtypes, layouts, generators, st.sampled_from([0.0, 1e3, -1e6]))
+def test_layer_norm_is_right_also_far_from_zero(m, n, dtype, layout, rng, offset):
+    x = (matrices(rng, m, n, np.float64) + offset).astype(dtype)
+    eps = 1e-3
+    xhat, mean, rstd = layer_norm_rows(laid_out(x, layout), eps)
+    wide = x.astype(EXTENDED)
+    expected_mean = wide.mean(axis=1)
+    centred = wide - expected_mean[:, None]
+    expected_rstd = 1 / np.sqrt((centred**2).mean(axis=1) + EXTENDED(eps))
+    assert close(mean, expected_mean, dtype, at_least=1)
+    # x - mean is off by the rounding of the mean in float64: so much, in deviations.
+    lost = np.abs(x).max(axis=1) * np.finfo(np.float64).eps * expected_rstd
+    units = 8 + 8 * lost / np.finfo(dtype).eps
+    assert close(rstd, expected_rstd, dtype, units)
+    assert close(xhat, centred * expected_rstd[:, None], dtype, units[:, None], at_least=1)
+
+
+def test_layer_norm_of_equal_numbers_is_zero():
+    xhat, mean, rstd = layer_norm_rows(np.full((2, 9), 0.1, np.float32), 1e-5)
+    np.testing.assert_allclose(xhat, np.zeros((2, 9)), atol=1e-5)
+    np.testing.assert_array_equal(mean, np.full(2, 0.1, np.float32))
+    np.testing.assert_allclose(rstd, np.full(2, 1e-5**-0.5), rtol=1e-6)
+
+
+def test_layer_norm_of_a_row_with_nan_leaves_other_rows_alone():
+    x = np.arange(8.0).reshape(2, 4)
+    x[0, 1] = NAN
+    xhat, mean, rstd = layer_norm_rows(x, 1e-5)
+    assert np.isnan(xhat[0]).all()
+    assert np.isfinite(xhat[1]).all()
+    np.testing.assert_array_equal(np.isnan([mean, rstd]), [[True, False]] * 2)
+
+
+# Bad calls
+
+X = np.zeros((2, 3), np.float32)
+LABELS = np.array([0, 2])
+SCALE = np.ones(2, np.float32)
+
+
+@pytest.mark.parametrize("label", [3, -1, 2**31, -(2**31), 2**63 - 1, -(2**63)])
+def test_a_label_out_of_range_is_named_with_its_row(label):
+    labels = np.array([0, label])
+    message = f"cross_entropy_rows: label {label} in row 1 is outside of 3 classes"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        cross_entropy_rows(X, labels)
+    with pytest.raises(ValueError, match=message.replace("rows", "rows_grad")):
+        cross_entropy_rows_grad(X, labels, SCALE)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: softmax([[1.0]]), TypeError, "softmax: x is a list, expected a NumPy array"),
+        (lambda: softmax(LABELS), TypeError, "softmax: x is int64, expected float32 or float64"),
+        (lambda: logsumexp(X[0]), ValueError, "logsumexp: x has shape (3,), expected 2 axes"),
+        (lambda: log_softmax(X[None]), ValueError, "log_softmax: x has shape (1, 2, 3), expected"),
+        (lambda: layer_norm_rows(X[0], 0.1), ValueError, "layer_norm_rows: x has shape (3,), exp"),
+        (
+            lambda: cross_entropy_rows(X, LABELS.astype(np.int32)),
+            TypeError,
+            "cross_entropy_rows: labels is not an array of int64",
+        ),
+        (
+            lambda: cross_entropy_rows(X, [0, 1]),
+            TypeError,
+            "cross_entropy_rows: labels is not an array of int64",
+        ),
+        (
+            lambda: cross_entropy_rows(X, LABELS[:1]),
+            ValueError,
+            "cross_entropy_rows: labels has shape (1,), expected (2,), one a row",
+        ),
+        (
+            lambda: cross_entropy_rows(X, LABELS[:, None]),
+            ValueError,
+            "cross_entropy_rows: labels has shape (2, 1), expected (2,), one a row",
+        ),
+        (
+            lambda: cross_entropy_rows(X[:, :0], LABELS),
+            ValueError,
+            "cross_entropy_rows: label 0 in row 0 is outside of 0 classes",
+        ),
+        (
+            lambda: cross_entropy_rows_grad(X, LABELS, SCALE.astype(float)),
+            ValueError,
+            "scale is float64 of shape (2,), expected float32 of (2,), one a row",
+        ),
+        (
+            lambda: cross_entropy_rows_grad(X, LABELS, SCALE[:1]),
+            ValueError,
+            "scale is float32 of shape (1,), expected float32 of (2,), one a row",
+        ),
+    ],
+)
+def test_operands_that_do_not_fit_are_refused_with_their_numbers(call, kind, message):
+    with pytest.raises(kind) as error:
+        call()
+    assert message in str(error.value)
