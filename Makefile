@@ -30,7 +30,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/cython-lint tape
-	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --allowlist .ci/stubtest-allowed.txt \
+	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --mypy-config-file pyproject.toml --allowlist .ci/stubtest-allowed.txt \
 		--ignore-unused-allowlist $(STUBBED)
 
 bench: $(VENV)/installed-test

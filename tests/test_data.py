@@ -129,6 +129,15 @@ def test_shuffle_draws_one_permutation_from_the_given_generator():
     assert rng.bit_generator.state == twin.bit_generator.state
 
 
+def test_shuffle_without_a_generator_follows_the_global_seed():
+    orders = []
+    for _ in range(2):
+        tape.random.seed(4)
+        orders.append(np.concatenate(list(plain_loader(np.arange(9), 2, shuffle=True))).tolist())
+    assert orders[0] == orders[1] != list(range(9))
+    assert sorted(orders[0]) == list(range(9))
+
+
 def test_without_shuffle_the_generator_is_not_touched():
     rng = np.random.default_rng(0)
     before = rng.bit_generator.state

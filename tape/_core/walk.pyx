@@ -247,7 +247,7 @@ cdef class Walk:
                     parts = self.joint_cotangents(op, node, g, n)
                 part = parts[j]
             else:
-                if op.adders is not None and not create_graph and self.added(op, j, node, g, t):
+                if not create_graph and self.added(op, j, node, g, t):
                     continue
                 rule = op.rule_for(j)
                 part = None if rule is None else rule.call(node, g, None)
@@ -256,10 +256,13 @@ cdef class Walk:
         return 0
 
     cdef bint added(self, Op op, Py_ssize_t j, Node node, g, Py_ssize_t t) except -1:
-        """Whether the op itself has added operand j's cotangent to adjoints[t]; see defadd in op."""
-        cdef object known = self.adjoints[t]
+        """Whether the op itself has added operand j's cotangent to adjoints[t]; see `defadd`."""
+        cdef object known
         cdef Rule adder
         cdef ndarray total
+        if op.adders is None:
+            return False
+        known = self.adjoints[t]
         if known is None or j >= len(op.adders) or op.adders[j] is None:
             return False
         if Py_REFCNT(<PyObject*>known) != 2 or not is_fresh(<Tensor>known):

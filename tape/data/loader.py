@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tape._core.tensor import Tensor
 from tape.data.dataset import Dataset
 from tape.errors import DataError
+from tape.ops.random import generator
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -99,8 +100,6 @@ class DataLoader:
             return np.arange(n)
         if self.rng is not None:
             return self.rng.permutation(n)
-        from tape.random import generator
-
         return generator().permutation(n)
 
     def _read(self, index: NDArray[np.intp]) -> Any:
