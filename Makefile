@@ -29,7 +29,7 @@ build: $(VENV)/created
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/cython-lint tape
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint tape
 	$(BIN)/python -m mypy.stubtest --ignore-disjoint-bases --mypy-config-file pyproject.toml --allowlist .ci/stubtest-allowed.txt \
 		--ignore-unused-allowlist $(STUBBED)
 
