@@ -23,11 +23,15 @@ DIRECTIVES = {
 CFLAGS = ["-O3", "-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra", "-fno-math-errno"]
 # What Cython generates trips these; our own C does not need them silenced.
 CFLAGS += ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
-LDFLAGS = ["-Wl,-S"]  # strip debug info
+# No debug info, and no tables to unwind the stack, which only C++ and debuggers read.
+CFLAGS += ["-g0", "-fno-asynchronous-unwind-tables"]
+LDFLAGS = ["-Wl,-s"]
 if DEBUG:
     sanitize = "-fsanitize=address,undefined"
-    CFLAGS = [*CFLAGS[1:], "-O1", "-g", sanitize]
+    CFLAGS = [*CFLAGS[1:-2], "-O1", "-g", sanitize]
     LDFLAGS = [sanitize]
+# A rule is calls into Python and tape: what the compiler makes of it costs size and no time.
+SMALL = [] if DEBUG else ["-Os"]
 
 # What is compiled serves only the same Python, NumPy and Cython: another one gets another folder.
 BUILD = Path(
@@ -51,7 +55,7 @@ PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
 PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]
 
 
-def extension(path: Path) -> Extension:
+def extension(path: Path, cflags: list[str]) -> Extension:
     """One small extension per source; a changed header or .pxd rebuilds it."""
     headers = [str(p) for p in [*Path("tape").rglob("*.pxd"), *Path("tape/_kernels").rglob("*.h")]]
     return Extension(
@@ -59,16 +63,18 @@ def extension(path: Path) -> Extension:
         [str(path)],
         include_dirs=[numpy.get_include(), "tape/_kernels"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-        extra_compile_args=CFLAGS,
+        extra_compile_args=cflags,
         extra_link_args=LDFLAGS,
-        depends=headers,
+        depends=["setup.py", *headers],
     )
 
 
-def compiled(patterns: list[str], directives: dict[str, object]) -> list[Extension]:
+def compiled(
+    patterns: list[str], directives: dict[str, object], cflags: list[str]
+) -> list[Extension]:
     """The extensions of all sources that match, as C."""
     return cythonize(
-        [extension(p) for pattern in patterns for p in sorted(Path().glob(pattern))],
+        [extension(p, cflags) for pattern in patterns for p in sorted(Path().glob(pattern))],
         build_dir=str(BUILD / "cython"),
         compiler_directives=directives,
         nthreads=os.cpu_count() or 1,
@@ -81,5 +87,8 @@ def compiled(patterns: list[str], directives: dict[str, object]) -> list[Extensi
 if __name__ == "__main__":  # cythonize may start processes that import this file
     setup(
         options={"build": {"build_lib": LIB}, "build_ext": {"build_lib": LIB, "parallel": True}},
-        ext_modules=compiled(CYTHON, DIRECTIVES) + compiled(PYTHON, PYTHON_DIRECTIVES),
+        ext_modules=[
+            *compiled(CYTHON, DIRECTIVES, CFLAGS),
+            *compiled(PYTHON, PYTHON_DIRECTIVES, CFLAGS + SMALL),
+        ],
     )
