@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tape._core import door  # noqa: F401 - what calling an Op does
 from tape._core.op import REQUIRED, Op
 from tape._core.rule import Rule
 from tape.errors import GradError

@@ -33,9 +33,11 @@ INTERNAL = {
     "reframed": "shifts along an axis, for scans",
     "relu_gate": "the gradient of relu",
     "set_item": "behind x[...] = v",
+    "sigmoid_slope": "the gradient of sigmoid",
     "spread_mean2d": "the gradient of avg_pool2d",
     "standardize": "behind layer_norm and batch_norm",
     "sum_to_end": "the gradient of cumulative_sum",
+    "tanh_slope": "the gradient of tanh",
 }
 CASES = [
     pytest.param(op, samples, holds, id=f"{name}-{op.name}")

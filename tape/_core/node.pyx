@@ -11,7 +11,7 @@ not free this node.
 Note [Spent nodes]
 A recorded node without a value stays listed: it is spent. Found again by reuse, it is handed out as
 it is, with the operands it was asked for as `recipe`. So a trunk that is called twice is looked up
-PLACEHOLDER
+layer by layer and nothing is computed; only if somebody reads the value of a spent node (or records
 something new on it) is it computed again, from the recipe.
 
 Note [No recursion]
@@ -26,15 +26,17 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 from numpy cimport ndarray, npy_intp
 
 from tape._core.settings cimport same_setting
+from tape._kernels.freelist cimport recycle
+from tape._kernels.strides cimport same_dims
 
 cnp.import_array()
 
 cdef enum:
-    SMALLEST = 256  # entries a table has room for at least
+    SMALLEST = 1024  # entries a table has room for at least
 
 cdef uint64_t last_serial = 0
 cdef Py_ssize_t n_live = 0
@@ -162,7 +164,9 @@ cdef class Node:
     cdef void release(self) noexcept:
         self.holders -= 1
         if self.holders == 0:
-            self.array = None
+            if self.array is not None:
+                recycle(<PyObject*>self.array)
+                self.array = None
             if self.recipe is not None:
                 self.forget_recipe()
                 drain()
@@ -254,7 +258,7 @@ cdef Node leaf(ndarray array, bint borrowed):
 
 
 cdef bint same_shape(Node a, Node b) noexcept:
-    return a.ndim == b.ndim and memcmp(a.dims, b.dims, a.ndim * sizeof(npy_intp)) == 0
+    return a.ndim == b.ndim and same_dims(a.dims, b.dims, a.ndim)
 
 
 @cython.final
@@ -286,7 +290,7 @@ cdef class Table:
             if self.hashes[at] == hash:
                 node = <Node>self.nodes[at]
                 if (node.op is op and node.n_words == n_words and node.requires_grad == graph
-                        and memcmp(node.words, words, n_words * sizeof(uint64_t)) == 0
+                        and same_dims(<npy_intp*>node.words, <npy_intp*>words, n_words)
                         and same_setting(node.settings, settings)):
                     return <PyObject*>node
             at = (at + 1) & (self.capacity - 1)

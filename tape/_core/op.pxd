@@ -2,10 +2,8 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 from numpy cimport ndarray
 
-from tape._core.node cimport Node
 from tape._core.rule cimport MAX_ARGS, Rule
 from tape._core.state cimport State
-from tape._core.tensor cimport Tensor
 from tape._kernels.dispatch cimport Kernel
 
 cdef class Op:
@@ -34,6 +32,3 @@ cdef class Op:
     cdef ndarray evaluate(self, State state, tuple operands, tuple settings)
     cdef ndarray run_forward(self, State state, tuple operands, tuple settings)
     cdef tuple settle(self, PyObject** args, Py_ssize_t n_extra, PyObject** named, PyObject* names)
-
-
-cdef Tensor apply(Op op, PyObject** args, Py_ssize_t n, tuple settings)

@@ -1,37 +1,29 @@
-"""`Op`, and the one door every op goes through.
-"""
+"""`Op`: what is declared of an operation, its settings and its value."""
 
 cimport cython
 cimport numpy as cnp
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
-from libc.stdint cimport uint64_t
-from libc.stdlib cimport free
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from numpy cimport ndarray
 
 import numpy as np
 
-from tape._core.convert cimport admit
-from tape._core.node cimport Node, leaf, new_node, next_serial, set_reviver, value_of
-from tape._core.record cimport STACK_WORDS, is_node, record, spell
+from tape._core.node cimport Node, next_serial
+from tape._core.record cimport is_node
 from tape._core.rule cimport MAX_ARGS, Rule
-from tape._core.settings cimport digest_of, frozen, mix
-from tape._core.state cimport State, current
-from tape._core.tensor cimport Tensor, wrap
+from tape._core.settings cimport frozen
+from tape._core.slots cimport door
+from tape._core.state cimport State
 from tape.errors import DTypeError, TapeError
 
 cnp.import_array()
 
 cdef extern from "Python.h":
     object PyObject_Vectorcall(object, PyObject**, size_t, PyObject*)
-    Py_ssize_t PyVectorcall_NARGS(size_t)
     object PyVectorcall_Call(object, object, object)
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
     void PyType_Modified(type)
-    PyTypeObject* Py_TYPE(object)
-    PyObject* PyList_GET_ITEM(list, Py_ssize_t)
     unsigned long Py_TPFLAGS_HAVE_VECTORCALL
     ctypedef struct PyTypeObject:
         Py_ssize_t tp_vectorcall_offset
@@ -46,7 +38,7 @@ cdef class Op:
     """One operation: called with tensors (arrays, numbers), it gives a tensor. See `tape.op`."""
 
     def __cinit__(self):
-        self.vectorcall = <void*>call_op
+        self.vectorcall = <void*>door()
 
     def __init__(self, *, name, forward, shape, shape_settings, kernel, n_operands, setting_names,
                  defaults, differentiable, reuse, linear, n_fixed):
@@ -197,39 +189,6 @@ cdef str described(slot):
     return f"the number {slot!r}"
 
 
-cdef object call_op(object self, PyObject** args, size_t flags, PyObject* kwnames):
-    """Op.__call__ by vectorcall: operands come first, the rest are settings."""
-    cdef Op op = <Op>self
-    cdef Py_ssize_t n = PyVectorcall_NARGS(flags), n_operands = op.n_operands
-    cdef tuple settings, sequence
-    if n_operands < 0:
-        if n == 0 or not isinstance(<object>args[0], (list, tuple)):
-            sequence = tuple([<object>args[i] for i in range(n)])
-            settings = op.settle(args + n, 0, args + n, kwnames)
-        else:
-            sequence = tuple(<object>args[0])
-            settings = op.settle(args + 1, n - 1, args + n, kwnames)
-        if PyTuple_GET_SIZE(sequence) < len(op.vjps):
-            least = len(op.vjps)
-            raise TypeError(f"{op.name}: takes {least} operands or more, got {len(sequence)}")
-        return apply(op, items(sequence), PyTuple_GET_SIZE(sequence), settings)
-    if n < n_operands:
-        raise TypeError(f"{op.name}: takes {n_operands} operands, got {n}")
-    if n == n_operands and kwnames is NULL and PyTuple_GET_SIZE(op.setting_names) == 0:
-        return apply(op, args, n, ())
-    settings = op.settle(args + n_operands, n - n_operands, args + n, kwnames)
-    return apply(op, args, n_operands, settings)
-
-
-cdef PyObject** items(tuple sequence) noexcept:
-    return &(<PyTupleObject*>sequence).ob_item[0]
-
-
-cdef extern from "Python.h":
-    ctypedef struct PyTupleObject:
-        PyObject* ob_item[1]
-
-
 cdef void use_vectorcall() noexcept:
     """Let Python call an Op without building a tuple and a dictionary first."""
     cdef Op sample = Op.__new__(Op)
@@ -241,149 +200,3 @@ cdef void use_vectorcall() noexcept:
 
 
 use_vectorcall()
-
-
-cdef Tensor apply(Op op, PyObject** args, Py_ssize_t n, tuple settings):
-    """The door: reuse a live node, or compute, record and hand out a new one."""
-    try:
-        return through(op, args, n, settings)
-    except TapeError as error:
-        if not error.op:
-            error.op = op.name
-        raise
-
-
-cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
-    cdef State state = current()
-    cdef tuple operands = PyTuple_New(n)
-    cdef bint needs = False, listed = op.reuse and state.reusing, any_borrowed = False, fresh, graph
-    cdef bint spent = False
-    cdef uint64_t stack[STACK_WORDS]
-    cdef uint64_t* words = stack
-    cdef uint64_t hash = 0
-    cdef int n_words = 0, k
-    cdef PyObject* found
-    cdef PyObject* at
-    cdef object x
-    cdef Node node
-    cdef ndarray array
-    cdef Py_ssize_t i
-    for i in range(n):
-        if isinstance(<object>args[i], Tensor):
-            at = <PyObject*>(<Tensor>args[i]).node
-            needs |= (<Node>at).requires_grad
-            any_borrowed |= (<Node>at).borrowed
-            spent |= (<Node>at).array is None
-            Py_INCREF(<object>at)
-            PyTuple_SET_ITEM(operands, i, <object>at)
-            continue
-        x = <object>args[i]
-        if isinstance(x, ndarray) or isinstance(x, cnp.generic):
-            array = admit(x, &fresh)
-            node = leaf(array, not fresh)
-            any_borrowed |= node.borrowed
-            x = node
-        elif not (type(x) is float or type(x) is int or type(x) is bool):
-            x = number(x, i)
-        Py_INCREF(x)
-        PyTuple_SET_ITEM(operands, i, x)
-    graph = needs and state.recording and op.differentiable
-    listed = listed and not any_borrowed
-    if listed:
-        words = spell(operands, stack, &n_words)
-        listed = n_words >= 0
-    if listed:
-        try:
-            hash = mix(op.serial, graph)
-            for k in range(n_words):
-                hash = mix(hash, words[k])
-            if PyTuple_GET_SIZE(settings):
-                hash = mix(hash, digest_of(op.name, op.setting_names, settings))
-            found = state.ledger.table.find(hash, op, words, n_words, settings, graph)
-            if found is not NULL:
-                state.ledger.hits += 1
-                node = <Node>found
-                if node.array is None and node.recipe is None:
-                    node.remember(operands)
-                return wrap(node)
-            if spent:
-                revive_all(operands)
-            node = made(op, state, operands, settings, graph, any_borrowed)
-            node.key(hash, words, n_words)
-        finally:
-            if words is not stack:
-                free(words)
-        if node.requires_grad == graph:
-            state.ledger.table.insert(node)
-    else:
-        if words is not stack:
-            free(words)
-        if spent:
-            revive_all(operands)
-        node = made(op, state, operands, settings, graph, any_borrowed)
-        if state.ledger.lists_all:
-            node.key(node.serial, &node.serial, 1)
-            state.ledger.table.insert(node)
-    if state.kept is not None:
-        kept = wrap(node)
-        state.kept.append(kept)
-    return wrap(node)
-
-
-cdef int revive_all(tuple operands) except -1:
-    for x in operands:
-        if isinstance(x, Node):
-            value_of(<Node>x)
-    return 0
-
-
-cdef int revive(Node node) except -1:
-    """Compute a spent node, and what it needs, by their recipes; see Note [Spent nodes]."""
-    cdef State state = current()
-    cdef list stack = [node]
-    cdef Py_ssize_t depth
-    cdef ndarray array
-    cdef Node top
-    while stack:
-        depth = len(stack)
-        top = stack[depth - 1]
-        if top.array is None:
-            stack.extend([x for x in top.recipe if isinstance(x, Node) and (<Node>x).array is None])
-            if len(stack) > depth:
-                continue
-            array = (<Op>top.op).evaluate(state, top.recipe, top.settings)
-            state.ledger.evaluations += 1
-            cnp.PyArray_CLEARFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
-            top.array = array
-            top.forget_recipe()
-        stack.pop()
-    return 0
-
-
-set_reviver(revive)
-
-
-cdef object number(x, Py_ssize_t i):
-    """A number of a class of its own, such as an IntEnum, as the plain number."""
-    if isinstance(x, float):
-        return float(x)
-    if isinstance(x, int):
-        return int(x)
-    raise DTypeError(f"operand {i} is a {type(x).__name__}; it takes tensors, arrays and numbers")
-
-
-cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, bint any_borrowed):
-    """Compute a node and record what its gradient will need."""
-    cdef ndarray array = op.evaluate(state, operands, settings)
-    cdef bint borrowed = any_borrowed and cnp.PyArray_BASE(array) is not NULL
-    cdef Node node
-    graph = graph and cnp.PyTypeNum_ISFLOAT(cnp.PyArray_TYPE(array))
-    if borrowed and graph:
-        array, borrowed = array.copy(), False  # the graph gets values that stay
-    node = new_node(array)
-    state.ledger.evaluations += 1
-    node.op, node.settings, node.borrowed = op, settings, borrowed
-    cnp.PyArray_CLEARFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
-    if graph:
-        record(node, operands, op.joint, op.vjps, op.jvp if state.saving_all else None)
-    return node

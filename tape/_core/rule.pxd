@@ -24,7 +24,7 @@ cdef class Rule:
     cdef int kinds[MAX_ARGS]
     cdef int indices[MAX_ARGS]
     cdef uint64_t values
-    cdef bint reads_result
+    cdef bint reads_result, passes_on
 
     cdef object call(self, Node node, g, tangents)
     cdef object call_with(self, Node node, g, tangents, PyObject** args, int* n_owned)

@@ -12,6 +12,11 @@ cdef extern from "Python.h":
     object PyObject_Vectorcall(object, PyObject**, size_t, PyObject*)
 
 
+def unchanged(g):
+    """The vjp of an operand that the result follows one to one: the walk just hands g on."""
+    return g
+
+
 @cython.final
 cdef class Rule:
     """A gradient rule and where each of its arguments comes from.
@@ -26,6 +31,7 @@ cdef class Rule:
         if len(sources) > MAX_ARGS:
             raise TypeError(f"{function.__name__}: at most {MAX_ARGS} arguments")
         self.function, self.kwnames, self.n_args = function, kwnames or None, len(sources)
+        self.passes_on = function is unchanged
         for i, (kind, index) in enumerate(sources):
             self.kinds[i], self.indices[i] = kind, index
             bits = (~0 << -1 - index if index < 0 else 1 << min(index, 63)) & 0xFFFFFFFFFFFFFFFF

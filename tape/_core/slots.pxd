@@ -1,3 +1,5 @@
+from cpython.object cimport PyObject
+
 cdef enum Slot:
     ADD
     SUBTRACT
@@ -32,5 +34,11 @@ cdef enum Slot:
     N_SLOTS
 
 
+# What calling an op does: (op, operands and settings, how many, names of the last ones).
+ctypedef object (*Door)(object, PyObject**, size_t, PyObject*)
+
+cdef void open_door(Door function) noexcept
+cdef Door door() noexcept
+cdef object call_slot(Slot which, PyObject** args, size_t n)
 cdef object slot(Slot which)
 cdef str slot_name(Slot which)

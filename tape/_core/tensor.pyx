@@ -17,7 +17,6 @@ cnp.import_array()
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject*)
-    object PyObject_Vectorcall(object, PyObject**, size_t, PyObject*)
 
 
 # What a handle stands on before __init__: a subclass that forgets to call it gets no crash.
@@ -37,13 +36,13 @@ cdef object binary(Slot which, a, b):
     if not (isinstance(b, Tensor) or is_operand(b)) or not (isinstance(a, Tensor) or is_operand(a)):
         return NotImplemented
     args[0], args[1] = <PyObject*>a, <PyObject*>b
-    return PyObject_Vectorcall(slot(which), args, 2, NULL)
+    return call_slot(which, args, 2)
 
 
 cdef object unary(Slot which, a):
     cdef PyObject* args[1]
     args[0] = <PyObject*>a
-    return PyObject_Vectorcall(slot(which), args, 1, NULL)
+    return call_slot(which, args, 1)
 
 
 cdef bint is_operand(x) noexcept:

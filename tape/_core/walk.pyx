@@ -247,10 +247,10 @@ cdef class Walk:
                     parts = self.joint_cotangents(op, node, g, n)
                 part = parts[j]
             else:
-                if not create_graph and self.added(op, j, node, g, t):
+                if op.adders is not None and not create_graph and self.added(op, j, node, g, t):
                     continue
                 rule = op.rule_for(j)
-                part = None if rule is None else rule.call(node, g, None)
+                part = None if rule is None else g if rule.passes_on else rule.call(node, g, None)
             if part is not None:
                 self.add(t, fitted(op, j, part, <Node>self.nodes[t]), create_graph)
         return 0
@@ -260,8 +260,6 @@ cdef class Walk:
         cdef object known
         cdef Rule adder
         cdef ndarray total
-        if op.adders is None:
-            return False
         known = self.adjoints[t]
         if known is None or j >= len(op.adders) or op.adders[j] is None:
             return False

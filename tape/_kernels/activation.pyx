@@ -7,19 +7,24 @@ import numpy as np
 
 cimport numpy as cnp
 from numpy cimport (
-    PyArray_DATA, PyArray_DIMS, PyArray_EMPTY, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, ndarray,
+    PyArray_DATA, PyArray_DIMS, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, ndarray,
 )
 
 from tape._kernels.dispatch cimport Kernel, cast, is_float, side_by_side
 from tape._kernels.exponential cimport take_exp
+from tape._kernels.freelist cimport empty
 from tape._kernels.strides cimport RELEASE_ABOVE
 
 cnp.import_array()
 
-__all__ = ["ERF", "ERFC", "RELU", "RELU_GATE", "SIGMOID", "Gate", "Pass"]
+__all__ = [
+    "ERF", "ERFC", "RELU", "RELU_GATE", "SIGMOID", "SIGMOID_SLOPE", "TANH_SLOPE", "Pass", "Slope",
+]
 
 ctypedef void (*FloatPass)(const float *, float *, Py_ssize_t) noexcept nogil
 ctypedef void (*DoublePass)(const double *, double *, Py_ssize_t) noexcept nogil
+ctypedef void (*FloatSlope)(const float *, const float *, float *, Py_ssize_t) noexcept nogil
+ctypedef void (*DoubleSlope)(const double *, const double *, double *, Py_ssize_t) noexcept nogil
 
 cdef enum:
     GROUP = 1024        # numbers that stay in the cache from one pass over them to the next
@@ -59,13 +64,29 @@ cdef void error_rest(const floating *x, floating *y, Py_ssize_t n) noexcept nogi
 
 
 cdef void relu_gate(
-    const floating *x, const floating *by, floating *y, Py_ssize_t n
+    const floating *g, const floating *y, floating *out, Py_ssize_t n
 ) noexcept nogil:
     cdef Py_ssize_t i
     cdef floating v
     for i in range(n):
-        v = x[i]        # read in either case, so that it becomes vector code
-        y[i] = 0 if by[i] <= 0 else v
+        v = g[i]        # read in either case, so that it becomes vector code
+        out[i] = 0 if y[i] <= 0 else v
+
+
+cdef void tanh_slope(
+    const floating *g, const floating *y, floating *out, Py_ssize_t n
+) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = g[i] * (1 - y[i] * y[i])
+
+
+cdef void sigmoid_slope(
+    const floating *g, const floating *y, floating *out, Py_ssize_t n
+) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = g[i] * y[i] * (1 - y[i])
 
 
 cdef class Pass(Kernel):
@@ -93,7 +114,7 @@ cdef class Pass(Kernel):
             kind = cnp.NPY_DOUBLE
             x = cast(x, kind)
         x = cnp.PyArray_GETCONTIGUOUS(x)
-        y = PyArray_EMPTY(PyArray_NDIM(x), PyArray_DIMS(x), kind, 0)
+        y = empty(PyArray_NDIM(x), PyArray_DIMS(x), kind)
         start, result = PyArray_DATA(x), PyArray_DATA(y)
         if n > RELEASE_ABOVE:
             with nogil:
@@ -109,38 +130,36 @@ cdef class Pass(Kernel):
             self.on_double(<const double *> x, <double *> y, n)
 
 
-cdef class Gate(Kernel):
-    """x where `by` is above 0 or NaN, else 0: operands of one shape and dtype, in C order."""
+cdef class Slope(Kernel):
+    """A cotangent times the slope at a result: operands of one shape and dtype, in C order."""
+
+    cdef FloatSlope on_float
+    cdef DoubleSlope on_double
 
     cdef ndarray binary(self, a, b):
-        cdef ndarray x, by, y
+        cdef ndarray g, y, out
+        cdef int kind
         if not isinstance(a, ndarray) or not isinstance(b, ndarray):
             return None
-        x, by = <ndarray> a, <ndarray> b
-        cdef int kind = PyArray_TYPE(x)
-        cdef Py_ssize_t n = PyArray_SIZE(x)
-        cdef const void *start
-        cdef const void *gate
-        cdef void *result
-        if kind != PyArray_TYPE(by) or not is_float(kind) or not side_by_side(x, by):
+        g, y = <ndarray> a, <ndarray> b
+        kind = PyArray_TYPE(g)
+        if kind != PyArray_TYPE(y) or not is_float(kind) or not side_by_side(g, y):
             return None
-        y = PyArray_EMPTY(PyArray_NDIM(x), PyArray_DIMS(x), kind, 0)
-        start, gate, result = PyArray_DATA(x), PyArray_DATA(by), PyArray_DATA(y)
-        if n > RELEASE_ABOVE:
+        out = empty(PyArray_NDIM(g), PyArray_DIMS(g), kind)
+        if PyArray_SIZE(g) > RELEASE_ABOVE:
             with nogil:
-                run_gate(kind, start, gate, result, n)
+                self.run(kind, PyArray_DATA(g), PyArray_DATA(y), PyArray_DATA(out), PyArray_SIZE(g))
         else:
-            run_gate(kind, start, gate, result, n)
-        return y
+            self.run(kind, PyArray_DATA(g), PyArray_DATA(y), PyArray_DATA(out), PyArray_SIZE(g))
+        return out
 
-
-cdef void run_gate(
-    int kind, const void *x, const void *by, void *y, Py_ssize_t n
-) noexcept nogil:
-    if kind == cnp.NPY_FLOAT:
-        relu_gate(<const float *> x, <const float *> by, <float *> y, n)
-    else:
-        relu_gate(<const double *> x, <const double *> by, <double *> y, n)
+    cdef void run(
+        self, int kind, const void *g, const void *y, void *out, Py_ssize_t n
+    ) noexcept nogil:
+        if kind == cnp.NPY_FLOAT:
+            self.on_float(<const float *> g, <const float *> y, <float *> out, n)
+        else:
+            self.on_double(<const double *> g, <const double *> y, <double *> out, n)
 
 
 cdef Pass new_pass(FloatPass on_float, DoublePass on_double, bint widens):
@@ -149,8 +168,16 @@ cdef Pass new_pass(FloatPass on_float, DoublePass on_double, bint widens):
     return p
 
 
+cdef Slope new_slope(FloatSlope on_float, DoubleSlope on_double):
+    cdef Slope s = Slope.__new__(Slope)
+    s.on_float, s.on_double = on_float, on_double
+    return s
+
+
 RELU = new_pass(relu[float], relu[double], False)
-RELU_GATE = Gate()
+RELU_GATE = new_slope(relu_gate[float], relu_gate[double])
+TANH_SLOPE = new_slope(tanh_slope[float], tanh_slope[double])
 SIGMOID = new_pass(sigmoid[float], sigmoid[double], True)
+SIGMOID_SLOPE = new_slope(sigmoid_slope[float], sigmoid_slope[double])
 ERF = new_pass(error[float], error[double], True)
 ERFC = new_pass(error_rest[float], error_rest[double], True)

@@ -7,17 +7,19 @@ our own takes a loop's place in the table without anybody noticing.
 """
 
 cimport numpy as cnp
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 from numpy cimport (
     NPY_BOOL, NPY_DOUBLE, NPY_FLOAT, NPY_INT64, NPY_UINT64, PyArray_BYTES, PyArray_DIM,
-    PyArray_DIMS, PyArray_EMPTY, PyArray_NDIM, PyArray_SIZE, PyArray_STRIDES, PyArray_TYPE,
+    PyArray_DIMS, PyArray_NDIM, PyArray_SIZE, PyArray_STRIDES, PyArray_TYPE,
     ndarray, npy_intp, ufunc,
 )
 
 import numpy as np
 
+from tape._kernels.freelist cimport empty
 from tape._kernels.strides cimport (
-    MAX_DIMS, RELEASE_ABOVE, InnerLoop, Strides, broadcast, check_loop, run, strides_under,
+    MAX_DIMS, RELEASE_ABOVE, InnerLoop, Strides, broadcast, check_loop, run, same_dims,
+    strides_under,
 )
 
 cnp.import_array()
@@ -30,7 +32,7 @@ cdef extern from "numpy/arrayobject.h":
 cdef bint side_by_side(ndarray x, ndarray y) noexcept:
     """Whether the elements of both lie in the same order without gaps."""
     return (PyArray_NDIM(x) == PyArray_NDIM(y)
-            and memcmp(PyArray_DIMS(x), PyArray_DIMS(y), PyArray_NDIM(x) * sizeof(npy_intp)) == 0
+            and same_dims(PyArray_DIMS(x), PyArray_DIMS(y), PyArray_NDIM(x))
             and cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_IS_C_CONTIGUOUS(y))
 
 
@@ -134,9 +136,7 @@ cdef class Loop(Kernel):
 
         What nearly every call is; it skips the general walk. `b` is NULL for a unary loop.
         """
-        cdef ndarray out = PyArray_EMPTY(
-            PyArray_NDIM(like), PyArray_DIMS(like), self.out_type[typenum], 0
-        )
+        cdef ndarray out = empty(PyArray_NDIM(like), PyArray_DIMS(like), self.out_type[typenum])
         cdef npy_intp n = PyArray_SIZE(like)
         cdef char* args[3]
         cdef npy_intp steps[3]
@@ -164,7 +164,7 @@ cdef class Loop(Kernel):
             return self.flat(typenum, x, PyArray_BYTES(x), cnp.PyArray_ITEMSIZE(x), NULL, 0)
         w.ndim = PyArray_NDIM(x)
         w.n_operands = 2
-        y = PyArray_EMPTY(w.ndim, PyArray_DIMS(x), self.out_type[typenum], 0)
+        y = empty(w.ndim, PyArray_DIMS(x), self.out_type[typenum])
         w.start[0], w.start[1] = PyArray_BYTES(x), PyArray_BYTES(y)
         memcpy(w.dims, PyArray_DIMS(x), w.ndim * sizeof(npy_intp))
         memcpy(w.strides[0], PyArray_STRIDES(x), w.ndim * sizeof(npy_intp))
@@ -229,7 +229,7 @@ cdef class Loop(Kernel):
             strides_under(x, 0, w.ndim, w.strides[0])
             strides_under(y, 0, w.ndim, w.strides[1])
             w.start[0], w.start[1] = PyArray_BYTES(x), PyArray_BYTES(y)
-        out = PyArray_EMPTY(w.ndim, w.dims, self.out_type[typenum], 0)
+        out = empty(w.ndim, w.dims, self.out_type[typenum])
         w.n_operands = 3
         w.start[2] = PyArray_BYTES(out)
         memcpy(w.strides[2], PyArray_STRIDES(out), w.ndim * sizeof(npy_intp))
@@ -272,9 +272,9 @@ cdef class Loop(Kernel):
                 kept[n_kept] = w.dims[axis]
                 n_kept += 1
         if keepdims:
-            y = PyArray_EMPTY(ndim, full, typenum, 0)
+            y = empty(ndim, full, typenum)
         else:
-            y = PyArray_EMPTY(n_kept, kept, typenum, 0)
+            y = empty(n_kept, kept, typenum)
         n_kept = 0
         for axis in range(ndim):
             if axes >> axis & 1:
@@ -305,7 +305,16 @@ cdef class Loop(Kernel):
     cdef int accumulate(self, ndarray into, ndarray x) except -1:
         """into = f(into, x) in place; both of one dtype, x broadcasts to the shape of `into`."""
         cdef int typenum = PyArray_TYPE(into)
+        cdef npy_intp n = PyArray_SIZE(into)
+        cdef npy_intp steps[3]
+        cdef char* args[3]
         cdef Strides w
+        if n <= RELEASE_ABOVE and side_by_side(into, x):
+            args[0] = args[2] = PyArray_BYTES(into)
+            args[1] = PyArray_BYTES(x)
+            steps[0] = steps[1] = steps[2] = cnp.PyArray_ITEMSIZE(into)
+            self.inner[typenum](args, &n, steps, self.data[typenum])
+            return check_loop()
         w.ndim, w.n_operands = PyArray_NDIM(into), 3
         memcpy(w.dims, PyArray_DIMS(into), w.ndim * sizeof(npy_intp))
         memcpy(w.strides[0], PyArray_STRIDES(into), w.ndim * sizeof(npy_intp))
@@ -347,7 +356,7 @@ cdef class Loop(Kernel):
             return into
         if (PyArray_TYPE(<ndarray>x) != typenum
                 or broadcast(into, <ndarray>x, 0, dims) != PyArray_NDIM(into)
-                or memcmp(dims, PyArray_DIMS(into), PyArray_NDIM(into) * sizeof(npy_intp)) != 0):
+                or not same_dims(dims, PyArray_DIMS(into), PyArray_NDIM(into))):
             raise ValueError(f"{self!r}: {x.dtype} {x.shape} does not fit {(<object>into).shape}")
         self.accumulate(into, <ndarray>x)
         return into

@@ -4,13 +4,14 @@ cimport numpy as cnp
 from cython cimport floating
 from libc.string cimport memcpy
 from numpy cimport (
-    NPY_FLOAT, PyArray_BYTES, PyArray_DIM, PyArray_DIMS, PyArray_EMPTY, PyArray_ITEMSIZE,
+    NPY_FLOAT, PyArray_BYTES, PyArray_DIM, PyArray_DIMS, PyArray_ITEMSIZE,
     PyArray_NDIM, PyArray_SIZE, PyArray_STRIDES, PyArray_TYPE, ndarray, npy_intp,
 )
 
 import numpy as np
 
 from tape._kernels.dispatch cimport Kernel, Loop, is_float
+from tape._kernels.freelist cimport empty
 from tape._kernels.strides cimport MAX_DIMS, RELEASE_ABOVE, Strides, broadcast, run, strides_under
 
 cnp.import_array()
@@ -51,7 +52,7 @@ cdef class MatrixProduct(Kernel):
         w.core_dims[1] = PyArray_DIM(x, nx - 1)
         w.core_dims[2] = PyArray_DIM(y, ny - 1)
         w.dims[w.ndim], w.dims[w.ndim + 1] = w.core_dims[0], w.core_dims[2]
-        out = PyArray_EMPTY(w.ndim + 2, w.dims, self.loop.out_type[typenum], 0)
+        out = empty(w.ndim + 2, w.dims, self.loop.out_type[typenum])
         strides_under(x, 2, w.ndim, w.strides[0])
         strides_under(y, 2, w.ndim, w.strides[1])
         strides_under(out, 2, w.ndim, w.strides[2])
@@ -89,7 +90,7 @@ cdef class MatrixProduct(Kernel):
             w.core_dims[0] *= dims[axis]
         row_steps(x, w.core_steps)
         w.core_steps[2], w.core_steps[3] = down, right
-        out = PyArray_EMPTY(ndim, dims, self.loop.out_type[PyArray_TYPE(x)], 0)
+        out = empty(ndim, dims, self.loop.out_type[PyArray_TYPE(x)])
         self.into(out, &w, x, y)
         return out
 
@@ -179,7 +180,7 @@ cdef class OuterSum(MatrixProduct):
         row_steps(x, steps)
         w.core_steps[0], w.core_steps[1] = steps[1], steps[0]
         row_steps(y, w.core_steps + 2)
-        out = PyArray_EMPTY(2, dims, self.loop.out_type[PyArray_TYPE(x)], 0)
+        out = empty(2, dims, self.loop.out_type[PyArray_TYPE(x)])
         self.into(out, &w, x, y)
         return out
 

@@ -9,6 +9,7 @@ from numpy cimport (
 import numpy as np
 
 from tape._kernels.dispatch cimport Kernel, Loop, is_float
+from tape._kernels.freelist cimport empty
 from tape._kernels.strides cimport MAX_DIMS, RELEASE_ABOVE
 
 cnp.import_array()
@@ -152,9 +153,9 @@ cdef ndarray sum_of_rows(ndarray x, int lead, npy_intp n, bint keepdims):
     for axis in range(ndim):
         shape[axis] = 1 if axis < lead else PyArray_DIM(x, axis)
     if keepdims:
-        y = cnp.PyArray_EMPTY(ndim, shape, typenum, 0)
+        y = empty(ndim, shape, typenum)
     else:
-        y = cnp.PyArray_EMPTY(ndim - lead, shape + lead, typenum, 0)
+        y = empty(ndim - lead, shape + lead, typenum)
     if PyArray_SIZE(x) > RELEASE_ABOVE:
         with nogil:
             sum_rows(y, x, n, group, cnp.PyArray_BYTES(scratch))

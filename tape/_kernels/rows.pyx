@@ -14,6 +14,7 @@ from numpy cimport PyArray_DATA, npy_intp
 from tape._kernels.arrays cimport float_array
 from tape._kernels.dispatch cimport Kernel
 from tape._kernels.exponential cimport take_exp
+from tape._kernels.freelist cimport empty
 from tape._kernels.lanes cimport largest, spread, total
 from tape._kernels.strides cimport RELEASE_ABOVE
 
@@ -149,11 +150,11 @@ cdef cnp.ndarray apply(str op, Result result, object x, object labels=None, obje
             )
         t.scale = PyArray_DATA(factor)
     shape[0], shape[1] = t.rows, t.columns
-    y = cnp.PyArray_EMPTY(1 if result in (LOGSUMEXP, CROSS_ENTROPY) else 2, shape, t.kind, 0)
+    y = empty(1 if result in (LOGSUMEXP, CROSS_ENTROPY) else 2, shape, t.kind)
     t.y = t.scratch = PyArray_DATA(y)
     if result != SOFTMAX and result != CROSS_ENTROPY_GRAD:
         shape[0] = max(GROUP, t.columns)
-        scratch = cnp.PyArray_EMPTY(1, shape, t.kind, 0)
+        scratch = empty(1, shape, t.kind)
         t.scratch = PyArray_DATA(scratch)
     if cnp.PyArray_SIZE(matrix) > RELEASE_ABOVE:
         with nogil:
@@ -249,7 +250,7 @@ cdef class CrossEntropy(Kernel):
         if settings[0] == "none":
             return y
         m = y.shape[0]
-        whole = cnp.PyArray_EMPTY(0, NULL, cnp.PyArray_TYPE(y), 0)
+        whole = empty(0, NULL, cnp.PyArray_TYPE(y))
         if cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT:
             sum = total(<const float *> PyArray_DATA(y), m)
         else:
@@ -309,9 +310,9 @@ def layer_norm_rows(x, double eps):
     cdef cnp.ndarray matrix = float_array(x, 2, "layer_norm_rows", "x"), y, means, rstds
     cdef Py_ssize_t rows = matrix.shape[0], n = matrix.shape[1]
     cdef int kind = cnp.PyArray_TYPE(matrix)
-    y = cnp.PyArray_EMPTY(2, matrix.shape, kind, 0)
-    means = cnp.PyArray_EMPTY(1, matrix.shape, kind, 0)
-    rstds = cnp.PyArray_EMPTY(1, matrix.shape, kind, 0)
+    y = empty(2, matrix.shape, kind)
+    means = empty(1, matrix.shape, kind)
+    rstds = empty(1, matrix.shape, kind)
     with nogil:
         if kind == cnp.NPY_FLOAT:
             normalise(

@@ -20,6 +20,15 @@ cdef struct Strides:
     npy_intp core_steps[6]
 
 
+cdef inline bint same_dims(const npy_intp* a, const npy_intp* b, int ndim) noexcept nogil:
+    """Whether two shapes of ndim axes agree."""
+    cdef int axis
+    for axis in range(ndim):
+        if a[axis] != b[axis]:
+            return False
+    return True
+
+
 cdef int check_loop() except -1
 cdef int run(Strides* w, InnerLoop inner, void* data, npy_intp size) except -1
 cdef void strides_under(ndarray x, int core, int ndim, npy_intp* strides) noexcept

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._kernels.activation import ERF, ERFC, RELU, RELU_GATE, SIGMOID
+from tape._kernels.activation import ERF, ERFC, RELU, RELU_GATE, SIGMOID, SIGMOID_SLOPE
 from tape.op import bad, op, sample
 from tape.ops.elementwise import exp, square, zeros_like
 from tape.ops.logic import MISFIT, each, greater, pairs, weak, where
@@ -127,12 +127,36 @@ def sigmoid(x, /):
 
 @sigmoid.defvjp
 def sigmoid_vjp(g, y):
-    return g * (y * (1 - y))
+    return sigmoid_slope(g, y)
 
 
 @sigmoid.defjvp
 def sigmoid_jvp(dx, y):
-    return dx * (y * (1 - y))
+    return sigmoid_slope(dx, y)
+
+
+@op(shape=shapes.broadcast, saves="x y", kernel=SIGMOID_SLOPE, samples=pairs(), errors=MISFIT)
+def sigmoid_slope(x, y, /):
+    """x * y * (1 - y): the gradient of sigmoid, whose result is y.
+
+    Shapes: x, y broadcast -> out
+    """
+    return x * y * (1 - y)
+
+
+@sigmoid_slope.defvjp("x")
+def sigmoid_slope_vjp_x(g, y):
+    return sigmoid_slope(g, y)
+
+
+@sigmoid_slope.defvjp("y")
+def sigmoid_slope_vjp_y(g, x, y):
+    return g * x * (1 - y * 2)
+
+
+@sigmoid_slope.defjvp
+def sigmoid_slope_jvp(dx, dy, x, y):
+    return sigmoid_slope(dx, y) + dy * x * (1 - y * 2)
 
 
 @op(shape=shapes.same, saves="x y", samples=[*each(), *each(-40.0, 40.0)])

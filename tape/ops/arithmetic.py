@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
+from tape._core.rule import unchanged
 from tape._kernels.dispatch import Loop
 from tape.op import op, sample
 from tape.ops.elementwise import log, zeros_like
@@ -29,14 +30,8 @@ def add(a, b, /):
     return np.add(a, b)
 
 
-@add.defvjp("a")
-def add_vjp_a(g):
-    return g
-
-
-@add.defvjp("b")
-def add_vjp_b(g):
-    return g
+add.defvjp("a")(unchanged)
+add.defvjp("b")(unchanged)
 
 
 @op(shape=shapes.broadcast, kernel=Loop(np.subtract), linear=True, samples=pairs(), errors=MISFIT)
@@ -45,9 +40,7 @@ def subtract(a, b, /):
     return np.subtract(a, b)
 
 
-@subtract.defvjp("a")
-def subtract_vjp_a(g):
-    return g
+subtract.defvjp("a")(unchanged)
 
 
 @subtract.defvjp("b")
@@ -194,9 +187,7 @@ def remainder(a, b, /):
     return np.remainder(a, b)
 
 
-@remainder.defvjp("a")
-def remainder_vjp_a(g):
-    return g
+remainder.defvjp("a")(unchanged)
 
 
 @remainder.defvjp("b")

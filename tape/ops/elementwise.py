@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tape import shapes
+from tape._kernels.activation import TANH_SLOPE
 from tape._kernels.dispatch import Loop
 from tape.op import op
-from tape.ops.logic import each, where
+from tape.ops.logic import MISFIT, each, pairs, where
 
 
 def zeros_like(a):
@@ -151,12 +152,33 @@ def tanh(x, /):
 
 @tanh.defvjp
 def tanh_vjp(g, y):
-    return g * (1 - y * y)
+    return tanh_slope(g, y)
 
 
 @tanh.defjvp
 def tanh_jvp(dx, y):
-    return dx * (1 - y * y)
+    return tanh_slope(dx, y)
+
+
+@op(shape=shapes.broadcast, saves="x y", kernel=TANH_SLOPE, samples=pairs(), errors=MISFIT)
+def tanh_slope(x, y, /):
+    """x * (1 - y * y): the gradient of tanh, whose result is y.   Shapes: x, y broadcast -> out"""
+    return x * (1 - y * y)
+
+
+@tanh_slope.defvjp("x")
+def tanh_slope_vjp_x(g, y):
+    return tanh_slope(g, y)
+
+
+@tanh_slope.defvjp("y")
+def tanh_slope_vjp_y(g, x, y):
+    return g * (x * y * -2)
+
+
+@tanh_slope.defjvp
+def tanh_slope_jvp(dx, dy, x, y):
+    return tanh_slope(dx, y) + dy * (x * y * -2)
 
 
 @op(
