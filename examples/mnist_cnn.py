@@ -55,7 +55,7 @@ def accuracy(net: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
 def main() -> None:
     """Train, then write the checkpoint, the metrics and the curve."""
     folder = {"type": Path, "metavar": "DIR", "help": "a folder of IDX files, gzipped or not"}
-    args = arguments(__doc__, "mnist_cnn", epochs=12, batch_size=64, more={"--data": folder})
+    args = arguments(__doc__, "mnist_cnn", epochs=20, batch_size=64, more={"--data": folder})
     rng = np.random.default_rng(args.seed)
     tape.random.seed(args.seed)
     parts = tape.data.load_idx_folder(args.data) if args.data else bundled_digits(rng)
