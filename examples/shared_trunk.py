@@ -60,16 +60,13 @@ def main() -> None:
     net(tape.tensor(x[:1]))  # the first call tells the layers their input sizes
     optimizer = tape.optim.Adam(net.parameters(), lr=3e-3)
     data = tape.data.ArrayDataset(x, y)
-    loader = tape.data.DataLoader(
-        data, batch_size=args.batch_size, shuffle=True, rng=rng, tensors=False
-    )
+    loader = tape.data.DataLoader(data, batch_size=args.batch_size, shuffle=True, rng=rng)
     run = Run(args.out)
     for epoch, batches in run.epochs(args.epochs, loader):
         losses = []
         for inputs, targets in batches:
             optimizer.zero_grad()
-            # `tensor` copies: what hangs on a borrowed array is never reused.
-            loss = loss_of(net, tape.tensor(inputs), tape.tensor(targets))
+            loss = loss_of(net, inputs, targets)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
