@@ -12,6 +12,7 @@ from tape._core.state import (
 )
 from tape._core.tape import Tape as Tape
 from tape._core.tensor import Tensor as Tensor
+from tape import random as random
 from tape.errors import (
     AxisError as AxisError,
     DataError as DataError,
@@ -31,7 +32,6 @@ from tape.grad import (
     vjp as vjp,
 )
 from tape.op import OPS as OPS, op as op
-from tape.ops import random as random
 from tape.ops.activation import (
     erf as erf,
     erfc as erfc,

@@ -12,7 +12,6 @@ from tape.testing.values import emptied
 
 # Ops that are not exported from tape, each with the reason.
 INTERNAL = {
-    "affine": "behind tape.linear, which has no bias at times",
     "alias": "gives the functional forms of tape.grad a node of their own",
     "attains": "where an extreme value stands, for the gradients of max and min",
     "cast": "behind tape.astype, which gives a tensor that has the dtype as it is",
@@ -26,7 +25,7 @@ INTERNAL = {
     "get_item_grad": "the gradient of x[...]",
     "max_pool2d_index": "where the maxima of max_pool2d stand",
     "on_diagonals": "the adjoint of diagonals",
-    "outer_sum": "the gradient of affine by its weight",
+    "outer_sum": "the gradient of linear by its weight",
     "pick2d": "max_pool2d, given where the maxima stand",
     "place2d": "the gradient of pick2d",
     "recurrence": "the gradient of cumulative_prod",

@@ -164,6 +164,7 @@ def features(x, w, b):
 
 
 @op(
+    name="linear",
     shape=features,
     saves="x w b.shape",
     kernel=Linear(),

@@ -214,7 +214,7 @@ def dropout(x, p=0.5, training=True, rng=None):
 
     >>> import tape
     >>> tape.random.seed(0)
-    >>> y = tape.random.dropout(tape.ones(1000), 0.25)
+    >>> y = tape.dropout(tape.ones(1000), 0.25)
     >>> sorted(set(y.tolist())), 700 < (y != 0.0).sum().item() < 800
     ([0.0, 1.3333333730697632], True)
     """
