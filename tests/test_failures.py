@@ -159,13 +159,17 @@ def test_interrupts_at_any_moment_leave_gradients_as_before_or_complete():
             h = tape.tanh(h + w)
         return h.sum()
 
+    def interrupted(seconds):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        loss().backward()
+        time.sleep(1)
+
     want = tape.grad(loss(), w).numpy()
     caught = []
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
         for i in range(25):
-            signal.setitimer(signal.ITIMER_REAL, 1e-4 + 3e-4 * i)
-            caught.append(fails(KeyboardInterrupt, lambda: (loss().backward(), time.sleep(1))))
+            caught.append(fails(KeyboardInterrupt, lambda i=i: interrupted(1e-4 + 3e-4 * i)))
             signal.setitimer(signal.ITIMER_REAL, 0)
             assert tape.is_recording()
             if w.grad is not None:

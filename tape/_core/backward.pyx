@@ -64,7 +64,10 @@ def backward(Tensor y, g=None, create_graph=False):
     walk.sweep(again, False)
     for i in range(walk.n):
         node = <Node>walk.nodes[i]
-        if node.anchor is None or node.anchor.tensor is NULL or walk.adjoints[i] is None:
+        if node.anchor is None or walk.adjoints[i] is None:
+            continue
+        # Without a reference it is dying: this runs in a callback of a weak one.
+        if node.anchor.tensor is NULL or Py_REFCNT(node.anchor.tensor) == 0:
             continue
         x, part = <Tensor>node.anchor.tensor, walk.adjoints[i]
         walk.adjoints[i] = None
@@ -114,6 +117,7 @@ def gradients(Tensor y, list xs, g=None, create_graph=False):
     given = None if g is None else seed.node.serial
     if not again and root.adjoints is not None and (<Walk>root.adjoints).seed == given:
         walk = <Walk>root.adjoints
+        root.adjoints = None  # ours alone; put back below, unless there is an error
     else:
         if not again:
             seed = seed.detach()  # kept with the root: with a graph of its own it could be a cycle
@@ -123,7 +127,6 @@ def gradients(Tensor y, list xs, g=None, create_graph=False):
     memset(walk.wanted, 0, walk.n)
     reached = [bool(walk.find(x)) for x in xs]
     walk.mark_paths()
-    root.adjoints = None  # put back below: after an error half-summed adjoints must not be found
     walk.sweep(again, True)
     result = [walk.adjoint_of(x) if there else None for x, there in zip(xs, reached)]
     if again:

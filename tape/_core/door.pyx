@@ -9,14 +9,17 @@ from libc.stdlib cimport free
 from numpy cimport ndarray
 
 from tape._core.convert cimport admit
-from tape._core.node cimport Node, leaf, new_node, set_reviver, value_of
+from tape._core.node cimport (
+    Node, hold_all, leaf, new_node, release_all, set_reviver, value_of,
+)
 from tape._core.op cimport Op
 from tape._core.record cimport STACK_WORDS, record, spell
 from tape._core.settings cimport digest_of, mix
 from tape._core.slots cimport open_door
 from tape._core.state cimport State, current
 from tape._core.tensor cimport Tensor, wrap
-from tape.errors import DTypeError, TapeError
+from tape._core.rule import FREED
+from tape.errors import DTypeError, GradError, TapeError
 
 cnp.import_array()
 
@@ -108,7 +111,6 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
             return made_short
     cdef tuple operands = PyTuple_New(n)
     cdef bint needs = False, listed = op.reuse and state.reusing, any_borrowed = False, fresh, graph
-    cdef bint spent = False
     cdef uint64_t stack[STACK_WORDS]
     cdef uint64_t* words = stack
     cdef uint64_t hash = 0
@@ -124,7 +126,6 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
             at = <PyObject*>(<Tensor>args[i]).node
             needs |= (<Node>at).requires_grad
             any_borrowed |= (<Node>at).borrowed
-            spent |= (<Node>at).array is None
             Py_INCREF(<object>at)
             PyTuple_SET_ITEM(operands, i, <object>at)
             continue
@@ -157,8 +158,6 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
                 if node.array is None and node.recipe is None:
                     node.remember(operands)
                 return wrap(node)
-            if spent:
-                revive_all(operands)
             node = made(op, state, operands, settings, graph, any_borrowed)
             node.key(hash, words, n_words)
         finally:
@@ -169,8 +168,6 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
     else:
         if words is not stack:
             free(words)
-        if spent:
-            revive_all(operands)
         node = made(op, state, operands, settings, graph, any_borrowed)
         if state.ledger.lists_all:
             node.key(node.serial, &node.serial, 1)
@@ -182,6 +179,7 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
 
 
 cdef int revive_all(tuple operands) except -1:
+    cdef object x
     for x in operands:
         if isinstance(x, Node):
             value_of(<Node>x)
@@ -199,6 +197,8 @@ cdef int revive(Node node) except -1:
         depth = len(stack)
         top = stack[depth - 1]
         if top.array is None:
+            if top.recipe is None:
+                raise GradError(FREED)
             stack.extend([x for x in top.recipe if isinstance(x, Node) and (<Node>x).array is None])
             if len(stack) > depth:
                 continue
@@ -224,7 +224,19 @@ cdef object number(x, Py_ssize_t i):
 
 
 cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, bint any_borrowed):
-    """Compute a node and record what its gradient will need."""
+    """Compute and record a node. While it is made another thread may move its operands' handles."""
+    cdef bint some_spent = hold_all(operands)
+    try:
+        if some_spent:
+            revive_all(operands)
+        return computed(op, state, operands, settings, graph, any_borrowed)
+    finally:
+        release_all(operands)
+
+
+cdef Node computed(Op op, State state, tuple operands, tuple settings, bint graph,
+                   bint any_borrowed):
+    """A node with its value, and with what its gradient will need."""
     cdef ndarray array = op.evaluate(state, operands, settings)
     cdef bint borrowed = any_borrowed and cnp.PyArray_BASE(array) is not NULL
     cdef Node node

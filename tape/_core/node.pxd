@@ -1,6 +1,10 @@
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint64_t
 from numpy cimport ndarray, npy_intp
+
+cdef extern from "Python.h":
+    PyTypeObject* Py_TYPE(PyObject*)
 
 cdef enum:
     INLINE_DIMS = 4
@@ -52,6 +56,35 @@ cdef class Node:
     cdef void let_go(self) noexcept
     cdef void become_leaf(self) noexcept
     cdef int key(self, uint64_t hash, uint64_t* words, int n_words) except -1
+
+
+cdef inline bint is_node(PyObject* x) noexcept:
+    return Py_TYPE(x) is <PyTypeObject*>Node
+
+
+cdef inline bint hold_all(tuple operands) noexcept:
+    """Hold the operands' values; whether one of them has none, see Note [Spent nodes]."""
+    cdef Py_ssize_t i
+    cdef PyObject* at
+    cdef bint some_spent = False
+    for i in range(PyTuple_GET_SIZE(operands)):
+        at = PyTuple_GET_ITEM(operands, i)
+        if is_node(at):
+            (<Node>at).holders += 1
+            some_spent |= (<Node>at).array is None
+    return some_spent
+
+
+cdef inline void release_all(tuple operands) noexcept:
+    cdef Py_ssize_t i
+    cdef PyObject* at
+    for i in range(PyTuple_GET_SIZE(operands)):
+        at = PyTuple_GET_ITEM(operands, i)
+        if is_node(at):
+            if (<Node>at).holders > 1:
+                (<Node>at).holders -= 1
+            else:
+                (<Node>at).release()
 
 
 ctypedef int (*Reviver)(Node) except -1

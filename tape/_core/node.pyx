@@ -93,15 +93,6 @@ cdef void drain() noexcept:
     draining = False
 
 
-cdef void release_all(tuple operands) noexcept:
-    cdef Py_ssize_t i
-    cdef PyObject* at
-    for i in range(PyTuple_GET_SIZE(operands)):
-        at = PyTuple_GET_ITEM(operands, i)
-        if isinstance(<object>at, Node):
-            (<Node>at).release()
-
-
 @cython.final
 @cython.no_gc
 cdef class Anchor:
@@ -130,6 +121,8 @@ cdef class Node:
             free(self.words)
         if self.dims is not self.inline_dims:
             free(self.dims)
+        if self.array is not None:
+            recycle(<PyObject*>self.array)
         self.let_go()
         self.forget_recipe()
         drain()
@@ -173,12 +166,7 @@ cdef class Node:
 
     cdef void remember(self, tuple operands) noexcept:
         """Note how to compute the value, should anybody ask; see Note [Spent nodes]."""
-        cdef Py_ssize_t i
-        cdef PyObject* at
-        for i in range(PyTuple_GET_SIZE(operands)):
-            at = PyTuple_GET_ITEM(operands, i)
-            if isinstance(<object>at, Node):
-                (<Node>at).holders += 1
+        hold_all(operands)
         self.recipe = operands
 
     cdef void forget_recipe(self) noexcept:
@@ -225,8 +213,13 @@ cdef void set_reviver(Reviver function) noexcept:
 
 cdef ndarray revived(Node node):
     """The value of a spent node, computed again."""
-    reviver(node)
-    return node.array
+    cdef Node kept = node  # another thread may move the handle it stands under
+    kept.holders += 1
+    try:
+        reviver(kept)
+        return kept.array
+    finally:
+        kept.release()
 
 
 cdef Node new_node(ndarray array):

@@ -8,8 +8,7 @@ from numpy cimport ndarray
 
 import numpy as np
 
-from tape._core.node cimport Node, next_serial
-from tape._core.record cimport is_node
+from tape._core.node cimport Node, is_node, next_serial
 from tape._core.rule cimport MAX_ARGS, Rule
 from tape._core.settings cimport frozen
 from tape._core.slots cimport door

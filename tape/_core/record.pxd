@@ -1,18 +1,10 @@
-from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uint64_t
 
 from tape._core.node cimport Node
 from tape._core.rule cimport Rule
 
-cdef extern from "Python.h":
-    PyTypeObject* Py_TYPE(PyObject*)
-
 cdef enum:
     STACK_WORDS = 32  # a key longer than this is spelled on the heap
-
-
-cdef inline bint is_node(PyObject* x) noexcept:
-    return Py_TYPE(x) is <PyTypeObject*>Node
 
 
 cdef uint64_t* spell(tuple operands, uint64_t* words, int* n_words) except NULL

@@ -18,7 +18,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy
 
-from tape._core.node cimport Node, leaf
+from tape._core.node cimport Node, is_node, leaf
 from tape._core.rule cimport Rule
 
 cdef extern from "Python.h":
@@ -96,8 +96,6 @@ cdef int record(Node node, tuple operands, Rule joint, list vjps, Rule jvp) exce
             is_held = held >> (i if i < 63 else 63) & 1
             (<Node>at).n_uses += 1
             (<Node>at).holders += is_held
-            if (<Node>at).holders == 0:
-                (<Node>at).array = None  # an array was the operand, no tensor stands on the node
     node.operands, node.held, node.requires_grad = operands, held, True
     if own:
         node.keeps_own = True

@@ -1,6 +1,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
+FREED: str
+
 @final
 class Rule:
     def __init__(

@@ -7,9 +7,15 @@ from cpython.tuple cimport PyTuple_GET_ITEM
 
 from tape._core.node cimport Node
 from tape._core.tensor cimport wrap
+from tape.errors import GradError
 
 cdef extern from "Python.h":
     object PyObject_Vectorcall(object, PyObject**, size_t, PyObject*)
+
+FREED = (
+    "the graph was freed by an earlier backward(); use tape.grad, which keeps it, or add the "
+    "losses up before one backward()"
+)
 
 
 def unchanged(g):
@@ -56,6 +62,9 @@ cdef class Rule:
     cdef object call_with(self, Node node, g, tangents, PyObject** args, int* n_owned):
         cdef int i, kind, index
         cdef object value
+        cdef tuple operands = node.operands
+        if operands is None:  # another thread's backward() has used it meanwhile
+            raise GradError(FREED)
         for i in range(self.n_args):
             kind, index = self.kinds[i], self.indices[i]
             if kind == COTANGENT:
@@ -69,9 +78,9 @@ cdef class Rule:
             elif kind == TANGENT:
                 value = tuple(tangents[-1 - index:]) if index < 0 else tangents[index]
             elif index < 0:
-                value = tuple([operand_for_rule(kind, x) for x in node.operands[-1 - index:]])
+                value = tuple([operand_for_rule(kind, x) for x in operands[-1 - index:]])
             else:
-                value = operand_for_rule(kind, <object>PyTuple_GET_ITEM(node.operands, index))
+                value = operand_for_rule(kind, <object>PyTuple_GET_ITEM(operands, index))
             Py_INCREF(value)
             args[i] = <PyObject*>value
             n_owned[0] = i + 1

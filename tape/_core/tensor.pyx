@@ -277,7 +277,8 @@ cdef class Tensor:
                 raise DTypeError(f"in-place result {y.dtype} does not fit a {self.dtype} tensor")
             y = slot(CAST)(y, self.dtype)
         if self.node.anchor is not None:
-            node = leaf(value_of(y.node), y.node.borrowed)
+            # A borrowed buffer may be written to by its owner: the graph gets values that stay.
+            node = leaf(value_of(y.node).copy() if y.node.borrowed else value_of(y.node), False)
             node.requires_grad, node.anchor = True, self.anchor
             self.point_to(node)
         else:

@@ -26,6 +26,7 @@ from tape._core.slots cimport ADD, CAST, SUM_TO, slot
 from tape._core.tensor cimport Tensor
 from tape._kernels.dispatch cimport Loop
 
+from tape._core.rule import FREED
 from tape.errors import GradError
 
 cnp.import_array()
@@ -136,10 +137,7 @@ cdef class Walk:
         if starved:
             raise MemoryError
         if freed:
-            raise GradError(
-                "the graph was freed by an earlier backward(); use tape.grad, which keeps it, "
-                "or add the losses up before one backward()"
-            )
+            raise GradError(FREED)
         self.adjoints = [None] * n
         return 0
 
@@ -220,7 +218,7 @@ cdef class Walk:
                 if not self.wanted[i]:
                     continue
                 node = <Node>self.nodes[i]
-                if node.operands is not None and self.adjoints[i] is not None:
+                if self.first[i + 1] > self.first[i] and self.adjoints[i] is not None:
                     self.visit(i, node, create_graph)
                     if not keep:
                         self.adjoints[i] = None

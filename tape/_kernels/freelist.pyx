@@ -23,6 +23,10 @@ cdef enum:
     DEPTH = 256          # arrays a stack holds
     BUDGET = 2048 * 1024  # bytes kept altogether
 
+# A dtype may carry metadata, which must not travel: only arrays of the plain ones are kept.
+cdef object FLOAT32 = cnp.PyArray_DescrFromType(NPY_FLOAT)
+cdef object FLOAT64 = cnp.PyArray_DescrFromType(NPY_DOUBLE)
+
 cdef PyObject* kept[N_STACKS][DEPTH]
 cdef int depth[N_STACKS]
 cdef npy_intp n_bytes = 0
@@ -46,6 +50,8 @@ cdef ndarray empty(int ndim, npy_intp* dims, int typenum):
     if typenum != NPY_FLOAT and typenum != NPY_DOUBLE:
         return PyArray_EMPTY(ndim, dims, typenum, 0)
     for axis in range(ndim):
+        if dims[axis] > LARGEST:  # told before the product, which might wrap around
+            return PyArray_EMPTY(ndim, dims, typenum, 0)
         size *= dims[axis]
         if size > LARGEST:
             return PyArray_EMPTY(ndim, dims, typenum, 0)
@@ -63,6 +69,10 @@ cdef ndarray empty(int ndim, npy_intp* dims, int typenum):
     return PyArray_EMPTY(ndim, dims, typenum, 0)
 
 
+cdef inline object plain(int typenum):
+    return FLOAT32 if typenum == NPY_FLOAT else FLOAT64
+
+
 cdef void recycle(PyObject* last) noexcept:
     """Keep an array for later, if it is small, its memory its own, and nobody else holds it."""
     global n_bytes
@@ -74,6 +84,7 @@ cdef void recycle(PyObject* last) noexcept:
     if (size > LARGEST or size == 0
             or typenum != NPY_FLOAT and typenum != NPY_DOUBLE
             or not cnp.PyArray_CheckExact(array)
+            or <object>cnp.PyArray_DESCR(array) is not plain(typenum)
             or not cnp.PyArray_ISCARRAY_RO(array) or cnp.PyArray_BASE(array) is not NULL
             or not cnp.PyArray_CHKFLAGS(array, cnp.NPY_ARRAY_OWNDATA)
             or PyObject_GET_WEAKREFS_LISTPTR(array)[0] is not NULL):
