@@ -279,3 +279,16 @@ def test_random_programs_agree_with_numpy_while_views_come_and_go():
     for view, then in views:
         np.testing.assert_allclose(view, then, rtol=1e-12)
     gc.collect()
+
+
+def test_shapes_that_went_out_of_use_make_room_for_others():
+    for n in range(1, 1500, 7):  # more than is kept altogether
+        churn((n,), n=20)
+    with tape.reuse(False):
+        t = tape.ones(1234) + 1.0
+        serial = [t.numpy().ctypes.data]
+        for _ in range(20):
+            del t
+            t = tape.ones(1234) + 1.0
+            serial.append(t.numpy().ctypes.data)
+    assert len(set(serial)) <= 2

@@ -8,6 +8,7 @@ a small array that nobody holds any more waits here until one of its shape and d
 cimport numpy as cnp
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint64_t
 from numpy cimport (
     NPY_DOUBLE, NPY_FLOAT, PyArray_DIMS, PyArray_EMPTY, PyArray_NDIM, PyArray_TYPE, ndarray,
     npy_intp,
@@ -19,7 +20,7 @@ cnp.import_array()
 
 cdef enum:
     LARGEST = 8192       # bytes of an array that is kept
-    N_STACKS = 32        # arrays whose sizes and dtypes collide share a stack
+    N_STACKS = 64        # arrays whose shapes and dtypes collide share a stack
     DEPTH = 256          # arrays a stack holds
     BUDGET = 2048 * 1024  # bytes kept altogether
 
@@ -30,14 +31,34 @@ cdef object FLOAT64 = cnp.PyArray_DescrFromType(NPY_DOUBLE)
 cdef PyObject* kept[N_STACKS][DEPTH]
 cdef int depth[N_STACKS]
 cdef npy_intp n_bytes = 0
+cdef int victim = 0  # the stack that gives way next when the budget is used up
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject*)
     PyObject** PyObject_GET_WEAKREFS_LISTPTR(object)
 
 
-cdef inline int stack_of(npy_intp n_bytes, int typenum) noexcept:
-    return (n_bytes // 4 + 7 * typenum) % N_STACKS
+cdef inline int stack_of(int ndim, const npy_intp* dims, int typenum) noexcept:
+    cdef uint64_t hash = typenum
+    cdef int axis
+    for axis in range(ndim):
+        hash = (hash + <uint64_t>dims[axis]) * 0x9E3779B97F4A7C15ull
+    return hash >> 58
+
+
+cdef inline bint is_kind(ndarray array, int ndim, const npy_intp* dims, int typenum) noexcept:
+    return (PyArray_TYPE(array) == typenum and PyArray_NDIM(array) == ndim
+            and same_dims(PyArray_DIMS(array), dims, ndim))
+
+
+cdef void give_up(int stack) noexcept:
+    """Free the array on top of a stack, if there is one."""
+    global n_bytes
+    if depth[stack]:
+        depth[stack] -= 1
+        array = <ndarray>kept[stack][depth[stack]]
+        n_bytes -= cnp.PyArray_NBYTES(array)
+        Py_DECREF(array)
 
 
 cdef ndarray empty(int ndim, npy_intp* dims, int typenum):
@@ -46,7 +67,6 @@ cdef ndarray empty(int ndim, npy_intp* dims, int typenum):
     cdef npy_intp size = 4 if typenum == NPY_FLOAT else 8
     cdef int axis, stack
     cdef ndarray array
-    cdef PyObject* top
     if typenum != NPY_FLOAT and typenum != NPY_DOUBLE:
         return PyArray_EMPTY(ndim, dims, typenum, 0)
     for axis in range(ndim):
@@ -55,12 +75,10 @@ cdef ndarray empty(int ndim, npy_intp* dims, int typenum):
         size *= dims[axis]
         if size > LARGEST:
             return PyArray_EMPTY(ndim, dims, typenum, 0)
-    stack = stack_of(size, typenum)
+    stack = stack_of(ndim, dims, typenum)
     if depth[stack]:
-        top = kept[stack][depth[stack] - 1]
-        array = <ndarray>top
-        if (PyArray_TYPE(array) == typenum and PyArray_NDIM(array) == ndim
-                and same_dims(PyArray_DIMS(array), dims, ndim)):
+        array = <ndarray>kept[stack][depth[stack] - 1]
+        if is_kind(array, ndim, dims, typenum):
             depth[stack] -= 1
             n_bytes -= size
             Py_DECREF(array)  # the stack's reference; `array` is another
@@ -75,12 +93,13 @@ cdef inline object plain(int typenum):
 
 cdef void recycle(PyObject* last) noexcept:
     """Keep an array for later, if it is small, its memory its own, and nobody else holds it."""
-    global n_bytes
+    global n_bytes, victim
     if Py_REFCNT(last) != 1:
         return
     cdef ndarray array = <ndarray>last
-    cdef int stack, typenum = PyArray_TYPE(array)
+    cdef int stack, typenum = PyArray_TYPE(array), ndim = PyArray_NDIM(array)
     cdef npy_intp size = cnp.PyArray_NBYTES(array)
+    cdef npy_intp* dims = PyArray_DIMS(array)
     if (size > LARGEST or size == 0
             or typenum != NPY_FLOAT and typenum != NPY_DOUBLE
             or not cnp.PyArray_CheckExact(array)
@@ -89,9 +108,14 @@ cdef void recycle(PyObject* last) noexcept:
             or not cnp.PyArray_CHKFLAGS(array, cnp.NPY_ARRAY_OWNDATA)
             or PyObject_GET_WEAKREFS_LISTPTR(array)[0] is not NULL):
         return
-    stack = stack_of(size, typenum)
-    if depth[stack] == DEPTH or n_bytes + size > BUDGET:
-        return
+    stack = stack_of(ndim, dims, typenum)
+    if depth[stack] == DEPTH:
+        if is_kind(<ndarray>kept[stack][DEPTH - 1], ndim, dims, typenum):
+            return  # enough of these
+        give_up(stack)
+    while n_bytes + size > BUDGET:
+        give_up(victim)
+        victim = (victim + 1) % N_STACKS
     Py_INCREF(array)
     kept[stack][depth[stack]] = last
     depth[stack] += 1
