@@ -184,6 +184,22 @@ def test_clip_gives_tensors_as_bounds_their_gradients():
     assert (dx.tolist(), dlow.item(), dhigh.item()) == ([0, 1, 0], 1, 1)
 
 
+def test_clip_keeps_the_whole_gradient_at_a_bound_that_is_a_tensor():
+    x = tape.tensor([0.0, 1.0, 2.0, np.nan], requires_grad=True)
+    low, high = (tape.tensor([v] * 4, requires_grad=True) for v in (0.0, 2.0))
+    for y, bounds in [
+        (tape.clip(x, low, high), [low, high]),
+        (tape.clip(x, low), [low]),
+        (tape.clip(x, None, high), [high]),
+    ]:
+        dx, *others = tape.grad(y, [x, *bounds], g=np.full(4, 8.0, "f"))
+        assert dx.tolist()[:3] == [8, 8, 8]
+        assert all(g.tolist()[:3] == [0, 0, 0] for g in others)
+        assert np.isnan(y[3].item())
+    low = tape.tensor([np.nan] * 4)
+    assert np.isnan(tape.clip(x, low, high).numpy()).all()
+
+
 def test_crossed_bounds_give_the_upper_one_and_no_gradient():
     assert tape.clip(np.array([0.0, 1.5, 9.0]), 2, 1).tolist() == [1, 1, 1]
     assert gradient_at(lambda x: tape.clip(x, 2, 1), [0.0, 1.0, 1.5, 2.0, 9.0]).tolist() == [0] * 5

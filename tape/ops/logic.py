@@ -326,8 +326,8 @@ def clip(x, min=None, max=None):
 
     y = minimum(maximum(x, min), max)
 
-    With numbers as bounds the gradient is 1 on [min, max], bounds included, and 0 outside; with
-    tensors it is that of maximum and minimum, and the bounds get theirs.
+    The gradient for x is 1 on [min, max], bounds included, and 0 outside, where a bound that is a
+    tensor gets it, as in PyTorch.
 
     Shapes: x, min, max broadcast -> y
 
@@ -342,9 +342,12 @@ def clip(x, min=None, max=None):
     if is_bound(min) and is_bound(max):
         return clip_between(x, min, max)
     if min is not None:
-        x = clip_between(x, min) if is_bound(min) else maximum(x, min)
+        # Where x is at the bound, maximum alone would share the gradient with it.
+        plain = is_bound(min)
+        x = clip_between(x, min) if plain else where(greater_equal(x, min), x, maximum(x, min))
     if max is not None:
-        x = clip_between(x, None, max) if is_bound(max) else minimum(x, max)
+        plain = is_bound(max)
+        x = clip_between(x, None, max) if plain else where(less_equal(x, max), x, minimum(x, max))
     return x
 
 
