@@ -185,19 +185,33 @@ def test_clip_gives_tensors_as_bounds_their_gradients():
 
 
 def test_clip_keeps_the_whole_gradient_at_a_bound_that_is_a_tensor():
-    x = tape.tensor([0.0, 1.0, 2.0, np.nan], requires_grad=True)
-    low, high = (tape.tensor([v] * 4, requires_grad=True) for v in (0.0, 2.0))
+    x = tape.tensor([0.0, 1.0, 2.0], requires_grad=True)
+    low, high = (tape.tensor([v] * 3, requires_grad=True) for v in (0.0, 2.0))
     for y, bounds in [
         (tape.clip(x, low, high), [low, high]),
         (tape.clip(x, low), [low]),
         (tape.clip(x, None, high), [high]),
     ]:
-        dx, *others = tape.grad(y, [x, *bounds], g=np.full(4, 8.0, "f"))
-        assert dx.tolist()[:3] == [8, 8, 8]
-        assert all(g.tolist()[:3] == [0, 0, 0] for g in others)
-        assert np.isnan(y[3].item())
-    low = tape.tensor([np.nan] * 4)
-    assert np.isnan(tape.clip(x, low, high).numpy()).all()
+        dx, *others = tape.grad(y, [x, *bounds], g=np.full(3, 8.0, "f"))
+        assert dx.tolist() == [8, 8, 8]
+        assert all(g.tolist() == [0, 0, 0] for g in others)
+
+
+@pytest.mark.parametrize("values", [(np.nan, 0, 1), (0.5, np.nan, 1), (0.5, 0, np.nan)])
+def test_clip_with_a_nan_is_nan_and_gives_nobody_a_gradient(values):
+    x, *bounds = (tape.tensor(float(v), requires_grad=True) for v in values)
+    y = tape.clip(x, *bounds)
+    assert np.isnan(y.item())
+    assert [g.item() for g in tape.grad(y, [x, *bounds])] == [0, 0, 0]
+
+
+def test_clip_keeps_the_dtype_that_its_bounds_promote_to():
+    x = tape.tensor(np.arange(4, dtype=np.int8))
+    assert tape.clip(x, np.array(1, np.int8), np.array(2, np.int8)).tolist() == [1, 1, 2, 2]
+    assert tape.clip(x, np.array(1, np.int8)).dtype == np.int8
+    assert tape.clip(x.astype("float32"), np.array(1, np.int8)).dtype == np.float32
+    with pytest.raises(tape.ShapeError, match=r"^clip: shapes \(4,\) and \(3,\) do not broadcast"):
+        tape.clip(x, np.zeros(3))
 
 
 def test_crossed_bounds_give_the_upper_one_and_no_gradient():

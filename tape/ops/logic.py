@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tape import shapes
 from tape._kernels.dispatch import Loop
-from tape.errors import ShapeError
+from tape.errors import ShapeError, TapeError
 from tape.op import bad, op, sample
 
 # Pairs of shapes that every binary op is tried on: equal, row, column, scalar, empty.
@@ -327,7 +329,7 @@ def clip(x, min=None, max=None):
     y = minimum(maximum(x, min), max)
 
     The gradient for x is 1 on [min, max], bounds included, and 0 outside, where a bound that is a
-    tensor gets it, as in PyTorch.
+    tensor gets it, as in PyTorch. Where one of them is NaN nobody gets any.
 
     Shapes: x, min, max broadcast -> y
 
@@ -342,13 +344,27 @@ def clip(x, min=None, max=None):
     if is_bound(min) and is_bound(max):
         return clip_between(x, min, max)
     if min is not None:
-        # Where x is at the bound, maximum alone would share the gradient with it.
-        plain = is_bound(min)
-        x = clip_between(x, min) if plain else where(greater_equal(x, min), x, maximum(x, min))
+        x = clip_between(x, min) if is_bound(min) else bounded(x, min, maximum, greater_equal, less)
     if max is not None:
-        plain = is_bound(max)
-        x = clip_between(x, None, max) if plain else where(less_equal(x, max), x, minimum(x, max))
+        x = (
+            clip_between(x, None, max)
+            if is_bound(max)
+            else bounded(x, max, minimum, less_equal, greater)
+        )
     return x
+
+
+def bounded(x, bound, closest, inside, outside):
+    """closest(x, bound), whose gradient is all x's at the bound and nobody's where one is NaN."""
+    try:
+        y = closest(x, bound)
+    except TapeError as error:
+        error.op = "clip"
+        raise
+    if y.dtype.kind != "f":
+        return y
+    nothing = np.asarray(math.nan, y.dtype)
+    return where(inside(x, bound), x, where(outside(x, bound), bound, nothing))
 
 
 def is_bound(x):
