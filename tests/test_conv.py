@@ -197,6 +197,7 @@ def test_avg_pool2d_divides_by_what_it_is_told():
 def test_one_number_in_a_tuple_stands_for_both_axes():
     x = tape.ones((1, 1, 6, 6))
     assert tape.avg_pool2d(x, (2,), (1,), (1,)).shape == tape.avg_pool2d(x, 2, 1, 1).shape
+    assert tape.avg_pool2d(x, 2, ()).shape == tape.avg_pool2d(x, 2).shape == (1, 1, 3, 3)
 
 
 @pytest.mark.parametrize(

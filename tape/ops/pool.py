@@ -14,7 +14,7 @@ from tape.ops.shape import reshape
 def pooling(kernel, stride, padding, dilation, ceil_mode):
     """(window, geometry) of a pooling; the stride is the window unless given."""
     window, dilation = pair(kernel, "kernel"), pair(dilation, "dilation")
-    stride = window if stride is None else pair(stride, "stride")
+    stride = window if stride is None or stride == () else pair(stride, "stride")
     pairs = padding_pairs(padding, window, stride, dilation)
     for k, (before, after), d in zip(window, pairs, dilation, strict=True):
         if max(before, after) > (d * (k - 1) + 1) // 2:
