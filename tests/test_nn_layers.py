@@ -185,6 +185,7 @@ def test_the_reprs_of_image_layers_show_what_is_not_as_usual():
         (lambda: nn.Conv2d(4, 1, groups=2)(ones(1, 3, 2, 2)), ShapeError, "divide n_in = 3"),
         (lambda: nn.Conv2d(4, 1)(ones(2, 2)), ShapeError, r"x \(2, 2\) needs at least 3 axes"),
         (lambda: nn.MaxPool2d(2, 0), ValueError, "MaxPool2d: stride must be at least 1, got 0"),
+        (lambda: nn.AvgPool2d(2, divisor_override=0), ValueError, "other than 0, or None, got 0"),
         (lambda: nn.AvgPool2d(2, padding=2), ShapeError, "more than half of the window"),
     ],
 )

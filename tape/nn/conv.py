@@ -14,7 +14,7 @@ from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.ops.conv import conv2d
 from tape.ops.geometry import padding_pairs
-from tape.ops.pool import avg_pool2d, max_pool2d, pooling
+from tape.ops.pool import avg_pool2d, divisor_of, max_pool2d, pooling
 
 __all__ = ["AvgPool2d", "Conv2d", "MaxPool2d"]
 
@@ -190,7 +190,8 @@ class AvgPool2d(Module):
         self.padding, self.ceil_mode = padding, bool(ceil_mode)
         self.count_include_pad = bool(count_include_pad)
         self.divisor_override = divisor_override
-        pooling(self.kernel, self.stride, padding, 1, ceil_mode)
+        pooling(self.kernel, self.stride, padding, 1, ceil_mode)  # these refuse what cannot be
+        divisor_of(divisor_override)
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""

@@ -61,7 +61,9 @@ def correlated(x, w, *, geometry):
     """Shape rule: (N, C, H, W), (C_out, C / groups, R, S) -> (N, C_out, Ho, Wo)."""
     groups = geometry.groups
     if len(x) != 4 or len(w) != 4:
-        raise ShapeError(f"x must be (N, C, H, W) and w (C_out, C / groups, R, S), got {x} and {w}")
+        raise ShapeError(
+            f"x must be (N, C, H, W) or (C, H, W) and w (C_out, C / groups, R, S), got {x} and {w}"
+        )
     if groups < 1 or w[0] % groups:
         raise ShapeError(f"groups = {groups} does not divide the {w[0]} output channels of w {w}")
     if x[1] != w[1] * groups:

@@ -22,10 +22,22 @@ def pooling(kernel, stride, padding, dilation, ceil_mode):
     return window, Geometry(stride, pairs, dilation, 1, bool(ceil_mode))
 
 
+def divisor_of(divisor_override):
+    """The number that sums are divided by, 0 for each window's size."""
+    if divisor_override is None:
+        return 0
+    if not hasattr(divisor_override, "__index__") or not int(divisor_override):
+        raise ValueError(
+            "avg_pool2d: divisor_override is an integer other than 0, or None, got "
+            f"{divisor_override!r}"
+        )
+    return int(divisor_override)
+
+
 def pooled(x, *, window, geometry):
     """Shape rule: (N, C, H, W) -> (N, C, Ho, Wo)."""
     if len(x) != 4:
-        raise ShapeError(f"x must be (N, C, H, W), got {x}")
+        raise ShapeError(f"x must be (N, C, H, W) or (C, H, W), got {x}")
     return (*x[:2], *windows(x[2:], window, geometry))
 
 
@@ -181,22 +193,20 @@ def avg_pool2d(
 
     Raises:
         ShapeError: no window fits, or the padding is more than half of the window.
-        ValueError: divisor_override is 0.
+        ValueError: divisor_override is 0 or no integer.
 
     >>> import tape
     >>> tape.avg_pool2d(tape.arange(16.0).reshape((1, 1, 4, 4)), 2).tolist()
     [[[[2.5, 4.5], [10.5, 12.5]]]]
     """
     window, geometry = pooling(kernel, stride, padding, 1, ceil_mode)
-    if divisor_override is not None and not divisor_override:
-        raise ValueError("avg_pool2d: divisor_override is 0")
     images, alone = batched(x)
     y = window_mean2d(
         images,
         window=window,
         geometry=geometry,
         count_include_pad=count_include_pad,
-        divisor=0 if divisor_override is None else divisor_override,
+        divisor=divisor_of(divisor_override),
     )
     return reshape(y, y.shape[1:]) if alone else y
 
