@@ -177,6 +177,18 @@ def test_clip_is_minimum_of_maximum_for_numbers_and_tensors(values, low, high):
     np.testing.assert_array_equal(np.array(tape.clip(x, bounds[0], high)), truth)
 
 
+@pytest.mark.parametrize("op", [tape.maximum, tape.minimum])
+def test_the_larger_one_is_right_forward_and_backward_at_ties_and_nan(op):
+    a, b = np.array([1.0, 2.0, np.nan, 1.0, 3.0]), np.array([1.0, np.nan, 2.0, 3.0, 1.0])
+    ts = [tape.tensor(x, dtype="float32", requires_grad=True) for x in (a, b)]
+    da, db = tape.grad(op(*ts), ts, g=np.ones(5, np.float32))
+    assert da.tolist()[:3] == db.tolist()[:3] == [0.5, 1, 1]
+    for k, expected in enumerate((da, db)):
+        dxs = [np.full(5, float(k == i), np.float32) for i in range(2)]
+        _, dy = tape.jvp(op, ts, dxs)
+        assert (dy.tolist(), dy.dtype) == (expected.tolist(), np.float32)
+
+
 def test_clip_gives_tensors_as_bounds_their_gradients():
     x = tape.tensor([-1.0, 0.5, 3.0], requires_grad=True)
     low, high = (tape.tensor(v, requires_grad=True) for v in (0.0, 2.0))

@@ -254,7 +254,13 @@ def maximum_vjp_b(g, a, b):
 
 @maximum.defjvp
 def maximum_jvp(da, db, a, b):
-    return where(less(a, b), db, where(equal(a, b), (da + db) * 0.5, da))
+    return where(less(a, b), db, where(greater(a, b), da, shared(da, db, a, b)))
+
+
+def shared(da, db, a, b):
+    """The tangent where neither is larger: half of both, or both where one is NaN."""
+    both = da + db
+    return where(equal(a, b), both * 0.5, both)
 
 
 @op(shape=shapes.broadcast, saves="a b", kernel=Loop(np.minimum), samples=pairs(), errors=MISFIT)
@@ -278,7 +284,7 @@ def minimum_vjp_b(g, a, b):
 
 @minimum.defjvp
 def minimum_jvp(da, db, a, b):
-    return where(greater(a, b), db, where(equal(a, b), (da + db) * 0.5, da))
+    return where(greater(a, b), db, where(less(a, b), da, shared(da, db, a, b)))
 
 
 CLIPPED = [
