@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tape
-from tape import ShapeError
+from tape import DTypeError, ShapeError
 
 
 def outputs(n, k, stride, padding, dilation):
@@ -169,6 +169,49 @@ def test_avg_pool2d_counts_padding_or_not():
     assert counted[0, 0, 0].tolist() == [0.25, 0.5, 0.25]
     real = tape.avg_pool2d(x, 2, stride=1, padding=1, count_include_pad=False)
     assert real.numpy().min() == 1.0
+
+
+def test_a_single_image_needs_no_batch_axis():
+    rng = np.random.default_rng(0)
+    x = tape.tensor(rng.standard_normal((2, 5, 6)), requires_grad=True)
+    w, b = rng.standard_normal((4, 2, 3, 3)), rng.standard_normal(4)
+    for f in (
+        lambda x: tape.conv2d(x, w, b, padding=1, stride=2),
+        lambda x: tape.max_pool2d(x, 2, padding=1),
+        lambda x: tape.avg_pool2d(x, 2, padding=1),
+    ):
+        y, batch = f(x), f(x.reshape((1, 2, 5, 6)))
+        assert y.tolist() == batch[0].tolist()
+        assert tape.grad(y.sum(), x).tolist() == tape.grad(batch.sum(), x).tolist()
+
+
+def test_avg_pool2d_divides_by_what_it_is_told():
+    x = tape.tensor(np.arange(16.0).reshape(1, 1, 4, 4), requires_grad=True)
+    y = tape.avg_pool2d(x, 3, stride=2, padding=1, ceil_mode=True, divisor_override=2)
+    assert y.tolist() == [[[[5.0, 12.0, 5.0], [25.5, 45.0, 16.5], [12.5, 21.0, 7.5]]]]
+    assert tape.grad(y.sum(), x).numpy().sum() == 0.5 * 36
+    for wrong in (0, 2.5):
+        with pytest.raises(ValueError, match=f"divisor_override is an integer other.* got {wrong}"):
+            tape.avg_pool2d(x, 2, divisor_override=wrong)
+
+
+def test_one_number_in_a_tuple_stands_for_both_axes():
+    x = tape.ones((1, 1, 6, 6))
+    assert tape.avg_pool2d(x, (2,), (1,), (1,)).shape == tape.avg_pool2d(x, 2, 1, 1).shape
+    assert tape.avg_pool2d(x, 2, ()).shape == tape.avg_pool2d(x, 2).shape == (1, 1, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: tape.conv2d(x, np.ones((1, 1, 3, 3))),
+        lambda x: tape.max_pool2d(x, 2),
+        lambda x: tape.avg_pool2d(x, 2),
+    ],
+)
+def test_images_of_integers_are_refused_by_name(call):
+    with pytest.raises(DTypeError, match=r"^(conv|max_pool|avg_pool)2d: x is uint8, expected fl"):
+        call(np.ones((1, 1, 4, 4), np.uint8))
 
 
 def test_ceil_mode_keeps_a_last_window_that_starts_inside():

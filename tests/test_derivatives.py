@@ -9,6 +9,24 @@ from tape import shapes
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
+def test_a_negative_number_to_a_power_has_no_slope_in_the_exponent():
+    # As in PyTorch: (-2) ** b is a number only where b is whole.
+    b = tape.tensor([0.0, 1.0, 2.0, 0.5], requires_grad=True)
+    assert np.isnan(tape.grad(((-2.0) ** b).sum(), b).numpy()).all()
+    assert tape.grad((0.0**b).sum(), b).tolist() == [0, 0, 0, 0]
+
+
+def test_a_power_of_zero_takes_no_gradient_whatever_comes_back():
+    x = tape.tensor([-2.0, 0.0, 3.0], requires_grad=True)
+    b = tape.tensor([0.0, 0.0, 0.0], requires_grad=True)
+    for y in (x**0, x**0.0, x**b):
+        assert tape.grad(y, x, g=np.full(3, np.nan, "f")).tolist() == [0, 0, 0]
+    # The same at second order, where the slope in b, log(x), is NaN below 0.
+    db = tape.grad((x**b).sum(), b, create_graph=True)
+    found = tape.grad(db.sum(), x).numpy()[[0, 2]]
+    np.testing.assert_allclose(found, [-1 / 2, 1 / 3], rtol=1e-6)
+
+
 def test_first_second_and_third_derivatives():
     x = tape.tensor(np.array([0.5, -1.5]), requires_grad=True)
     y, want = (x**4).sum(), [4 * x.numpy() ** 3, 12 * x.numpy() ** 2, 24 * x.numpy()]

@@ -130,6 +130,17 @@ def test_pooling_layers_are_the_ops():
     assert nn.MaxPool2d(2)(x).shape == (2, 3, 3, 3)
     mean = nn.AvgPool2d((2, 3), padding=1, ceil_mode=True, count_include_pad=False)
     assert mean(x).tolist() == tape.avg_pool2d(x, (2, 3), None, 1, True, False).tolist()
+    total = nn.AvgPool2d(2, divisor_override=1)
+    assert total(x).tolist() == tape.avg_pool2d(x, 2, divisor_override=1).tolist()
+    assert repr(total) == "AvgPool2d(2, divisor_override=1)"
+
+
+def test_image_layers_take_a_single_image():
+    net = nn.Sequential(nn.Conv2d(4, 3, padding=1), nn.MaxPool2d(2), nn.AvgPool2d(2))
+    x = normal(2, 8, 8)
+    y = net(x)
+    assert net[0].n_in == 2
+    assert y.tolist() == net(x[None])[0].tolist()
 
 
 def test_a_convolutional_network_infers_every_size_and_names_its_layers_in_errors():
@@ -172,12 +183,9 @@ def test_the_reprs_of_image_layers_show_what_is_not_as_usual():
         (lambda: nn.Conv2d(4, 3, groups=3), ShapeError, "3 groups do not divide n_out = 4"),
         (lambda: nn.Conv2d(4, 3, groups=2, n_in=3), ShapeError, "do not divide n_in = 3"),
         (lambda: nn.Conv2d(4, 1, groups=2)(ones(1, 3, 2, 2)), ShapeError, "divide n_in = 3"),
-        (
-            lambda: nn.Conv2d(4, 1)(ones(3, 2, 2)),
-            ShapeError,
-            r"x \(3, 2, 2\) needs at least 4 axes",
-        ),
+        (lambda: nn.Conv2d(4, 1)(ones(2, 2)), ShapeError, r"x \(2, 2\) needs at least 3 axes"),
         (lambda: nn.MaxPool2d(2, 0), ValueError, "MaxPool2d: stride must be at least 1, got 0"),
+        (lambda: nn.AvgPool2d(2, divisor_override=0), ValueError, "other than 0, or None, got 0"),
         (lambda: nn.AvgPool2d(2, padding=2), ShapeError, "more than half of the window"),
     ],
 )

@@ -135,11 +135,31 @@ def test_the_running_statistics_are_written_in_place():
 def test_a_call_that_fails_moves_nothing():
     layer = nn.BatchNorm1d(2)
     before = layer.state_dict()
-    for bad in (normal(4, 3), normal(1, 2), normal(0, 2), normal(4, 2, 1, 1)):
+    for bad in (normal(4, 3), normal(1, 2), normal(4, 2, 1, 1)):
         with pytest.raises(ShapeError):
             layer(bad)
     after = layer.state_dict()
     assert all(before[path].tobytes() == after[path].tobytes() for path in before)
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (0, 2, 3), (3, 2, 0)])
+def test_a_batch_of_no_numbers_normalises_to_none_and_moves_nothing(shape):
+    layer = nn.BatchNorm1d(2)
+    before = layer.state_dict()
+    y = layer(normal(*shape, dtype="float32"))
+    assert y.shape == shape
+    grads = tape.grad(y.sum(), [layer.weight, layer.bias])
+    assert [g.tolist() for g in grads] == [[0, 0], [0, 0]]
+    after = layer.state_dict()
+    assert all(before[path].tobytes() == after[path].tobytes() for path in before)
+
+
+def test_layer_norm_over_axes_of_no_numbers_gives_none():
+    w, b = (tape.tensor(np.ones((3, 0)), requires_grad=True) for _ in range(2))
+    x = tape.tensor(np.ones((2, 3, 0)), requires_grad=True)
+    y = tape.layer_norm(x, w, b, axis=(1, 2))
+    assert [g.shape for g in tape.grad(y.sum(), [x, w, b])] == [(2, 3, 0), (3, 0), (3, 0)]
+    assert tape.layer_norm(x, axis=-1).shape == (2, 3, 0)
 
 
 def test_a_deep_copy_moves_its_own_statistics():

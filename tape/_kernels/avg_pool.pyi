@@ -15,6 +15,7 @@ def avg_pool2d(
     *,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor: int = 0,
 ) -> NDArray[floating[Any]]: ...
 def avg_pool2d_scatter(
     g: NDArray[floating[Any]],
@@ -26,4 +27,5 @@ def avg_pool2d_scatter(
     *,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor: int = 0,
 ) -> NDArray[floating[Any]]: ...

@@ -20,36 +20,44 @@ cnp.import_array()
 __all__ = ["avg_pool2d", "avg_pool2d_scatter"]
 
 
-cdef void window_widths(floating *widths, const Window *w, bint count_include_pad) noexcept nogil:
+cdef void window_widths(
+    floating *widths, const Window *w, bint count_include_pad, Py_ssize_t divisor
+) noexcept nogil:
     """For each output column the width its window is counted with; 1 where it holds no pixel."""
     cdef Py_ssize_t ow, start, end
     for ow in range(w.Wo):
+        if divisor != 0:
+            widths[ow] = 1
+            continue
         start = ow * w.sw - w.left
         end = min(start + w.S, w.W + w.right if count_include_pad else w.W)
         widths[ow] = <floating> max(end - (start if count_include_pad else max(start, 0)), 1)
 
 
 cdef inline Py_ssize_t window_rows(
-    const Window *w, Py_ssize_t oh, bint count_include_pad, Py_ssize_t *top, Py_ssize_t *bottom
+    const Window *w, Py_ssize_t oh, bint count_include_pad, Py_ssize_t divisor,
+    Py_ssize_t *top, Py_ssize_t *bottom,
 ) noexcept nogil:
     """Image rows [top, bottom) of the windows of output row `oh`; the height they count with."""
     cdef Py_ssize_t start = oh * w.sh - w.top
     top[0] = max(start, 0)
     bottom[0] = min(start + w.R, w.H)
+    if divisor != 0:
+        return divisor
     return min(w.R, w.H + w.bottom - start) if count_include_pad else bottom[0] - top[0]
 
 
 cdef void avg_planes(
     const floating *x, floating *y, floating *widths, const Py_ssize_t *ends, const Window *w,
-    Py_ssize_t planes, bint count_include_pad,
+    Py_ssize_t planes, bint count_include_pad, Py_ssize_t divisor,
 ) noexcept nogil:
     cdef Py_ssize_t _plane, oh, ow, ih, s, top, bottom
     cdef floating height
     cdef floating *total = widths + w.Wo
-    window_widths(widths, w, count_include_pad)
+    window_widths(widths, w, count_include_pad, divisor)
     for _plane in range(planes):
         for oh in range(w.Ho):
-            height = <floating> window_rows(w, oh, count_include_pad, &top, &bottom)
+            height = <floating> window_rows(w, oh, count_include_pad, divisor, &top, &bottom)
             fill_row(y, 0, w.Wo)
             if top < bottom:
                 memcpy(total, x + top * w.W, w.W * sizeof(floating))
@@ -66,16 +74,16 @@ cdef void avg_planes(
 
 cdef void spread_planes(
     const floating *g, floating *dx, floating *widths, const Py_ssize_t *ends, const Window *w,
-    Py_ssize_t planes, bint count_include_pad,
+    Py_ssize_t planes, bint count_include_pad, Py_ssize_t divisor,
 ) noexcept nogil:
     """The steps of `avg_planes` in reverse: divide, spread along the row, add to every row."""
     cdef Py_ssize_t _plane, oh, ow, ih, s, top, bottom
     cdef floating height
     cdef floating *total = widths + w.Wo
-    window_widths(widths, w, count_include_pad)
+    window_widths(widths, w, count_include_pad, divisor)
     for _plane in range(planes):
         for oh in range(w.Ho):
-            height = <floating> window_rows(w, oh, count_include_pad, &top, &bottom)
+            height = <floating> window_rows(w, oh, count_include_pad, divisor, &top, &bottom)
             if top < bottom:
                 fill_row(total, 0, w.W)
                 for s in range(w.S):
@@ -96,7 +104,7 @@ cdef cnp.ndarray scratch_rows(const Window *w, int kind):
 
 def avg_pool2d(
     x, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), *,
-    bint ceil_mode=False, bint count_include_pad=True,
+    bint ceil_mode=False, bint count_include_pad=True, Py_ssize_t divisor=0,
 ):
     """The mean of every window.
 
@@ -115,6 +123,7 @@ def avg_pool2d(
             there is never counted.
         count_include_pad: padding counts as pixels of 0; otherwise only the image's own pixels
             count, and a window without any has y = 0.
+        divisor: what the sum of every window is divided by; 0 for its number of pixels.
 
     Raises:
         TypeError: x is not an array of float32 or float64.
@@ -137,18 +146,18 @@ def avg_pool2d(
             avg_planes(
                 <const float *> PyArray_DATA(image), <float *> PyArray_DATA(y),
                 <float *> PyArray_DATA(scratch), <const Py_ssize_t *> PyArray_DATA(columns),
-                &w, planes, count_include_pad)
+                &w, planes, count_include_pad, divisor)
         else:
             avg_planes(
                 <const double *> PyArray_DATA(image), <double *> PyArray_DATA(y),
                 <double *> PyArray_DATA(scratch), <const Py_ssize_t *> PyArray_DATA(columns),
-                &w, planes, count_include_pad)
+                &w, planes, count_include_pad, divisor)
     return y
 
 
 def avg_pool2d_scatter(
     g, Py_ssize_t H, Py_ssize_t W, kernel, stride=(1, 1), padding=((0, 0), (0, 0)), *,
-    bint ceil_mode=False, bint count_include_pad=True,
+    bint ceil_mode=False, bint count_include_pad=True, Py_ssize_t divisor=0,
 ):
     """Images in which each g is spread evenly over the pixels its window averaged.
 
@@ -181,10 +190,10 @@ def avg_pool2d_scatter(
             spread_planes(
                 <const float *> PyArray_DATA(grad), <float *> PyArray_DATA(dx),
                 <float *> PyArray_DATA(scratch), <const Py_ssize_t *> PyArray_DATA(columns),
-                &w, planes, count_include_pad)
+                &w, planes, count_include_pad, divisor)
         else:
             spread_planes(
                 <const double *> PyArray_DATA(grad), <double *> PyArray_DATA(dx),
                 <double *> PyArray_DATA(scratch), <const Py_ssize_t *> PyArray_DATA(columns),
-                &w, planes, count_include_pad)
+                &w, planes, count_include_pad, divisor)
     return dx

@@ -14,7 +14,7 @@ from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.ops.conv import conv2d
 from tape.ops.geometry import padding_pairs
-from tape.ops.pool import avg_pool2d, max_pool2d, pooling
+from tape.ops.pool import avg_pool2d, divisor_of, max_pool2d, pooling
 
 __all__ = ["AvgPool2d", "Conv2d", "MaxPool2d"]
 
@@ -23,7 +23,8 @@ class Conv2d(Module):
     """activation(conv2d(x, weight) + bias): the same small product at every place of an image.
 
     Shapes: x (N, n_in, H, W), weight (n_out, n_in / groups, R, S), bias (n_out,) ->
-    y (N, n_out, Ho, Wo) with Ho = (H + 2 * padding - dilation * (R - 1) - 1) // stride + 1
+    y (N, n_out, Ho, Wo) with Ho = (H + 2 * padding - dilation * (R - 1) - 1) // stride + 1;
+    a single image x (n_in, H, W) gives y (n_out, Ho, Wo)
 
     Args:
         n_out: channels of the result.
@@ -91,7 +92,7 @@ class Conv2d(Module):
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
         if type(self.weight) is Uninferred:
-            self.infer(weight=self._weight_shape(size_at("Conv2d", x, 1, n_axes=4)))
+            self.infer(weight=self._weight_shape(size_at("Conv2d", x, -3, n_axes=3)))
         y = conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         return y if self.activation is None else self.activation(y)
 
@@ -117,7 +118,7 @@ class Conv2d(Module):
 class MaxPool2d(Module):
     """The largest element of each window.
 
-    Shapes: x (N, C, H, W) -> y (N, C, Ho, Wo) with
+    Shapes: x (N, C, H, W) or (C, H, W) -> y (N, C, Ho, Wo) or (C, Ho, Wo) with
     Ho = (H + 2 * padding - dilation * (R - 1) - 1) // stride + 1, rounded up in ceil_mode
 
     Args:
@@ -162,7 +163,7 @@ class MaxPool2d(Module):
 class AvgPool2d(Module):
     """The mean of each window.
 
-    Shapes: x (N, C, H, W) -> y (N, C, Ho, Wo), as `MaxPool2d`
+    Shapes: x (N, C, H, W) or (C, H, W) -> y (N, C, Ho, Wo) or (C, Ho, Wo), as `MaxPool2d`
 
     Args:
         kernel: window (R, S), or one number for both.
@@ -170,6 +171,7 @@ class AvgPool2d(Module):
         padding: at most half of the window.
         ceil_mode: keep a last window that reaches beyond the padded image.
         count_include_pad: divide by the window's size even where it lies on padding.
+        divisor_override: an integer to divide the sum of every window by instead.
 
     Raises:
         ShapeError: no window fits, or the padding is more than half of the window.
@@ -182,16 +184,25 @@ class AvgPool2d(Module):
         padding: Any = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
+        divisor_override: int | None = None,
     ) -> None:
         self.kernel, self.stride = _window("AvgPool2d", kernel, stride)
         self.padding, self.ceil_mode = padding, bool(ceil_mode)
         self.count_include_pad = bool(count_include_pad)
-        pooling(self.kernel, self.stride, padding, 1, ceil_mode)
+        self.divisor_override = divisor_override
+        pooling(self.kernel, self.stride, padding, 1, ceil_mode)  # these refuse what cannot be
+        divisor_of(divisor_override)
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
         return avg_pool2d(
-            x, self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+            x,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
         )
 
     def describe(self) -> str:
@@ -202,6 +213,7 @@ class AvgPool2d(Module):
             padding=None if self.padding == 0 else self.padding,
             ceil_mode=self.ceil_mode or None,
             count_include_pad=None if self.count_include_pad else False,
+            divisor_override=self.divisor_override,
         )
 
 

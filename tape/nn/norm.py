@@ -38,7 +38,7 @@ class BatchNorm(Module):
 
     Raises:
         ShapeError: x has other channels than `n_in` or another number of axes; or, while training,
-            a channel has only one number.
+            a channel has only one number. A batch without any moves no statistics.
 
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
@@ -97,7 +97,7 @@ class BatchNorm(Module):
             )
         mean, var = batch_statistics(x)
         y = batch_norm(x, self.weight, self.bias, mean, var, self.eps)
-        if self.training and self.running_mean is not None:
+        if self.training and self.running_mean is not None and n:
             self._track(mean.numpy(), var.numpy() * (n / (n - 1) if n > 1 else 1.0))
         return y
 

@@ -125,39 +125,43 @@ def power(a, b, /):
 
 @power.defvjp("a")
 def power_vjp_a(g, a, b):
-    return g * power_slope(a, b)
+    return power_slope(g, a, b)
 
 
 @power.defvjp("b")
 def power_vjp_b(g, a, b, y):
-    return g * power_growth(a, b, y)
+    return power_growth(g, a, b, y)
 
 
 @power.defjvp
 def power_jvp(da, db, a, b, y):
     if isinstance(b, (int, float)):
-        return da * power_slope(a, b)
+        return power_slope(da, a, b)
     # The slope in b is NaN or infinite where a <= 0; an exponent that stands still adds nothing.
     still = logical_and(equal(db, 0), less_equal(a, 0))
-    dy = where(still, 0.0, db * power_growth(a, b, y))
-    return dy if isinstance(a, (int, float)) else dy + da * power_slope(a, b)
+    dy = where(still, 0.0, power_growth(db, a, b, y))
+    return dy if isinstance(a, (int, float)) else dy + power_slope(da, a, b)
 
 
-def power_slope(a, b):
-    """d(a ** b)/da, free of NaN where b is 0."""
+def power_slope(g, a, b):
+    """g d(a ** b)/da: 0 where b is 0, whatever g is."""
     if isinstance(b, (int, float)):
         if b == 2:
-            return a * 2
-        return a ** (b - 1) * b if b else zeros_like(a)
-    return where(equal(b, 0), 0.0, power(a, b - 1) * b)
+            return g * (a * 2)
+        return g * (a ** (b - 1) * b) if b else zeros_like(g)
+    return where(equal(b, 0), 0.0, g * (power(a, b - 1) * b))
 
 
-def power_growth(a, b, y):
-    """d(a ** b)/db, free of NaN where a is 0."""
+def power_growth(g, a, b, y):
+    """g d(a ** b)/db: 0 where a is 0 and b >= 0, whatever g is; NaN where a is negative."""
     if isinstance(a, (int, float)):
-        return y * math.log(a) if a > 0 else where(greater_equal(b, 0), 0.0, y * log(a))
+        if a > 0:
+            return g * (y * math.log(a))
+        if a:
+            return g * (y * math.nan)
+        return where(greater_equal(b, 0), 0.0, g * (y * -math.inf))
     dead = logical_and(equal(a, 0), greater_equal(b, 0))
-    return where(dead, 0.0, y * log(where(dead, 1.0, a)))
+    return where(dead, 0.0, g * (y * log(where(dead, 1.0, a))))
 
 
 @op(

@@ -10,9 +10,9 @@ import numpy as np
 
 from tape._kernels.product import MatrixProduct
 from tape._kernels.window import fold, unfold
-from tape.errors import ShapeError
+from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
-from tape.ops.geometry import Geometry, padding_pairs, pair, windows
+from tape.ops.geometry import Geometry, batched, floats, padding_pairs, pair, windows
 from tape.ops.shape import reshape
 
 PRODUCT = MatrixProduct()
@@ -26,7 +26,8 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
                     x[n, c, i * stride + r * dilation - top, j * ...] * w[o, c, r, s]
 
     Shapes: x (N, C, H, W), w (C_out, C / groups, R, S), b (C_out) -> y (N, C_out, Ho, Wo) with
-    Ho = (H + top + bottom - dilation * (R - 1) - 1) // stride + 1
+    Ho = (H + top + bottom - dilation * (R - 1) - 1) // stride + 1; a single image x (C, H, W) gives
+    y (C_out, Ho, Wo)
 
     Args:
         stride, dilation: an integer of at least 1, or a pair for H and W.
@@ -45,7 +46,10 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
     stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
     window = tuple(w.shape)[-2:]
     geometry = Geometry(stride, padding_pairs(padding, window, stride, dilation), dilation, groups)
-    y = correlate2d(x, w, geometry=geometry)
+    images, alone = batched(x)
+    y = correlate2d(images, w, geometry=geometry)
+    if alone:
+        y = reshape(y, y.shape[1:])
     if b is None:
         return y
     if tuple(b.shape) != (w.shape[0],):
@@ -57,7 +61,9 @@ def correlated(x, w, *, geometry):
     """Shape rule: (N, C, H, W), (C_out, C / groups, R, S) -> (N, C_out, Ho, Wo)."""
     groups = geometry.groups
     if len(x) != 4 or len(w) != 4:
-        raise ShapeError(f"x must be (N, C, H, W) and w (C_out, C / groups, R, S), got {x} and {w}")
+        raise ShapeError(
+            f"x must be (N, C, H, W) or (C, H, W) and w (C_out, C / groups, R, S), got {x} and {w}"
+        )
     if groups < 1 or w[0] % groups:
         raise ShapeError(f"groups = {groups} does not divide the {w[0]} output channels of w {w}")
     if x[1] != w[1] * groups:
@@ -102,6 +108,13 @@ def refused(x, w, match, geometry=PLAIN):
         refused((1, 3, 2, 2), (1, 3, 3, 3), "does not fit the image"),
         refused((1, 3, 4, 4), (4, 1, 3, 3), "does not divide", Geometry(groups=3)),
         refused((1, 1, 4, 4), (1, 1, 3, 3), "at least 1", Geometry(stride=(0, 1))),
+        bad(
+            np.ones((1, 1, 4, 4), np.int64),
+            (1, 1, 3, 3),
+            geometry=PLAIN,
+            error=DTypeError,
+            match="x is int64, expected float32 or float64",
+        ),
     ],
 )
 def correlate2d(x, w, /, *, geometry):
@@ -110,7 +123,7 @@ def correlate2d(x, w, /, *, geometry):
     Shapes: x (N, C, H, W), w (C_out, C / groups, R, S) -> y (N, C_out, Ho, Wo)
     """
     groups, C_out = geometry.groups, w.shape[0]
-    cols = columns(x, w.shape[2:], geometry)
+    cols = columns(floats(x), w.shape[2:], geometry)
     weight = w.reshape(groups, C_out // groups, cols.shape[2])
     Ho, Wo = windows(x.shape[2:], w.shape[2:], geometry)
     return PRODUCT(weight, cols).reshape(x.shape[0], C_out, Ho, Wo)

@@ -56,8 +56,6 @@ def spelled(text, ranks):
         once = [c for c in sorted(set(inputs)) if c.isalpha() and inputs.count(c) == 1]
         return spelled_out, dotted + "".join(once)
     before, dots, behind = letters_of(output, text, inputs)
-    if hidden and not dots:
-        raise ShapeError(f"einsum: the result of {text!r} must say where '...' goes")
     if len(unique(before + behind)) < len(before + behind):
         raise ShapeError(f"einsum: the result of {text!r} names an index twice")
     return spelled_out, before + (dotted if dots else "") + behind
@@ -87,8 +85,8 @@ def einsum(subscripts, /, *operands):
 
     Every operand's axes are named by letters; what is not in the result is summed over. A letter
     twice in one operand takes the diagonal. "..." stands for any axes, which broadcast, as axes of
-    length one do. Without "->" the result has the axes of "..." and then, in alphabetical order,
-    the letters that occur once.
+    length one do; a result without it sums over them, as in PyTorch. Without "->" the result has
+    the axes of "..." and then, in alphabetical order, the letters that occur once.
 
     Args:
         subscripts: such as "ij,jk->ik", "...ij,...jk->...ik", "ii" or "bi,bj,bk->ijk".

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tape._kernels.window import window_count
-from tape.errors import ShapeError
+from tape.errors import DTypeError, ShapeError
+from tape.ops.shape import reshape
 
 Pair = tuple[int, int]
 
@@ -20,9 +21,23 @@ class Geometry(NamedTuple):
     ceil_mode: bool = False
 
 
+def batched(x):
+    """Images (N, C, H, W), and whether x is a single one of them, (C, H, W)."""
+    alone = getattr(x, "ndim", 4) == 3
+    return (reshape(x, (1, *x.shape)) if alone else x), alone
+
+
+def floats(x):
+    """x itself, an array of floats, or DTypeError."""
+    if x.dtype.kind != "f":
+        raise DTypeError(f"x is {x.dtype}, expected float32 or float64")
+    return x
+
+
 def pair(setting, name):
     """One integer or two, as a pair."""
     values = setting if isinstance(setting, (tuple, list)) else (setting, setting)
+    values = values * 2 if len(values) == 1 else values
     if len(values) != 2 or not all(hasattr(v, "__index__") for v in values):
         raise ShapeError(f"{name} is an integer or a pair of them, got {setting!r}")
     return int(values[0]), int(values[1])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tape import shapes
 from tape._kernels.dispatch import Loop
-from tape.errors import ShapeError
+from tape.errors import ShapeError, TapeError
 from tape.op import bad, op, sample
 
 # Pairs of shapes that every binary op is tried on: equal, row, column, scalar, empty.
@@ -252,7 +254,13 @@ def maximum_vjp_b(g, a, b):
 
 @maximum.defjvp
 def maximum_jvp(da, db, a, b):
-    return where(less(a, b), db, where(equal(a, b), (da + db) * 0.5, da))
+    return where(less(a, b), db, where(greater(a, b), da, shared(da, db, a, b)))
+
+
+def shared(da, db, a, b):
+    """The tangent where neither is larger: half of both, or both where one is NaN."""
+    both = da + db
+    return where(equal(a, b), both * 0.5, both)
 
 
 @op(shape=shapes.broadcast, saves="a b", kernel=Loop(np.minimum), samples=pairs(), errors=MISFIT)
@@ -276,7 +284,7 @@ def minimum_vjp_b(g, a, b):
 
 @minimum.defjvp
 def minimum_jvp(da, db, a, b):
-    return where(greater(a, b), db, where(equal(a, b), (da + db) * 0.5, da))
+    return where(greater(a, b), db, where(less(a, b), da, shared(da, db, a, b)))
 
 
 CLIPPED = [
@@ -326,8 +334,8 @@ def clip(x, min=None, max=None):
 
     y = minimum(maximum(x, min), max)
 
-    With numbers as bounds the gradient is 1 on [min, max], bounds included, and 0 outside; with
-    tensors it is that of maximum and minimum, and the bounds get theirs.
+    The gradient for x is 1 on [min, max], bounds included, and 0 outside, where a bound that is a
+    tensor gets it, as in PyTorch. Where one of them is NaN nobody gets any.
 
     Shapes: x, min, max broadcast -> y
 
@@ -342,10 +350,27 @@ def clip(x, min=None, max=None):
     if is_bound(min) and is_bound(max):
         return clip_between(x, min, max)
     if min is not None:
-        x = clip_between(x, min) if is_bound(min) else maximum(x, min)
+        x = clip_between(x, min) if is_bound(min) else bounded(x, min, maximum, greater_equal, less)
     if max is not None:
-        x = clip_between(x, None, max) if is_bound(max) else minimum(x, max)
+        x = (
+            clip_between(x, None, max)
+            if is_bound(max)
+            else bounded(x, max, minimum, less_equal, greater)
+        )
     return x
+
+
+def bounded(x, bound, closest, inside, outside):
+    """closest(x, bound), whose gradient is all x's at the bound and nobody's where one is NaN."""
+    try:
+        y = closest(x, bound)
+    except TapeError as error:
+        error.op = "clip"
+        raise
+    if y.dtype.kind != "f":
+        return y
+    nothing = np.asarray(math.nan, y.dtype)
+    return where(inside(x, bound), x, where(outside(x, bound), bound, nothing))
 
 
 def is_bound(x):

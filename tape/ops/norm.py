@@ -8,17 +8,16 @@ import numpy as np
 
 from tape import shapes
 from tape._kernels.rows import layer_norm_rows
-from tape.errors import ShapeError
+from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.reduce import mean, var
+from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import reshape
 
 
 def within(x, *, axis):
-    """Shape rule: x's own shape; the axes must hold elements to average."""
-    axes = shapes.axes_of(len(x), axis)
-    if any(x[a] == 0 for a in axes) and 0 not in [n for a, n in enumerate(x) if a not in axes]:
-        raise ShapeError(f"no elements to normalise over along axis {axis} of {x}")
+    """Shape rule: x's own shape; the axes must be among its."""
+    shapes.axes_of(len(x), axis)
     return x
 
 
@@ -29,9 +28,10 @@ def within(x, *, axis):
         sample((3, 4), axis=-1, eps=1e-5),
         sample((2, 3, 4), axis=(0, 2), eps=1e-3),
         sample((0, 4), axis=-1, eps=1e-5),
+        sample((2, 3, 0), axis=(1, 2), eps=1e-5),
         sample((2, 3, 4), axis=(1, 2), eps=1e-5, low=100.0, high=101.0),
     ],
-    errors=[bad((3, 0), axis=-1, eps=1e-5, error=ShapeError, match="no elements")],
+    errors=[bad((3, 2), axis=2, eps=1e-5, error=AxisError, match="axis 2 is out of range")],
 )
 def standardize(x, /, axis, eps):
     """x with mean 0 and variance 1 along axes: (x - mean) / sqrt(var + eps), var biased.
@@ -75,7 +75,7 @@ def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
         eps: added to the variance, positive.
 
     Raises:
-        ShapeError: weight or bias has another shape than the axes, or these hold no elements.
+        ShapeError: weight or bias has another shape than the axes.
 
     Source: Ba, Kiros, Hinton 2016, section 3.
 
@@ -110,14 +110,17 @@ def batch_statistics(x):
     Asked for again while they live, they are not computed again: the layer that keeps running
     statistics and the normalisation itself share them.
 
+    Channels of no elements have mean 0 and variance 1.
+
     Shapes: x (N, C, *s) -> mean (C,), var (C,)
 
     Raises:
-        ShapeError: x has no channels, or a channel has no elements.
+        ShapeError: x has no channels.
     """
     axes = batch_axes(x)
     if 0 in [x.shape[a] for a in axes]:
-        raise ShapeError(f"batch_norm: no elements to average in x {x.shape}")
+        nothing = sum_over(x, axes)
+        return nothing, nothing + 1
     return mean(x, axis=axes), var(x, axis=axes)
 
 
@@ -132,7 +135,7 @@ def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
         eps: added to the variance, positive.
 
     Raises:
-        ShapeError: x has no channels, a channel no elements, or an argument is not (C,).
+        ShapeError: x has no channels, or an argument is not (C,).
 
     Source: Ioffe, Szegedy 2015, algorithm 1.
 

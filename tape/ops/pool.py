@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tape._kernels import avg_pool, max_pool
-from tape.errors import IndexRangeError, ShapeError
+from tape.errors import DTypeError, IndexRangeError, ShapeError, TapeError
 from tape.op import bad, op, sample
-from tape.ops.geometry import Geometry, padding_pairs, pair, windows
+from tape.ops.geometry import Geometry, batched, floats, padding_pairs, pair, windows
+from tape.ops.shape import reshape
 
 
 def pooling(kernel, stride, padding, dilation, ceil_mode):
     """(window, geometry) of a pooling; the stride is the window unless given."""
     window, dilation = pair(kernel, "kernel"), pair(dilation, "dilation")
-    stride = window if stride is None else pair(stride, "stride")
+    stride = window if stride is None or stride == () else pair(stride, "stride")
     pairs = padding_pairs(padding, window, stride, dilation)
     for k, (before, after), d in zip(window, pairs, dilation, strict=True):
         if max(before, after) > (d * (k - 1) + 1) // 2:
@@ -19,10 +22,22 @@ def pooling(kernel, stride, padding, dilation, ceil_mode):
     return window, Geometry(stride, pairs, dilation, 1, bool(ceil_mode))
 
 
+def divisor_of(divisor_override):
+    """The number that sums are divided by, 0 for each window's size."""
+    if divisor_override is None:
+        return 0
+    if not hasattr(divisor_override, "__index__") or not int(divisor_override):
+        raise ValueError(
+            "avg_pool2d: divisor_override is an integer other than 0, or None, got "
+            f"{divisor_override!r}"
+        )
+    return int(divisor_override)
+
+
 def pooled(x, *, window, geometry):
     """Shape rule: (N, C, H, W) -> (N, C, Ho, Wo)."""
     if len(x) != 4:
-        raise ShapeError(f"x must be (N, C, H, W), got {x}")
+        raise ShapeError(f"x must be (N, C, H, W) or (C, H, W), got {x}")
     return (*x[:2], *windows(x[2:], window, geometry))
 
 
@@ -31,7 +46,7 @@ def max_pool2d(x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
 
     The first of equal elements, in the order of rows, takes the gradient. Padding is never chosen.
 
-    Shapes: x (N, C, H, W) -> y (N, C, Ho, Wo) with
+    Shapes: x (N, C, H, W) or (C, H, W) -> y (N, C, Ho, Wo) or (C, Ho, Wo) with
     Ho = (H + 2 * padding - dilation * (R - 1) - 1) // stride + 1, rounded up in ceil_mode
 
     Args:
@@ -46,7 +61,13 @@ def max_pool2d(x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
     [[[[5.0, 7.0], [13.0, 15.0]]]]
     """
     window, geometry = pooling(kernel, stride, padding, dilation, ceil_mode)
-    return pick2d(x, max_pool2d_index(x, window=window, geometry=geometry))
+    images, alone = batched(x)
+    try:
+        y = pick2d(images, max_pool2d_index(images, window=window, geometry=geometry))
+    except TapeError as error:
+        error.op = "max_pool2d"
+        raise
+    return reshape(y, y.shape[1:]) if alone else y
 
 
 FORMS = [
@@ -58,6 +79,13 @@ FORMS = [
 MISFIT = [
     bad((3, 4), window=(2, 2), geometry=Geometry(), error=ShapeError, match="must be"),
     bad((1, 1, 2, 2), window=(3, 3), geometry=Geometry(), error=ShapeError, match="does not fit"),
+    bad(
+        np.ones((1, 1, 4, 4), np.int64),
+        window=(2, 2),
+        geometry=Geometry(),
+        error=DTypeError,
+        match="x is int64, expected float32 or float64",
+    ),
 ]
 
 
@@ -76,7 +104,7 @@ def max_pool2d_index(x, /, *, window, geometry):
     Shapes: x (N, C, H, W) -> index (N, C, Ho, Wo)
     """
     stride, padding, dilation, _, ceil_mode = geometry
-    return max_pool.max_pool2d(x, window, stride, padding, dilation, ceil_mode=ceil_mode)[1]
+    return max_pool.max_pool2d(floats(x), window, stride, padding, dilation, ceil_mode=ceil_mode)[1]
 
 
 def picked(x, index):
@@ -144,25 +172,43 @@ def place2d_jvp(dx, index, image):
     return place2d(dx, index, image=image)
 
 
-def avg_pool2d(x, kernel, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+def avg_pool2d(
+    x,
+    kernel,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
     """The mean of each window.
 
-    Shapes: x (N, C, H, W) -> y (N, C, Ho, Wo), as max_pool2d
+    Shapes: x (N, C, H, W) or (C, H, W) -> y (N, C, Ho, Wo) or (C, Ho, Wo), as max_pool2d
 
     Args:
         kernel, stride, padding: integers, or pairs for H and W; stride None: the kernel.
         ceil_mode: keep a last window that reaches beyond the padded image.
         count_include_pad: divide by the window's size even where it lies on padding.
+        divisor_override: an integer to divide the sum of every window by instead.
 
     Raises:
         ShapeError: no window fits, or the padding is more than half of the window.
+        ValueError: divisor_override is 0 or no integer.
 
     >>> import tape
     >>> tape.avg_pool2d(tape.arange(16.0).reshape((1, 1, 4, 4)), 2).tolist()
     [[[[2.5, 4.5], [10.5, 12.5]]]]
     """
     window, geometry = pooling(kernel, stride, padding, 1, ceil_mode)
-    return window_mean2d(x, window=window, geometry=geometry, count_include_pad=count_include_pad)
+    images, alone = batched(x)
+    y = window_mean2d(
+        images,
+        window=window,
+        geometry=geometry,
+        count_include_pad=count_include_pad,
+        divisor=divisor_of(divisor_override),
+    )
+    return reshape(y, y.shape[1:]) if alone else y
 
 
 @op(
@@ -171,21 +217,35 @@ def avg_pool2d(x, kernel, stride=None, padding=0, ceil_mode=False, count_include
     saves="x.shape",
     linear=True,
     samples=[sample(x, window=k, geometry=g) for x, k, g in FORMS]
-    + [sample(*FORMS[1][:1], window=(3, 2), geometry=FORMS[1][2], count_include_pad=False)],
+    + [
+        sample(*FORMS[1][:1], window=(3, 2), geometry=FORMS[1][2], count_include_pad=False),
+        sample(*FORMS[1][:1], window=(3, 2), geometry=FORMS[1][2], divisor=5),
+    ],
     errors=MISFIT,
 )
-def window_mean2d(x, /, *, window, geometry, count_include_pad=True):
+def window_mean2d(x, /, *, window, geometry, count_include_pad=True, divisor=0):
     """avg_pool2d, its settings in pairs.   Shapes: x (N, C, H, W) -> y (N, C, Ho, Wo)"""
     stride, padding, _, _, ceil_mode = geometry
     return avg_pool.avg_pool2d(
-        x, window, stride, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad
+        floats(x),
+        window,
+        stride,
+        padding,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+        divisor=divisor,
     )
 
 
 @window_mean2d.defvjp
-def window_mean2d_vjp(g, x_shape, window, geometry, count_include_pad):
+def window_mean2d_vjp(g, x_shape, window, geometry, count_include_pad, divisor):
     return spread_mean2d(
-        g, image=x_shape[2:], window=window, geometry=geometry, count_include_pad=count_include_pad
+        g,
+        image=x_shape[2:],
+        window=window,
+        geometry=geometry,
+        count_include_pad=count_include_pad,
+        divisor=divisor,
     )
 
 
@@ -204,17 +264,26 @@ def spread_shape(y, *, image, window, geometry):
         for x, k, g in FORMS
     ],
 )
-def spread_mean2d(x, /, *, image, window, geometry, count_include_pad=True):
+def spread_mean2d(x, /, *, image, window, geometry, count_include_pad=True, divisor=0):
     """Each mean's share given back to its window: the adjoint of avg_pool2d.
 
     Shapes: x (N, C, Ho, Wo) -> y (N, C, H, W)
     """
     stride, padding, _, _, ceil_mode = geometry
     return avg_pool.avg_pool2d_scatter(
-        x, *image, window, stride, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad
+        x,
+        *image,
+        window,
+        stride,
+        padding,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+        divisor=divisor,
     )
 
 
 @spread_mean2d.defvjp
-def spread_mean2d_vjp(g, window, geometry, count_include_pad):
-    return window_mean2d(g, window=window, geometry=geometry, count_include_pad=count_include_pad)
+def spread_mean2d_vjp(g, window, geometry, count_include_pad, divisor):
+    return window_mean2d(
+        g, window=window, geometry=geometry, count_include_pad=count_include_pad, divisor=divisor
+    )
