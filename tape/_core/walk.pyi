@@ -1,5 +1,7 @@
 from typing import final
 
+from tape._core.rule import FREED as FREED
+
 @final
 class Walk:
     @property
