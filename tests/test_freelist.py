@@ -12,7 +12,7 @@ from tape import shapes
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
-SHAPES = [(), (1,), (1, 1), (3, 5), (2, 3, 4), (2, 1, 2, 1, 3), (2048,)]
+SHAPES = [(), (1,), (1, 1), (3, 5), (2, 3, 4), (2, 1, 2, 1, 3), (1024,)]
 
 
 def churn(shape, dtype="float32", n=300):
