@@ -224,6 +224,7 @@ cdef ndarray revived(Node node):
 
 cdef Node new_node(ndarray array):
     """A node for a value; its array becomes read-only."""
+    cdef int axis
     cdef Node node = Node.__new__(Node)
     node.serial = next_serial()
     node.array = array
@@ -235,7 +236,8 @@ cdef Node new_node(ndarray array):
         node.dims = <npy_intp*>malloc(node.ndim * sizeof(npy_intp))
         if node.dims is NULL:
             raise MemoryError
-    memcpy(node.dims, cnp.PyArray_DIMS(array), node.ndim * sizeof(npy_intp))
+    for axis in range(node.ndim):
+        node.dims[axis] = cnp.PyArray_DIMS(array)[axis]
     return node
 
 
