@@ -1,7 +1,11 @@
 """The extension modules and their flags; everything else stands in pyproject.toml."""
 
 import os
+import platform
+import shlex
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import Cython
@@ -57,16 +61,63 @@ PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
 PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]
 
 
+# Kernels in C, one library for each instruction set: only its own file gets its flags.
+FEATURES = {
+    "x86_64": {
+        "avx512": "-mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vpopcntdq -mavx2 -mfma -mbmi2"
+        " -mpopcnt -mprefer-vector-width=512",
+        "avx2": "-mavx2 -mfma -mbmi2 -mpopcnt",
+    },
+    "aarch64": {"neon": ""},
+}.get(platform.machine().lower().replace("amd64", "x86_64").replace("arm64", "aarch64"), {})
+KERNEL_FLAGS = ["-fno-trapping-math", "-ffp-contract=fast", "-D_DEFAULT_SOURCE", "-pthread"]
+KERNELS = Path("tape/_kernels")
+
+
+def knows(flags: str) -> bool:
+    """Whether the compiler takes these flags."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    command = [*compiler, *shlex.split(flags), "-x", "c", "-fsyntax-only", "-"]
+    found = subprocess.run(command, input=b"int x;", capture_output=True)
+    return found.returncode == 0
+
+
+def libraries() -> list[tuple[str, dict]]:
+    """The kernels that this compiler can make, in the order in which they are linked."""
+    isas = {"scalar": ""}
+    for isa, flags in FEATURES.items():
+        if knows(flags):
+            isas[isa] = flags
+        else:
+            print(f"tape: the compiler does not know {flags}: no {isa} kernels", file=sys.stderr)
+    macros = [(f"TAPE_BUILT_{isa}", "1") for isa in isas]
+    sources = {"select": (["select.c"], "")}
+    sources |= {isa: ([f"isa/{isa}.c"], flags) for isa, flags in isas.items()}
+    sources["parallel"] = (["parallel.c"], "")
+    return [
+        (
+            f"tape_{name}",
+            {
+                "sources": [str(KERNELS / file) for file in files],
+                "obj_deps": {"": ["setup.py", *map(str, sorted(KERNELS.rglob("*.h")))]},
+                "macros": macros,
+                "cflags": CFLAGS + KERNEL_FLAGS + shlex.split(flags),
+            },
+        )
+        for name, (files, flags) in sources.items()
+    ]
+
+
 def extension(path: Path, cflags: list[str]) -> Extension:
     """One small extension per source; a changed header or .pxd rebuilds it."""
-    headers = [str(p) for p in [*Path("tape").rglob("*.pxd"), *Path("tape/_kernels").rglob("*.h")]]
+    headers = [str(p) for p in [*Path("tape").rglob("*.pxd"), *KERNELS.rglob("*.[hc]")]]
     return Extension(
         ".".join(path.with_suffix("").parts),
         [str(path)],
-        include_dirs=[numpy.get_include(), "tape/_kernels"],
+        include_dirs=[numpy.get_include(), str(KERNELS)],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=cflags,
-        extra_link_args=LDFLAGS,
+        extra_link_args=[*LDFLAGS, "-pthread"],
         depends=["setup.py", *headers],
     )
 
@@ -88,7 +139,12 @@ def compiled(
 # lets editable installs, wheels and `build_ext --inplace` share what is compiled already.
 if __name__ == "__main__":  # cythonize may start processes that import this file
     setup(
-        options={"build": {"build_lib": LIB}, "build_ext": {"build_lib": LIB, "parallel": True}},
+        options={
+            "build": {"build_lib": LIB},
+            "build_ext": {"build_lib": LIB, "parallel": True},
+            "build_clib": {"build_clib": str(BUILD / "clib"), "build_temp": str(BUILD / "clib")},
+        },
+        libraries=libraries(),
         ext_modules=[
             *compiled(["tape/_core/*.pyx"], DIRECTIVES, CFLAGS + CORE),
             *compiled(CYTHON, DIRECTIVES, CFLAGS),

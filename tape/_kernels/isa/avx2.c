@@ -1,0 +1,43 @@
+/* AVX2 and FMA: vectors of 32 bytes, 16 registers. */
+#include <immintrin.h>
+
+#define ISA avx2
+#define VECTORS 2 /* of a tile's width: 12 sums, 2 of b, 1 of a */
+#define ROWS 6
+
+typedef __m256 vec_float;
+typedef __m256d vec_double;
+
+static const int ones_then_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
+static inline __m256i first_32(int n)
+{
+    return _mm256_loadu_si256((const __m256i *)(ones_then_zeros + 8 - n));
+}
+
+static inline __m256i first_64(int n)
+{
+    return _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(ones_then_zeros + 8 - n)));
+}
+
+static inline __m256 load_first_float(const float *from, int n)
+{
+    return _mm256_maskload_ps(from, first_32(n));
+}
+
+static inline void store_first_float(float *to, __m256 v, int n)
+{
+    _mm256_maskstore_ps(to, first_32(n), v);
+}
+
+static inline __m256d load_first_double(const double *from, int n)
+{
+    return _mm256_maskload_pd(from, first_64(n));
+}
+
+static inline void store_first_double(double *to, __m256d v, int n)
+{
+    _mm256_maskstore_pd(to, first_64(n), v);
+}
+
+#include "table.h"

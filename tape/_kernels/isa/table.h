@@ -1,0 +1,36 @@
+/* Included last by isa/<name>.c: every kernel's body in terms of what that file supplies, and the
+   table of them.
+
+   ISA                         the name
+   vec_float, vec_double       vectors with arithmetic operators
+   load_first_x, store_first_x the first n elements of a vector from and to memory, no others
+   ROWS, VECTORS               of a tile of a matrix product; see gemm.h */
+#include "../kernels.h"
+#include "../parallel.h"
+
+#define PASTE_(a, b) a##_##b
+#define PASTE(a, b) PASTE_(a, b)
+#define PARALLEL_ABOVE 1e6 /* multiply-adds, 10 us of one core: benchmarks "two threads" */
+#define INLINE static inline __attribute__((always_inline))
+
+#define REAL float
+#define FN(name) PASTE(name, float)
+#include "../lanes.h"
+#include "../gemm.h"
+#undef REAL
+#undef FN
+
+#define REAL double
+#define FN(name) PASTE(name, double)
+#include "../lanes.h"
+#include "../gemm.h"
+#undef REAL
+#undef FN
+
+#define NAME_(isa) #isa
+#define NAME(isa) NAME_(isa)
+
+const tape_kernels PASTE(tape_kernels, ISA) = {
+    .name = NAME(ISA),
+    .multiply = {multiply_float, multiply_double},
+};
