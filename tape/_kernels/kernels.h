@@ -34,12 +34,41 @@ typedef struct {
     const void *row_context;
 } tape_product;
 
+/* Correlation of images with windows, in the terms in which all three convolutions are one:
+
+       y[n, o, i, j] = finish(sum over c and t of
+                              x[n, c, i * stride_y + tap_y[t], j * stride_x + tap_x[t]]
+                              * w[o * w_out + c * w_in + tap_w[t]] + bias[o])
+
+   for each group of channels, with zeros where x has no pixel. The smallest tap_y is -top, the
+   difference to the largest reach_y - 1; left and reach_x likewise. Rows of x are contiguous. */
+typedef struct {
+    ptrdiff_t batch, groups, channels, out_channels; /* channels of one group */
+    ptrdiff_t height, width, out_height, out_width;
+    const void *x;
+    ptrdiff_t x_image, x_channel, x_row;
+    void *y;
+    ptrdiff_t y_image, y_channel, y_row, y_col;
+    void *w;
+    ptrdiff_t w_group, w_out, w_in;
+    ptrdiff_t n_taps;
+    const ptrdiff_t *tap_y, *tap_x, *tap_w;
+    ptrdiff_t stride_y, stride_x, top, left, reach_y, reach_x;
+    const void *bias; /* groups * out_channels numbers, or NULL */
+    int activation;
+    double slope;
+} tape_convolution;
+
 typedef struct {
     const char *name;
     /* Matrix products, one for each type of real numbers; -1 if there is no memory, c then holds
        anything. `batch` of them lie a_step, b_step, c_step elements apart. */
     int (*multiply[TAPE_REALS])(const tape_product *p, ptrdiff_t batch, ptrdiff_t a_step,
                                 ptrdiff_t b_step, ptrdiff_t c_step);
+    /* y from x and w; w from x and y, whose rows are contiguous. -1 if there is no memory, -2 if a
+       block is too large for 32-bit offsets. */
+    int (*correlate[TAPE_REALS])(const tape_convolution *p);
+    int (*weigh[TAPE_REALS])(const tape_convolution *p);
 } tape_kernels;
 
 /* The table in use; the best one that this machine can run, until another is chosen. */

@@ -195,8 +195,8 @@ void *tape_scratch(int slot, size_t bytes)
             return mine = NULL;
         }
     }
-    if (mine->bytes[slot] < bytes) {
-        const size_t rounded = (bytes + 4095) / 4096 * 4096;
+    if (!mine->start[slot] || mine->bytes[slot] < bytes) {
+        const size_t rounded = (bytes + 4096) / 4096 * 4096;
         void *grown = aligned_alloc(64, rounded);
         if (!grown)
             return NULL;

@@ -2,18 +2,26 @@ from numpy cimport ndarray, npy_intp
 
 from tape._kernels.dispatch cimport Kernel, Loop
 from tape._kernels.strides cimport Strides
+from tape._kernels.table cimport tape_product
+
+cdef struct Fused:
+    # A product of floats, and what to do with the result.
+    tape_product product
+    int kind
+    int failed
 
 
 cdef class MatrixProduct(Kernel):
     cdef Loop loop
 
     cdef bint takes(self, ndarray x, ndarray y) noexcept
-    cdef int into(self, ndarray out, Strides* w, ndarray x, ndarray y) except -1
-    cdef ndarray tall(self, ndarray x, ndarray y, npy_intp down, npy_intp right, npy_intp n)
+    cdef int into(self, ndarray out, Strides* w, ndarray x, ndarray y, ndarray b) except -1
+    cdef ndarray tall(self, ndarray x, ndarray y, npy_intp down, npy_intp right, npy_intp n,
+                      ndarray b)
 
 
 cdef class Linear(MatrixProduct):
-    cdef Loop add
+    pass
 
 
 cdef class OuterSum(MatrixProduct):

@@ -1,20 +1,38 @@
-"""Matrix products."""
+"""Matrix products: of floats by the C kernels, of integers by NumPy's loops."""
 
 cimport numpy as cnp
-from cython cimport floating
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from numpy cimport (
-    NPY_FLOAT, PyArray_BYTES, PyArray_DIM, PyArray_DIMS, PyArray_ITEMSIZE,
-    PyArray_NDIM, PyArray_SIZE, PyArray_STRIDES, PyArray_TYPE, ndarray, npy_intp,
+    PyArray_BYTES, PyArray_DIM, PyArray_DIMS, PyArray_ITEMSIZE, PyArray_NDIM, PyArray_SIZE,
+    PyArray_STRIDES, PyArray_TYPE, ndarray, npy_intp,
 )
 
 import numpy as np
 
 from tape._kernels.dispatch cimport Kernel, Loop, is_float
 from tape._kernels.freelist cimport empty
-from tape._kernels.strides cimport MAX_DIMS, RELEASE_ABOVE, Strides, broadcast, run, strides_under
+from tape._kernels.strides cimport MAX_DIMS, Strides, broadcast, run, strides_under
+from tape._kernels.table cimport TAPE_DOUBLE, TAPE_FLOAT, kernels, tape_product
 
 cnp.import_array()
+
+
+cdef enum:
+    A_LIKE_AN_ELEMENT = 64  # multiply-adds that take as long as a number of an elementwise loop
+
+
+cdef void multiply(char** args, npy_intp* lengths, npy_intp* steps, void* data) noexcept nogil:
+    """A stack of products of floats, called as NumPy calls its loop for np.matmul."""
+    cdef Fused* fused = <Fused*>data
+    cdef npy_intp size = 4 if fused.kind == TAPE_FLOAT else 8
+    cdef tape_product* p = &fused.product
+    p.m, p.k, p.n = lengths[1], lengths[2], lengths[3]
+    p.a, p.b, p.c = args[0], args[1], args[2]
+    p.a_row, p.a_col = steps[3] // size, steps[4] // size
+    p.b_row, p.b_col = steps[5] // size, steps[6] // size
+    p.c_row = steps[7] // size
+    fused.failed |= kernels().multiply[fused.kind](
+        p, lengths[0], steps[0] // size, steps[1] // size, steps[2] // size)
 
 
 cdef class MatrixProduct(Kernel):
@@ -36,7 +54,7 @@ cdef class MatrixProduct(Kernel):
         cdef int typenum, axis, nx, ny
         if not isinstance(a, ndarray) or not isinstance(b, ndarray):
             return None
-        x, y = <ndarray>a, <ndarray>b
+        x, y = plain(<ndarray>a), plain(<ndarray>b)
         nx, ny = PyArray_NDIM(x), PyArray_NDIM(y)
         typenum = PyArray_TYPE(x)
         if nx < 2 or ny < 2 or not self.takes(x, y):
@@ -44,7 +62,8 @@ cdef class MatrixProduct(Kernel):
         if PyArray_DIM(x, nx - 1) != PyArray_DIM(y, ny - 2):
             return None
         if ny == 2 and (nx == 2 or cnp.PyArray_IS_C_CONTIGUOUS(x)):
-            return self.tall(x, y, PyArray_STRIDES(y)[0], PyArray_STRIDES(y)[1], PyArray_DIM(y, 1))
+            return self.tall(x, y, PyArray_STRIDES(y)[0], PyArray_STRIDES(y)[1], PyArray_DIM(y, 1),
+                             None)
         w.ndim = broadcast(x, y, 2, w.dims)
         if w.ndim < 0:
             return None
@@ -59,22 +78,33 @@ cdef class MatrixProduct(Kernel):
         for axis in range(2):
             w.core_steps[axis] = PyArray_STRIDES(x)[nx - 2 + axis]
             w.core_steps[2 + axis] = PyArray_STRIDES(y)[ny - 2 + axis]
-        self.into(out, &w, x, y)
+        self.into(out, &w, x, y, None)
         return out
 
-    cdef int into(self, ndarray out, Strides* w, ndarray x, ndarray y) except -1:
-        """Run the loop; `w` says how to step through x and y."""
+    cdef int into(self, ndarray out, Strides* w, ndarray x, ndarray y, ndarray b) except -1:
+        """Run the loop; `w` says how to step through x and y, b is added to every row if given."""
         cdef int typenum = PyArray_TYPE(x)
+        cdef Fused fused
+        cdef npy_intp size = PyArray_SIZE(out) * (1 + w.core_dims[1] // A_LIKE_AN_ELEMENT)
         w.n_operands = 3
         w.start[0], w.start[1] = PyArray_BYTES(x), PyArray_BYTES(y)
         w.start[2] = PyArray_BYTES(out)
         w.core_steps[4] = PyArray_ITEMSIZE(out) * w.core_dims[2]
         w.core_steps[5] = PyArray_ITEMSIZE(out)
-        return run(w, self.loop.inner[typenum], self.loop.data[typenum],
-                   PyArray_SIZE(out) * (1 + w.core_dims[1] // 8))
+        if not is_float(typenum):
+            return run(w, self.loop.inner[typenum], self.loop.data[typenum], size)
+        memset(&fused, 0, sizeof(Fused))
+        fused.kind = TAPE_FLOAT if typenum == cnp.NPY_FLOAT else TAPE_DOUBLE
+        if b is not None:
+            fused.product.column_bias = PyArray_BYTES(b)
+        run(w, multiply, &fused, size)
+        if fused.failed:
+            raise MemoryError
+        return 0
 
-    cdef ndarray tall(self, ndarray x, ndarray y, npy_intp down, npy_intp right, npy_intp n):
-        """x (..., k) times one matrix y (k, n), whose steps are given, in one product.
+    cdef ndarray tall(self, ndarray x, ndarray y, npy_intp down, npy_intp right, npy_intp n,
+                      ndarray b):
+        """x (..., k) times one matrix y (k, n), whose steps are given, in one product, plus b.
 
         x is a matrix, or a stack in C order, whose rows are those of one tall matrix.
         """
@@ -91,25 +121,22 @@ cdef class MatrixProduct(Kernel):
         row_steps(x, w.core_steps)
         w.core_steps[2], w.core_steps[3] = down, right
         out = empty(ndim, dims, self.loop.out_type[PyArray_TYPE(x)])
-        self.into(out, &w, x, y)
+        self.into(out, &w, x, y, b)
         return out
 
 
 cdef class Linear(MatrixProduct):
     """x (..., k) @ w (n, k).T + b (n), or 0 for b; other operands are left to the op."""
 
-    def __cinit__(self):
-        self.add = Loop(np.add)
-
     cdef ndarray settled(self, list operands, tuple settings):
-        cdef ndarray x, w, b, y
+        cdef ndarray x, w, b = None
         cdef object bias = operands[2]
         cdef bint biased = isinstance(bias, ndarray)
         cdef npy_intp n
         if (not isinstance(operands[0], ndarray) or not isinstance(operands[1], ndarray)
                 or not (biased or (type(bias) is int and bias == 0))):
             return None
-        x, w = <ndarray>operands[0], <ndarray>operands[1]
+        x, w = plain(<ndarray>operands[0]), plain(<ndarray>operands[1])
         n = PyArray_NDIM(x)
         if (n < 1 or PyArray_NDIM(w) != 2 or PyArray_DIM(x, n - 1) != PyArray_DIM(w, 1)
                 or not self.takes(x, w)):
@@ -117,39 +144,12 @@ cdef class Linear(MatrixProduct):
         if biased:
             b = <ndarray>bias
             if (PyArray_NDIM(b) != 1 or PyArray_DIM(b, 0) != PyArray_DIM(w, 0)
-                    or PyArray_TYPE(b) != PyArray_TYPE(x)):
+                    or PyArray_TYPE(b) != PyArray_TYPE(x) or not is_float(PyArray_TYPE(x))):
                 return None
+            b = cnp.PyArray_GETCONTIGUOUS(plain(b))
         if n > 2:
             x = cnp.PyArray_GETCONTIGUOUS(x)
-        n = PyArray_DIM(w, 0)
-        y = self.tall(x, w, PyArray_STRIDES(w)[1], PyArray_STRIDES(w)[0], n)
-        if not biased:
-            return y
-        if not is_float(PyArray_TYPE(y)) or not cnp.PyArray_IS_C_CONTIGUOUS(b):
-            self.add.accumulate(y, b)
-        elif PyArray_SIZE(y) > RELEASE_ABOVE:
-            with nogil:
-                add_to_rows(y, b, n)
-        else:
-            add_to_rows(y, b, n)
-        return y
-
-
-cdef void add_row(floating* y, const floating* b, npy_intp size, npy_intp n) noexcept nogil:
-    cdef floating* end = y + size
-    cdef npy_intp i
-    while y < end:
-        for i in range(n):
-            y[i] += b[i]
-        y += n
-
-
-cdef void add_to_rows(ndarray y, ndarray b, npy_intp n) noexcept nogil:
-    """b (n) added to every row of y, without a call for each: rows are short."""
-    if PyArray_TYPE(y) == NPY_FLOAT:
-        add_row(<float*>PyArray_BYTES(y), <float*>PyArray_BYTES(b), PyArray_SIZE(y), n)
-    else:
-        add_row(<double*>PyArray_BYTES(y), <double*>PyArray_BYTES(b), PyArray_SIZE(y), n)
+        return self.tall(x, w, PyArray_STRIDES(w)[1], PyArray_STRIDES(w)[0], PyArray_DIM(w, 0), b)
 
 
 cdef class OuterSum(MatrixProduct):
@@ -163,7 +163,7 @@ cdef class OuterSum(MatrixProduct):
         cdef int n, axis
         if not isinstance(a, ndarray) or not isinstance(b, ndarray):
             return None
-        x, y = <ndarray>a, <ndarray>b
+        x, y = plain(<ndarray>a), plain(<ndarray>b)
         n = PyArray_NDIM(x)
         if n < 1 or n != PyArray_NDIM(y) or not self.takes(x, y):
             return None
@@ -181,8 +181,13 @@ cdef class OuterSum(MatrixProduct):
         w.core_steps[0], w.core_steps[1] = steps[1], steps[0]
         row_steps(y, w.core_steps + 2)
         out = empty(2, dims, self.loop.out_type[PyArray_TYPE(x)])
-        self.into(out, &w, x, y)
+        self.into(out, &w, x, y, None)
         return out
+
+
+cdef inline ndarray plain(ndarray x):
+    """x, or a copy of it, that C can read: aligned and of the machine's byte order."""
+    return x if cnp.PyArray_ISBEHAVED_RO(x) else cnp.PyArray_FROM_OF(x, cnp.NPY_ARRAY_CARRAY_RO)
 
 
 cdef void row_steps(ndarray x, npy_intp* steps) noexcept:

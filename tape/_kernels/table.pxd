@@ -26,9 +26,31 @@ cdef extern from "kernels.h" nogil:
     ctypedef int (*tape_multiply)(const tape_product* p, ptrdiff_t batch, ptrdiff_t a_step,
                                   ptrdiff_t b_step, ptrdiff_t c_step) noexcept nogil
 
+    ctypedef struct tape_convolution:
+        ptrdiff_t batch, groups, channels, out_channels
+        ptrdiff_t height, width, out_height, out_width
+        const void* x
+        ptrdiff_t x_image, x_channel, x_row
+        void* y
+        ptrdiff_t y_image, y_channel, y_row, y_col
+        void* w
+        ptrdiff_t w_group, w_out, w_in
+        ptrdiff_t n_taps
+        const ptrdiff_t* tap_y
+        const ptrdiff_t* tap_x
+        const ptrdiff_t* tap_w
+        ptrdiff_t stride_y, stride_x, top, left, reach_y, reach_x
+        const void* bias
+        int activation
+        double slope
+
+    ctypedef int (*tape_convolve)(const tape_convolution* p) noexcept nogil
+
     ctypedef struct tape_kernels:
         const char* name
         tape_multiply multiply[2]
+        tape_convolve correlate[2]
+        tape_convolve weigh[2]
 
 
 cdef const tape_kernels* kernels() noexcept nogil

@@ -1,4 +1,5 @@
 /* aarch64: vectors of 16 bytes, 32 registers. */
+
 #include <string.h>
 
 #define ISA neon

@@ -1,4 +1,5 @@
 /* Whatever every machine of the architecture has: vectors of 16 bytes that the compiler makes. */
+
 #include <string.h>
 
 #define ISA scalar

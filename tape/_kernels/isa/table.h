@@ -5,6 +5,8 @@
    vec_float, vec_double       vectors with arithmetic operators
    load_first_x, store_first_x the first n elements of a vector from and to memory, no others
    ROWS, VECTORS               of a tile of a matrix product; see gemm.h */
+#include <string.h>
+
 #include "../kernels.h"
 #include "../parallel.h"
 
@@ -17,6 +19,7 @@
 #define FN(name) PASTE(name, float)
 #include "../lanes.h"
 #include "../gemm.h"
+#include "../conv.h"
 #undef REAL
 #undef FN
 
@@ -24,6 +27,7 @@
 #define FN(name) PASTE(name, double)
 #include "../lanes.h"
 #include "../gemm.h"
+#include "../conv.h"
 #undef REAL
 #undef FN
 
@@ -33,4 +37,6 @@
 const tape_kernels PASTE(tape_kernels, ISA) = {
     .name = NAME(ISA),
     .multiply = {multiply_float, multiply_double},
+    .correlate = {correlate_float, correlate_double},
+    .weigh = {weigh_float, weigh_double},
 };

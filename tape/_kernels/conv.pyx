@@ -1,0 +1,223 @@
+"""Convolution of images by the C kernels, and its two gradients."""
+
+cimport numpy as cnp
+from libc.stddef cimport ptrdiff_t
+from libc.string cimport memset
+from numpy cimport (
+    PyArray_BYTES, PyArray_DATA, PyArray_DIM, PyArray_ITEMSIZE, PyArray_NDIM, PyArray_STRIDE,
+    PyArray_TYPE, ndarray,
+)
+
+from tape._kernels.table cimport TAPE_DOUBLE, TAPE_FLOAT, kernels, tape_convolution
+
+cnp.import_array()
+
+__all__ = ["conv2d", "conv2d_image", "conv2d_window"]
+
+cdef enum:
+    MOST_TAPS = 4096  # of a window that is done in one go
+    LITTLE_WORK = 2000000  # multiply-adds, some 20 us: done before releasing the GIL would have paid
+
+
+cdef struct Taps:
+    ptrdiff_t y[MOST_TAPS]
+    ptrdiff_t x[MOST_TAPS]
+    ptrdiff_t w[MOST_TAPS]
+
+
+cdef ndarray images(x, str name, dtype):
+    """x (N, C, H, W) as floats of one dtype whose rows are contiguous."""
+    if not isinstance(x, cnp.ndarray) or PyArray_NDIM(<ndarray>x) != 4:
+        raise ValueError(f"conv2d: {name} must be an array of four axes")
+    cdef ndarray a = <ndarray>x
+    if not (PyArray_TYPE(a) == dtype and cnp.PyArray_ISBEHAVED_RO(a)
+            and (PyArray_STRIDE(a, 3) == PyArray_ITEMSIZE(a) or PyArray_DIM(a, 3) == 1)):
+        a = cnp.PyArray_FROM_OTF(a, dtype, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_FORCECAST)
+    return a
+
+
+cdef int common_type(a, b) except -1:
+    """float64 unless both are float32."""
+    for x in (a, b):
+        if x.dtype.char not in "fd":
+            raise TypeError(f"conv2d: {x.dtype} images, expected float32 or float64")
+    return cnp.NPY_FLOAT if a.dtype.char == b.dtype.char == "f" else cnp.NPY_DOUBLE
+
+
+cdef void lay_x(tape_convolution* p, ndarray x) noexcept:
+    cdef ptrdiff_t size = PyArray_ITEMSIZE(x)
+    p.x = PyArray_DATA(x)
+    p.height, p.width = PyArray_DIM(x, 2), PyArray_DIM(x, 3)
+    p.x_image, p.x_channel = PyArray_STRIDE(x, 0) // size, PyArray_STRIDE(x, 1) // size
+    p.x_row = PyArray_STRIDE(x, 2) // size
+
+
+cdef void lay_y(tape_convolution* p, ndarray y) noexcept:
+    cdef ptrdiff_t size = PyArray_ITEMSIZE(y)
+    p.y = PyArray_DATA(y)
+    p.out_height, p.out_width = PyArray_DIM(y, 2), PyArray_DIM(y, 3)
+    p.y_image, p.y_channel = PyArray_STRIDE(y, 0) // size, PyArray_STRIDE(y, 1) // size
+    p.y_row, p.y_col = PyArray_STRIDE(y, 2) // size, 1
+
+
+cdef int run(tape_convolution* p, int kind, bint weighs) except -1:
+    """The kernel on what p says, without the GIL if there is much to do."""
+    cdef int failed
+    cdef double work = (
+        <double>(p.batch * p.groups) * <double>(p.out_height * p.out_width)
+        * <double>p.out_channels * <double>(p.channels * p.n_taps))
+    if work > LITTLE_WORK:
+        with nogil:
+            failed = kernels().weigh[kind](p) if weighs else kernels().correlate[kind](p)
+    else:
+        failed = kernels().weigh[kind](p) if weighs else kernels().correlate[kind](p)
+    if failed == -1:
+        raise MemoryError
+    if failed:
+        raise ValueError(
+            f"conv2d: {p.channels} channels of an image of {p.height} x {p.width} are more than "
+            "2^31 numbers in one block")
+    return 0
+
+
+cdef void set_reach(tape_convolution* p) noexcept:
+    """How far the taps go: see kernels.h."""
+    cdef ptrdiff_t t, low_y = p.tap_y[0], high_y = low_y, low_x = p.tap_x[0], high_x = low_x
+    for t in range(p.n_taps):
+        low_y, high_y = min(low_y, p.tap_y[t]), max(high_y, p.tap_y[t])
+        low_x, high_x = min(low_x, p.tap_x[t]), max(high_x, p.tap_x[t])
+    p.top, p.reach_y = -low_y, high_y - low_y + 1
+    p.left, p.reach_x = -low_x, high_x - low_x + 1
+
+
+cdef void window_taps(tape_convolution* p, Taps* taps, ptrdiff_t R, ptrdiff_t S, padding,
+                      dilation):
+    """All taps of a window, as they lie on the image."""
+    cdef ptrdiff_t r, s, top = padding[0][0], left = padding[1][0]
+    cdef ptrdiff_t down = dilation[0], right = dilation[1]
+    for r in range(R):
+        for s in range(S):
+            taps.y[r * S + s], taps.x[r * S + s] = r * down - top, s * right - left
+            taps.w[r * S + s] = r * S + s
+    p.n_taps = R * S
+    p.tap_y, p.tap_x, p.tap_w = taps.y, taps.x, taps.w
+    set_reach(p)
+
+
+cdef int check_window(ptrdiff_t R, ptrdiff_t S) except -1:
+    if R * S > MOST_TAPS:
+        raise ValueError(f"conv2d: a window of {R} x {S} has more than {MOST_TAPS} numbers")
+    return 0
+
+
+def conv2d(x, w, int Ho, int Wo, stride, padding, dilation, ptrdiff_t groups, b=None):
+    """y (N, C_out, Ho, Wo): windows of x (N, C, H, W) times w (C_out, C / groups, R, S), plus b.
+
+    Raises:
+        TypeError: x or w is no array of floats.
+        ValueError: there are not four axes, or a window or block is too large.
+    """
+    cdef int kind = common_type(x, w)
+    cdef ndarray image = images(x, "x", kind), weight = images(w, "w", kind), y, bias
+    cdef tape_convolution p
+    cdef Taps taps
+    cdef ptrdiff_t R = PyArray_DIM(weight, 2), S = PyArray_DIM(weight, 3)
+    weight = cnp.PyArray_GETCONTIGUOUS(weight)
+    check_window(R, S)
+    memset(&p, 0, sizeof(p))
+    p.batch, p.groups = PyArray_DIM(image, 0), groups
+    p.channels, p.out_channels = PyArray_DIM(weight, 1), PyArray_DIM(weight, 0) // groups
+    y = cnp.PyArray_EMPTY(4, [p.batch, PyArray_DIM(weight, 0), Ho, Wo], kind, 0)
+    lay_x(&p, image)
+    lay_y(&p, y)
+    p.w = PyArray_DATA(weight)
+    p.w_in, p.w_out = R * S, p.channels * R * S
+    p.w_group = p.out_channels * p.w_out
+    p.stride_y, p.stride_x = stride[0], stride[1]
+    window_taps(&p, &taps, R, S, padding, dilation)
+    if b is not None:
+        bias = cnp.PyArray_FROM_OTF(b, kind, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_FORCECAST)
+        p.bias = PyArray_DATA(bias)
+    run(&p, 0 if kind == cnp.NPY_FLOAT else 1, False)
+    return y
+
+
+def conv2d_image(g, w, int H, int W, stride, padding, dilation, ptrdiff_t groups):
+    """The gradient dx (N, C, H, W) for the image of `conv2d` that gave g (N, C_out, Ho, Wo).
+
+    Raises:
+        TypeError: g or w is no array of floats.
+        ValueError: there are not four axes, or a window or block is too large.
+    """
+    cdef int kind = common_type(g, w)
+    cdef ndarray result = images(g, "g", kind), weight = images(w, "w", kind), dx
+    cdef tape_convolution p
+    cdef Taps taps
+    cdef ptrdiff_t R = PyArray_DIM(weight, 2), S = PyArray_DIM(weight, 3), r, s, i, j, at_y, at_x
+    cdef ptrdiff_t top = padding[0][0], left = padding[1][0], down = dilation[0]
+    cdef ptrdiff_t right = dilation[1], stride_y = stride[0], stride_x = stride[1], size
+    weight = cnp.PyArray_GETCONTIGUOUS(weight)
+    check_window(R, S)
+    memset(&p, 0, sizeof(p))
+    p.batch, p.groups = PyArray_DIM(result, 0), groups
+    p.channels, p.out_channels = PyArray_DIM(weight, 0) // groups, PyArray_DIM(weight, 1)
+    # Pixels that no window covers stay 0.
+    dx = cnp.PyArray_ZEROS(4, [p.batch, p.out_channels * groups, H, W], kind, 0)
+    size = PyArray_ITEMSIZE(dx)
+    lay_x(&p, result)
+    lay_y(&p, dx)
+    p.w = PyArray_DATA(weight)
+    p.w_out, p.w_in = R * S, p.out_channels * R * S
+    p.w_group = p.channels * p.w_in
+    p.stride_y = p.stride_x = 1
+    p.y_row, p.y_col = W * stride_y, stride_x
+    p.tap_y, p.tap_x, p.tap_w = taps.y, taps.x, taps.w
+    for i in range(min(stride_y, H)):
+        for j in range(min(stride_x, W)):
+            p.n_taps = 0
+            for r in range(R):
+                for s in range(S):
+                    at_y, at_x = i + top - r * down, j + left - s * right
+                    if at_y % stride_y or at_x % stride_x:
+                        continue
+                    taps.y[p.n_taps], taps.x[p.n_taps] = at_y // stride_y, at_x // stride_x
+                    taps.w[p.n_taps] = r * S + s
+                    p.n_taps += 1
+            if p.n_taps == 0:
+                continue
+            set_reach(&p)
+            p.y = PyArray_BYTES(dx) + (i * W + j) * size
+            p.out_height = (H - i + stride_y - 1) // stride_y
+            p.out_width = (W - j + stride_x - 1) // stride_x
+            run(&p, 0 if kind == cnp.NPY_FLOAT else 1, False)
+    return dx
+
+
+def conv2d_window(g, x, ptrdiff_t R, ptrdiff_t S, stride, padding, dilation, ptrdiff_t groups):
+    """The gradient dw (C_out, C / groups, R, S) for the weight of `conv2d` that gave g from x.
+
+    Raises:
+        TypeError: g or x is no array of floats.
+        ValueError: there are not four axes, or a window or block is too large.
+    """
+    cdef int kind = common_type(g, x)
+    cdef ndarray result = images(g, "g", kind), image = images(x, "x", kind), dw
+    cdef tape_convolution p
+    cdef Taps taps
+    check_window(R, S)
+    result = cnp.PyArray_GETCONTIGUOUS(result)
+    memset(&p, 0, sizeof(p))
+    p.batch, p.groups = PyArray_DIM(image, 0), groups
+    p.channels, p.out_channels = PyArray_DIM(image, 1) // groups, PyArray_DIM(result, 1) // groups
+    dw = cnp.PyArray_ZEROS(4, [p.out_channels * groups, p.channels, R, S], kind, 0)
+    if p.batch == 0:
+        return dw
+    lay_x(&p, image)
+    lay_y(&p, result)
+    p.w = PyArray_DATA(dw)
+    p.w_in, p.w_out = R * S, p.channels * R * S
+    p.w_group = p.out_channels * p.w_out
+    p.stride_y, p.stride_x = stride[0], stride[1]
+    window_taps(&p, &taps, R, S, padding, dilation)
+    run(&p, 0 if kind == cnp.NPY_FLOAT else 1, True)
+    return dw
