@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tape.errors import TapeError
-from tape.optim.groups import Group
+from tape.optim.groups import Group, plain
 
 __all__ = ["load_state_dict", "state_dict"]
 
@@ -31,6 +31,22 @@ def state_dict(groups: list[Group]) -> dict[str, Any]:
     return {"param_groups": saved, "state": state}
 
 
+def refuse_other_data(name: str, state: Any) -> None:
+    """Raise TapeError for what is not built as a state at all."""
+    parts = [(state, "the state")]
+    if isinstance(state, Mapping):
+        entries = state.get("state", {})
+        parts.append((entries, "its 'state'"))
+        parts += [(group, "each of its 'param_groups'") for group in state.get("param_groups", ())]
+        if isinstance(entries, Mapping):
+            parts += [(entry, "each entry of its 'state'") for entry in entries.values()]
+    for part, what in parts:
+        if not isinstance(part, Mapping):
+            raise TapeError(
+                f"{name}.load_state_dict: {what} must be a dictionary, got a {type(part).__name__}"
+            )
+
+
 def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
     """New groups on the same parameters with the saved settings and state.
 
@@ -38,6 +54,7 @@ def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
         TapeError: they do not fit; all reasons are listed.
     """
     name, groups = type(optimizer).__name__, optimizer.param_groups
+    refuse_other_data(name, state)
     saved = state.get("param_groups", ())
     sizes = [len(group.track.tensors) for group in groups]
     if [len(s.get("params", ())) for s in saved] != sizes or "state" not in state:
@@ -53,10 +70,10 @@ def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
         if wrong:
             faults.append(f"group {i}: only one side has {', '.join(wrong)}")
             continue
-        given = {key: _like(group[key], settings[key]) for key in group if key != "params"}
+        given = {key: _like(group[key], plain(settings[key])) for key in group if key != "params"}
         try:
             optimizer.check(given)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             faults.append(f"group {i}: {error}")
         fresh = Group(name, group.track.tensors, given)
         for j in range(len(group.track.tensors)):
