@@ -50,7 +50,6 @@ def grad(
     Raises:
         GradError: y needs no gradient, its graph was freed, or it does not depend on an x.
         ShapeError: g is missing or has another shape.
-        TypeError, ValueError: an argument is not what it should be.
 
     >>> import tape
     >>> w = tape.tensor([1.0, 2.0], requires_grad=True)
@@ -117,10 +116,8 @@ def _several(parts: Any) -> list[Any]:
 
 def _like(y: Any, values: list[Any]) -> Any:
     """The values in the form of y: a tensor, or a list or tuple of the same type."""
-    if isinstance(y, tuple) and hasattr(y, "_fields"):
-        return type(y)(*values)
     if isinstance(y, (list, tuple)):
-        return type(y)(values)
+        return type(y)(*values) if hasattr(y, "_fields") else type(y)(values)
     return values[0] if isinstance(y, Tensor) else values
 
 
