@@ -207,6 +207,14 @@ def holds(declared, name, each):
     return True
 
 
+def test_check_op_takes_ops_only():
+    for wrong in (3, np.tanh):
+        with pytest.raises(
+            TypeError, match=f"check_op: takes an op, .* got a {type(wrong).__name__}"
+        ):
+            check_op(wrong)
+
+
 def test_check_op_accepts_a_right_op():
     check_op(cubes())
 

@@ -66,6 +66,8 @@ def check_op(op: Op) -> None:
         ...
     AssertionError: cube, (3,4), vjp_is_the_adjoint_of_jvp: cube: <g, J u> = ...
     """
+    if not isinstance(op, Op):
+        raise TypeError(f"check_op: takes an op, such as tape.op makes, got a {type(op).__name__}")
     assert op.samples, f"{op.name}: no samples to check it on"
     for sample in op.samples:
         for holds in PROPERTIES.values():
