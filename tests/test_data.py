@@ -212,7 +212,9 @@ def test_batches_keep_the_form_in_which_their_arrays_come(prefetch):
             batch_of(lambda xy, wrong=wrong: (xy[0], wrong))
 
 
-@pytest.mark.parametrize("fields", [(np.zeros(3), np.zeros(3)), [1, 2, 3], {"x": np.zeros(3)}])
+@pytest.mark.parametrize(
+    "fields", [(np.zeros(3), np.zeros(3)), [1, 2, 3], {"x": np.zeros(3)}, "abc"]
+)
 def test_loose_fields_are_pointed_to_array_dataset(fields):
     with pytest.raises(DataError, match=f"a {type(fields).__name__} is no data set; use ArrayDat"):
         DataLoader(fields)

@@ -164,6 +164,7 @@ def test_settings_without_meaning_are_refused(make, match):
     [
         *(lambda: init.normal("a"), lambda: init.normal(1.0, "a"), lambda: init.he_uniform("a")),
         *(lambda: init.uniform("a"), lambda: init.truncated_normal(bound="a")),
+        *(lambda: init.orthogonal("a"), lambda: init.identity("a")),
     ],
 )
 def test_settings_that_are_no_numbers_are_told_in_words(make):

@@ -240,6 +240,8 @@ def test_a_setting_that_a_tensor_holds_is_taken_as_its_number():
         (None, "SGD.load_state_dict: the state must be a dictionary, got a NoneType"),
         ([], "the state must be a dictionary, got a list"),
         ({"param_groups": [3], "state": {}}, "each of its 'param_groups' must be a dictionary"),
+        ({"param_groups": 3, "state": {}}, "its 'param_groups' must be a list, got a int"),
+        ({"param_groups": [{"params": 3}]}, "each 'params' must be a list, got a int"),
         ({"param_groups": [], "state": 3}, "its 'state' must be a dictionary, got a int"),
         ({"param_groups": [], "state": {0: 3}}, "each entry of its 'state' must be a dictionary"),
     ],

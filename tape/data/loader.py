@@ -65,7 +65,7 @@ class DataLoader:
         transform: Callable[[Any], Any] | None = None,
         tensors: bool = True,
     ) -> None:
-        if isinstance(dataset, tuple | list | dict):
+        if isinstance(dataset, tuple | list | dict | str | bytes):
             kind = type(dataset).__name__
             raise DataError(f"DataLoader: a {kind} is no data set; use ArrayDataset(x, y)")
         if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):

@@ -165,6 +165,7 @@ def orthogonal(gain: float = 1.0) -> Initialiser:
     Axes after the first count as one. Source: Saxe et al. 2014, section 3.1; uniform among all such
     matrices by Mezzadri 2007, section 5.
     """
+    gain = number("orthogonal", "gain", gain)
 
     def orthogonal(shape: Shape, rng: np.random.Generator, dtype: Any) -> np.ndarray:
         fans("orthogonal", shape)
@@ -183,6 +184,7 @@ def identity(gain: float = 1.0) -> Initialiser:
 
     Inputs without an output are dropped, outputs without an input are 0.
     """
+    gain = number("identity", "gain", gain)
 
     def identity(shape: Shape, rng: np.random.Generator, dtype: Any) -> np.ndarray:
         fans("identity", shape)

@@ -33,18 +33,21 @@ def state_dict(groups: list[Group]) -> dict[str, Any]:
 
 def refuse_other_data(name: str, state: Any) -> None:
     """Raise TapeError for what is not built as a state at all."""
-    parts = [(state, "the state")]
-    if isinstance(state, Mapping):
-        entries = state.get("state", {})
-        parts.append((entries, "its 'state'"))
-        parts += [(group, "each of its 'param_groups'") for group in state.get("param_groups", ())]
-        if isinstance(entries, Mapping):
-            parts += [(entry, "each entry of its 'state'") for entry in entries.values()]
-    for part, what in parts:
-        if not isinstance(part, Mapping):
-            raise TapeError(
-                f"{name}.load_state_dict: {what} must be a dictionary, got a {type(part).__name__}"
-            )
+
+    def need(part: Any, kind: Any, what: str) -> Any:
+        if isinstance(part, kind):
+            return part
+        word = "list" if kind == (list, tuple) else "dictionary"
+        raise TapeError(
+            f"{name}.load_state_dict: {what} must be a {word}, got a {type(part).__name__}"
+        )
+
+    need(state, Mapping, "the state")
+    for group in need(state.get("param_groups", ()), (list, tuple), "its 'param_groups'"):
+        need(group, Mapping, "each of its 'param_groups'")
+        need(group.get("params", ()), (list, tuple), "each 'params'")
+    for entry in need(state.get("state", {}), Mapping, "its 'state'").values():
+        need(entry, Mapping, "each entry of its 'state'")
 
 
 def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
