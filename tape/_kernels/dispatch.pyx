@@ -95,14 +95,16 @@ cdef class Loop(Kernel):
         for i in range(24):
             self.inner[i] = NULL
             self.out_type[i] = -1
-        for i in range(function.ntypes):
-            typenum = function.types[i * n]
-            if typenum >= 24 or (self.nin == 2 and function.types[i * n + 1] != typenum):
+        # As "dd->d": the C fields of the same name went from one NumPy to the next.
+        loops = [text.replace("->", "") for text in (<object>function).types]
+        for i in range(len(loops)):
+            typenum = np.dtype(loops[i][0]).num
+            if typenum >= 24 or (self.nin == 2 and loops[i][1] != loops[i][0]):
                 continue
             if self.inner[typenum] == NULL and function.functions[i] != NULL:
-                self.inner[typenum] = <InnerLoop>function.functions[i]
+                self.inner[typenum] = <InnerLoop><void*>function.functions[i]
                 self.data[typenum] = function.data[i]
-                self.out_type[typenum] = function.types[i * n + n - 1]
+                self.out_type[typenum] = np.dtype(loops[i][n - 1]).num
                 if cnp.PyTypeNum_ISINTEGER(typenum):
                     self.on_integers = True
 
