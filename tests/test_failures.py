@@ -13,6 +13,7 @@ import pytest
 import tape
 from tape import shapes
 from tape.errors import DTypeError, GradError, ShapeError
+from tape.testing import LAYOUTS
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -179,6 +180,14 @@ def test_a_forward_that_returns_nonsense_is_named(forward, shape, error, message
     odd = tape.op(name="odd", shape=shape)(lambda x: forward(x))
     with pytest.raises(error, match=message):
         odd(tape.ones((2, 3)))
+
+
+def test_a_forward_may_return_an_array_in_any_layout():
+    for name in LAYOUTS:
+        laid = tape.op(name="laid", shape=shapes.same)(lambda x, /, by: LAYOUTS[by](x))
+        y = laid(tape.ones((2, 3)), by=name)
+        assert y.dtype.isnative, name
+        assert (y * 2.0).tolist() == [[2, 2, 2], [2, 2, 2]], name
 
 
 def test_a_forward_that_returns_its_operand_does_not_lock_the_users_array():

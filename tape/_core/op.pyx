@@ -8,6 +8,7 @@ from numpy cimport ndarray
 
 import numpy as np
 
+from tape._core.convert cimport admit
 from tape._core.node cimport Node, is_node, next_serial
 from tape._core.rule cimport MAX_ARGS, Rule
 from tape._core.settings cimport frozen
@@ -91,8 +92,8 @@ cdef class Op:
                 if self.setting_names[j] == key:
                     break
             else:
-                if <object>named[i] is None and key in ("out", "dtype"):
-                    continue  # NumPy's functions hand these on: np.mean(t) calls t.mean(out=None)
+                if is_numpys_default(key, <object>named[i]):
+                    continue
                 raise TypeError(
                     f"{self.name}: no setting {key!r}; it has "
                     f"{', '.join(self.setting_names) or 'none'}"
@@ -145,12 +146,14 @@ cdef class Op:
     cdef ndarray checked(self, object y, object ruled, list args):
         """What a user's forward gave, if its shape is as ruled and its dtype one of ours."""
         cdef ndarray array = np.asarray(y)
+        cdef bint _fresh
         if ruled is not None:
             if type(ruled) is not tuple:
                 raise ShapeError(f"its shape rule gave {ruled!r}, expected a tuple of lengths")
             if ruled != np.shape(array):
                 raise ShapeError(f"its shape rule gave {ruled}, its forward {np.shape(array)}")
         known_dtype(array.dtype, self.name)
+        array = admit(array, &_fresh)
         return array.view() if any([array is x for x in args]) else array
 
     cdef object ruled_shape(self, tuple operands, tuple settings):
@@ -201,6 +204,11 @@ cdef class Op:
 cdef ndarray array_of(number):
     """A Python number as a 0-d array; floats become float32."""
     return np.asarray(number, np.float32 if type(number) is float else None)
+
+
+cdef bint is_numpys_default(key, value):
+    """Whether a NumPy function hands this on unasked: np.mean(t) calls t.mean(out=None, ...)."""
+    return value is None if key in ("out", "dtype") else key == "ddof" and value == 0
 
 
 cdef list values_of(tuple operands):
