@@ -197,7 +197,11 @@ NO_MATRIX = [bad((3,), error=ShapeError, match=r"two axes or more, got \(3,\)")]
 
 @op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_MATRIX)
 def tril(x, /, k=0):
-    """x with zeros above the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)"""
+    """x with zeros above the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+    """
     return np.tril(x, k)
 
 
@@ -208,7 +212,11 @@ def tril_vjp(g, k):
 
 @op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_MATRIX)
 def triu(x, /, k=0):
-    """x with zeros below the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)"""
+    """x with zeros below the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+    """
     return np.triu(x, k)
 
 

@@ -72,11 +72,12 @@ def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
     Shapes: x (*s), weight and bias (the lengths of the axes) -> y (*s)
 
     Args:
-        axis: an axis, or a tuple of the last ones.
+        axis: an axis, or several, the last ones.
         eps: added to the variance, positive.
 
     Raises:
         ShapeError: weight or bias has another shape than the axes.
+        AxisError: x has no such axis, or it is given twice.
 
     Source: Ba, Kiros, Hinton 2016, section 3.
 
