@@ -78,6 +78,10 @@ cdef class Kernel:
         return None
 
 
+cdef bint in_floats(x) noexcept:
+    return is_float(PyArray_TYPE(<ndarray>x)) if isinstance(x, ndarray) else type(x) is float
+
+
 cdef class Loop(Kernel):
     """The inner loops of one ufunc, by dtype: arrays (or an array and a number) in, array out.
 
@@ -362,3 +366,10 @@ cdef class Loop(Kernel):
             raise ValueError(f"{self!r}: {x.dtype} {x.shape} does not fit {(<object>into).shape}")
         self.accumulate(into, <ndarray>x)
         return into
+
+
+cdef class FloatLoop(Loop):
+    """A Loop for operands of which one is floating point: those of integers are the op's."""
+
+    cdef ndarray binary(self, a, b):
+        return Loop.binary(self, a, b) if in_floats(a) or in_floats(b) else None
