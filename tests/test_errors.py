@@ -77,7 +77,7 @@ CALLS = [
     (lambda: tape.embedding([0.5], X), DTypeError, "embedding: indices must be integers"),
     (lambda: X.sum(out=3), TypeError, "sum: no setting 'out'"),
     (lambda: np.std(X, ddof=1), TypeError, "std: no setting 'ddof'; it has axis, correction"),
-    (lambda: check_op(3), TypeError, "check_op: an op made by tape.op, got a int"),
+    (lambda: check_op(3), TypeError, "check_op: takes an op, such as tape.op makes, got a int"),
 ]
 
 
