@@ -49,6 +49,6 @@ $(VENV)/created: pyproject.toml
 
 # Editable, so that there is one tape: the folder `tape/` next to the tests would hide another.
 $(VENV)/installed-%: $(VENV)/created $(SOURCES)
-	@echo 'Installing tape[$*] into $(VENV); compiling takes a minute the first time'
+	@echo 'Installing tape[$*] into $(VENV); compiling takes one or two minutes the first time'
 	$(PIP) --no-build-isolation --editable '.[$*]'
 	touch $@

@@ -23,6 +23,9 @@ THREAD_VARIABLES = (
 )
 
 
+TOLD = ("OPENBLAS_", "MKL_", "ONEDNN_", "TAPE_")
+
+
 def limit_threads(threads: int) -> None:
     """Let every library in this process and its children use `threads` threads."""
     for variable in THREAD_VARIABLES:
@@ -62,6 +65,10 @@ def describe(threads: int) -> dict[str, str]:
         "Python": platform.python_version(),
         **{title: version(package) for title, package in packages.items()},
         "threads": str(threads),
+    }
+    # What the libraries are told to do differently from what they would do by themselves.
+    about |= {
+        k: v for k, v in sorted(os.environ.items()) if k.startswith(TOLD) and "THREADS" not in k
     }
     if hasattr(os, "getloadavg"):
         about["load at start"] = f"{os.getloadavg()[0]:.1f}"

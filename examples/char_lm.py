@@ -61,6 +61,8 @@ def main() -> None:
     tape.random.seed(args.seed)
     text = args.text.read_text(encoding="utf-8") if args.text else "\n".join(topics.values())
     text = text[:20_000] if args.tiny else text
+    if len(text) < 20 * WINDOW:
+        raise SystemExit(f"char_lm: {args.text} has {len(text)} characters, it takes {20 * WINDOW}")
     alphabet, codes = np.unique(np.array(list("\n" + text)), return_inverse=True)
     windows = np.lib.stride_tricks.sliding_window_view(codes, WINDOW + 1)[::WINDOW]
     train, held_out = windows[: len(windows) * 9 // 10], windows[len(windows) * 9 // 10 :]

@@ -28,8 +28,10 @@ def arguments(
     parser.add_argument("--epochs", type=int, help=f"passes over the data (default {epochs})")
     parser.add_argument("--batch-size", type=int, default=batch_size, help="(default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all randomness (default 0)")
-    parser.add_argument("--out", type=Path, default=Path("runs") / name, metavar="DIR")
-    parser.add_argument("--tiny", action="store_true", help="seconds instead of minutes, to try it")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs") / name, metavar="DIR", help="(default %(default)s)"
+    )
+    parser.add_argument("--tiny", action="store_true", help="a second or two, to try it")
     for flag, options in (more or {}).items():
         parser.add_argument(flag, **options)
     args = parser.parse_args()
@@ -60,11 +62,11 @@ class Run:
             TimeRemainingColumn(),
         )
         with Progress(*columns) as bar:
-            task = bar.add_task("epoch 1", total=count * len(batches))
+            task = bar.add_task(f"epoch 0/{count}", total=count * len(batches))
             for number in range(1, count + 1):
+                yield number, counted(batches, bar, task)
                 last = "  ".join(f"{k} {v:.4g}" for k, v in self.last.items() if k != "epoch")
                 bar.update(task, description=f"epoch {number}/{count}  {last}")
-                yield number, counted(batches, bar, task)
 
     @property
     def last(self) -> dict[str, float]:

@@ -172,6 +172,10 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> object:
     """`nn`, `optim`, `data` and `testing` are imported when they are first asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tape-autodiff")
     if name not in ("data", "nn", "optim", "testing"):
         raise AttributeError(f"module 'tape' has no attribute {name!r}")
     import importlib

@@ -7,7 +7,7 @@ differentiable whenever the function depends on anything outside that requires a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,13 @@ def grad(
     gives the same bits.
 
     Args:
-        y: a recorded tensor; or a function, then the result is the function of its gradient.
-        xs: a tensor, or a list or tuple of them: the result has the same form.
-        g: cotangent of y's shape; may be left out if y has one element.
-        create_graph: record the gradient's own computation, so that it can be differentiated.
+        y: a recorded tensor; or a function, then the result is the function of its gradient, see
+            `value_and_grad`.
+        xs: a tensor, or a list or tuple of them: the result has the same form. Of a function the
+            numbers of its arguments, by default 0.
+        g: cotangent of y's shape; may be left out if y has one element. Not for a function.
+        create_graph: record the gradient's own computation, so that it can be differentiated. Not
+            for a function, whose gradient is recorded if what it depends on requires one.
         unused: what to do about an x that y does not depend on: "raise", or give "zeros".
 
     Raises:
@@ -57,28 +60,25 @@ def grad(
     [3.0, 12.0]
     """
     if callable(y) and not isinstance(y, Tensor):
-        return _slope(y, 0 if xs is None else xs)
-    if unused not in ("raise", "zeros"):
-        raise ValueError(f'grad: unused is "raise" or "zeros", not {unused!r}')
-    single = isinstance(xs, Tensor)
-    targets = [xs] if single else list(xs)
+        if g is not None or create_graph:
+            raise TypeError("grad: a function takes no g and no create_graph, only a tensor does")
+        return _slope("grad", y, 0 if xs is None else xs, unused)
+    if not isinstance(y, Tensor):
+        raise TypeError(f"grad: y is a {type(y).__name__}, not a tensor or a function")
+    _check_unused("grad", unused)
+    if xs is None:
+        raise TypeError("grad: xs is missing: name the tensors that the gradients are for")
+    if not isinstance(xs, (Tensor, Iterable)):
+        raise TypeError(f"grad: xs is a {type(xs).__name__}, not a tensor, or a list of tensors")
+    targets = [xs] if isinstance(xs, Tensor) else list(xs)
     for i, x in enumerate(targets):
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: xs[{i}] is a {type(x).__name__}, not a tensor")
         if not x.requires_grad and unused == "raise":
             raise GradError(f"grad: xs[{i}] {x.shape} does not require a gradient")
-    if not isinstance(y, Tensor):
-        raise TypeError(f"grad: y is a {type(y).__name__}, not a tensor or a function")
     found = gradients(y, targets, g, create_graph)
-    for i, (x, part) in enumerate(zip(targets, found, strict=True)):
-        if part is None:
-            if unused == "raise":
-                raise GradError(
-                    f"grad: y {y.shape} does not depend on xs[{i}] {x.shape}; "
-                    'pass unused="zeros" if that is meant'
-                )
-            found[i] = Tensor(np.zeros(x.shape, x.dtype))
-    return found[0] if single else type(xs)(found) if isinstance(xs, (list, tuple)) else found
+    named = None if unused == "zeros" else f"grad: y {y.shape} does not depend on xs[{{}}]"
+    return _like(xs, _filled(found, targets, named))
 
 
 def _variable(x: Any) -> Tensor:
@@ -89,34 +89,53 @@ def _variable(x: Any) -> Tensor:
     return x.detach().requires_grad_()
 
 
-def _trace(function: Callable[..., Any], primals: Sequence[Any]) -> tuple[Any, list[Tensor], bool]:
+def _trace(
+    who: str, function: Callable[..., Any], primals: Sequence[Any]
+) -> tuple[Any, list[Tensor], bool]:
     """The function's result on variables of its own, and whether it depends on more than them."""
     outer = is_recording()
     variables = [_variable(x) for x in primals]
     with enable_grad():
         y = function(*variables)
-    outputs = _listed(y)
+    outputs = _several(y)
+    for out in outputs:
+        if not isinstance(out, Tensor):
+            raise TypeError(f"{who}: the function must return tensors, got a {type(out).__name__}")
     return y, variables, outer and any(depends_beyond(out, variables) for out in outputs)
 
 
-def _listed(y: Any) -> list[Tensor]:
-    outputs = list(y) if isinstance(y, (list, tuple)) else [y]
-    for out in outputs:
-        if not isinstance(out, Tensor):
-            raise TypeError(f"the function must return tensors, got a {type(out).__name__}")
-    return outputs
+def _check_unused(who: str, unused: str) -> None:
+    if unused not in ("raise", "zeros"):
+        raise ValueError(f'{who}: unused is "raise" or "zeros", not {unused!r}')
+
+
+def _several(parts: Any) -> list[Any]:
+    """The parts of a list or tuple; anything else is one part."""
+    return list(parts) if isinstance(parts, (list, tuple)) else [parts]
 
 
 def _like(y: Any, values: list[Any]) -> Any:
-    return type(y)(values) if isinstance(y, (list, tuple)) else values[0]
+    """The values in the form of y: a tensor, or a list or tuple of the same type."""
+    if isinstance(y, (list, tuple)):
+        return type(y)(*values) if hasattr(y, "_fields") else type(y)(values)
+    return values[0] if isinstance(y, Tensor) else values
 
 
-def _zeros_if_none(part: Tensor | None, x: Tensor) -> Tensor:
-    return Tensor(np.zeros(x.shape, x.dtype)) if part is None else part
+def _filled(
+    parts: list[Any], xs: list[Tensor], fault: str | None = None, numbers: Sequence[int] = ()
+) -> list[Tensor]:
+    """The parts, zeros where one is None; or GradError with the fault and the number of x."""
+    for i, x in enumerate(xs):
+        if parts[i] is None and fault is not None:
+            what = fault.format(numbers[i] if numbers else i)
+            raise GradError(f'{what} {x.shape}; pass unused="zeros" if that is meant')
+        if parts[i] is None:
+            parts[i] = Tensor(np.zeros(x.shape, x.dtype))
+    return parts
 
 
 def _pull(outputs: list[Tensor], xs: list[Tensor], gs: list[Any], create_graph: bool) -> list[Any]:
-    """Cotangents of xs from those of all outputs, zeros where nothing arrives."""
+    """Cotangents of xs from those of all outputs, None where nothing arrives."""
     total: list[Any] = [None] * len(xs)
     for y, g in zip(outputs, gs, strict=True):
         if not y.requires_grad:
@@ -124,25 +143,43 @@ def _pull(outputs: list[Tensor], xs: list[Tensor], gs: list[Any], create_graph: 
         for i, part in enumerate(gradients(y, xs, g, create_graph)):
             if part is not None:
                 total[i] = part if total[i] is None else total[i] + part
-    return [_zeros_if_none(part, x) for part, x in zip(total, xs, strict=True)]
+    return total
 
 
 def value_and_grad(
-    function: Callable[..., Any], argnums: int | Sequence[int] = 0
+    function: Callable[..., Any], argnums: int | Sequence[int] = 0, unused: str = "raise"
 ) -> Callable[..., Any]:
     """A function that gives (value, gradient) of one with a single-element result.
 
     Args:
         function: of tensors.
         argnums: which arguments the gradient is for; several give a tuple of gradients.
+        unused: what to do about one that the value does not depend on: "raise", or give "zeros".
+
+    Shapes: arguments (*s) -> value as the function gives it, gradients (*s)
+
+    Raises:
+        ShapeError: the function's result has not one element.
+        GradError: the result does not depend on an argument that the gradient is for.
+        TypeError: an argument is missing, or the function returns something that is no tensor.
 
     >>> import tape
     >>> value, slope = tape.value_and_grad(lambda x: (x * x).sum())(tape.tensor([3.0]))
     >>> value.item(), slope.item()
     (9.0, 6.0)
     """
-    single = isinstance(argnums, int)
-    chosen = [argnums] if isinstance(argnums, int) else list(argnums)
+    return _value_and_grad("value_and_grad", function, argnums, unused)
+
+
+def _value_and_grad(
+    who: str, function: Callable[..., Any], argnums: int | Sequence[int], unused: str
+) -> Callable[..., Any]:
+    _check_unused(who, unused)
+    single = not isinstance(argnums, (list, tuple))
+    chosen = _several(argnums)
+    if not all(isinstance(i, (int, np.integer)) for i in chosen):
+        kind = type(argnums).__name__
+        raise TypeError(f"{who}: a function's arguments are chosen by number, not by a {kind}")
 
     def of(*args: Any) -> tuple[Tensor, Any]:
         def inner(*primals: Tensor) -> Any:
@@ -151,54 +188,86 @@ def value_and_grad(
                 filled[i] = x
             return function(*filled)
 
-        y, xs, beyond = _trace(inner, [args[i] for i in chosen])
+        for i in chosen:
+            if not -len(args) <= i < len(args):
+                raise TypeError(f"{who}: there is no argument {i}, only {len(args)} are given")
+        y, xs, beyond = _trace(who, inner, [args[i] for i in chosen])
         if not isinstance(y, Tensor) or y.size != 1:
-            raise ShapeError(
-                f"value_and_grad: the function must return one number, got "
-                f"{getattr(y, 'shape', type(y).__name__)}"
-            )
-        parts = _pull([y], xs, [None], beyond)
-        return (y if beyond else y.detach()), (parts[0] if single else tuple(parts))
+            given = getattr(y, "shape", type(y).__name__)
+            raise ShapeError(f"{who}: the function must return one number, got {given}")
+        named = None if unused == "zeros" else f"{who}: the result does not depend on argument {{}}"
+        slopes = _filled(_pull([y], xs, [None], beyond), xs, named, chosen)
+        return (y if beyond else y.detach()), (slopes[0] if single else tuple(slopes))
 
     return of
 
 
+def _slope(
+    who: str, function: Callable[..., Any], argnums: int | Sequence[int], unused: str = "zeros"
+) -> Callable[..., Any]:
+    """The gradient alone."""
+    pair = _value_and_grad(who, function, argnums, unused)
+    return lambda *args: pair(*args)[1]
+
+
 def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
     """The function's result, and the map from its cotangent to a tuple of the primals' cotangents.
+
+    Args:
+        function: of tensors; gives a tensor, or a list or tuple of them.
+        *primals: what it is called with, one after the other.
+
+    Shapes: primals (*s), result (*t) -> the map takes g (*t), one for each of several results in a
+    list or tuple, and gives a tuple of (*s), zeros where the result does not depend on a primal
+
+    Raises:
+        ShapeError: by the map, if a cotangent is missing or has another shape than its result.
+        TypeError: the function returns something that is no tensor.
 
     >>> import tape
     >>> y, pull = tape.vjp(lambda x: x * 2, tape.tensor([1.0, 2.0]))
     >>> pull(tape.tensor([1.0, 10.0]))[0].tolist()
     [2.0, 20.0]
     """
-    y, xs, beyond = _trace(function, primals)
-    outputs = _listed(y)
+    y, xs, beyond = _trace("vjp", function, primals)
+    outputs = _several(y)
 
     def pull(g: Any) -> tuple[Tensor, ...]:
-        gs = list(g) if isinstance(y, (list, tuple)) else [g]
+        gs = _several(g) if isinstance(y, (list, tuple)) else [g]
+        if len(gs) != len(outputs):
+            raise ShapeError(f"vjp: results: {len(outputs)}, but cotangents: {len(gs)}")
         for out, part in zip(outputs, gs, strict=True):
             if np.shape(part) != out.shape:
                 raise ShapeError(f"vjp: cotangent {np.shape(part)} for a result {out.shape}")
         create_graph = beyond or any(isinstance(p, Tensor) and p.requires_grad for p in gs)
-        return tuple(_pull(outputs, xs, gs, create_graph))
+        return tuple(_filled(_pull(outputs, xs, gs, create_graph), xs))
 
     return (y if beyond else _like(y, [out.detach() for out in outputs])), pull
 
 
-def jvp(
-    function: Callable[..., Any], primals: Sequence[Any], dxs: Sequence[Any]
-) -> tuple[Any, Any]:
+def jvp(function: Callable[..., Any], primals: Any, dxs: Any) -> tuple[Any, Any]:
     """The function's result and its tangent: the derivative in the direction of dxs.
 
+    Args:
+        function: of tensors; gives a tensor, or a list or tuple of them.
+        primals: what it is called with: a tuple or list, or one tensor, array or number.
+        dxs: their tangents in the same form.
+
+    Shapes: primals and dxs (*s), result (*t) -> tangent (*t)
+
     Raises:
-        ShapeError: a tangent has another shape than its primal.
+        ShapeError: a tangent is missing or has another shape than its primal.
         GradError: an op on the way has no jvp rule.
+        TypeError: the function returns something that is no tensor.
 
     >>> import tape
     >>> y, dy = tape.jvp(lambda x: x * x, (tape.tensor([3.0]),), (tape.tensor([1.0]),))
     >>> dy.item()
     6.0
     """
+    primals, dxs = _several(primals), _several(dxs)
+    if len(primals) != len(dxs):
+        raise ShapeError(f"jvp: primals: {len(primals)}, but tangents: {len(dxs)}")
     directions = []
     for x, dx in zip(primals, dxs, strict=True):
         x, dx = asarray(x), asarray(dx, asarray(x).dtype)
@@ -206,20 +275,29 @@ def jvp(
             raise ShapeError(f"jvp: tangent {dx.shape} for a primal {x.shape}")
         directions.append(dx)
     with tracing_jvp():
-        y, xs, beyond = _trace(function, primals)
-    outputs = _listed(y)
+        y, xs, beyond = _trace("jvp", function, primals)
+    outputs = _several(y)
     beyond = is_recording() and (beyond or any(dx.requires_grad for dx in directions))
     with enable_grad() if beyond else no_grad():
         found = tangents(outputs, xs, directions)
-    dys = [_zeros_if_none(dy, out) for dy, out in zip(found, outputs, strict=True)]
-    return (y if beyond else _like(y, [out.detach() for out in outputs])), _like(y, dys)
+    dys = _like(y, _filled(list(found), outputs))
+    return (y if beyond else _like(y, [out.detach() for out in outputs])), dys
 
 
 def jacobian(function: Callable[..., Any], *args: Any, mode: str = "reverse") -> Any:
-    """All derivatives of a function's result: shape y.shape + x.shape, a tuple for several x.
+    """All derivatives of a function's result, a tuple for several arguments.
 
-    Without `args` the function of the Jacobian is returned. "reverse" runs one backward walk for
-    each element of y, "forward" one forward walk for each element of x.
+    Args:
+        function: of tensors; gives one tensor y.
+        *args: what it is called with; without any, the function of the Jacobian is returned.
+        mode: "reverse": a backward walk for each element of y; "forward": one for each of x.
+
+    Shapes: each x (*s), y (*t) -> Jacobian (*t, *s)
+
+    Raises:
+        TypeError: the function returns something else than one tensor.
+        GradError: an op on the way has no jvp rule, in "forward" mode.
+        ValueError: there is no such mode.
 
     >>> import tape
     >>> tape.jacobian(lambda x: x * x, tape.tensor([1.0, 2.0])).tolist()
@@ -229,7 +307,14 @@ def jacobian(function: Callable[..., Any], *args: Any, mode: str = "reverse") ->
         raise ValueError(f'jacobian: mode is "reverse" or "forward", not {mode!r}')
     if not args:
         return lambda *late: jacobian(function, *late, mode=mode)
-    parts = (_jacobian_reverse if mode == "reverse" else _jacobian_forward)(function, args)
+
+    def single(*primals: Any) -> Tensor:
+        y = function(*primals)
+        if isinstance(y, Tensor):
+            return y
+        raise TypeError(f"jacobian: the function must return one tensor, got a {type(y).__name__}")
+
+    parts = (_jacobian_reverse if mode == "reverse" else _jacobian_forward)(single, args)
     return parts[0] if len(args) == 1 else tuple(parts)
 
 
@@ -240,9 +325,9 @@ def _unit(shape: tuple[int, ...], dtype: np.dtype, i: int) -> Tensor:
 
 
 def _jacobian_reverse(function: Callable[..., Any], args: Sequence[Any]) -> list[Tensor]:
-    y, xs, beyond = _trace(function, args)
-    y = _listed(y)[0]
-    rows = [_pull([y], xs, [_unit(y.shape, y.dtype, i)], beyond) for i in range(y.size)]
+    y, xs, beyond = _trace("jacobian", function, args)
+    units = (_unit(y.shape, y.dtype, i) for i in range(y.size))
+    rows = [_filled(_pull([y], xs, [e], beyond), xs) for e in units]
     return [_assemble([row[j] for row in rows], 0, y, x) for j, x in enumerate(xs)]
 
 
@@ -269,7 +354,16 @@ def _assemble(slices: list[Tensor], axis: int, y: Tensor, x: Tensor) -> Tensor:
 
 
 def hessian(function: Callable[..., Any], *args: Any) -> Any:
-    """Second derivatives of a function with a single-element result: shape x.shape + x.shape.
+    """Second derivatives of a function with a single-element result.
+
+    Args:
+        function: of tensors; gives one number.
+        *args: what it is called with; without any, the function of the Hessian is returned.
+
+    Shapes: x (*s) -> (*s, *s); several x_i (*s_i) -> a tuple of tuples, [i][j] is (*s_i, *s_j)
+
+    Raises:
+        ShapeError: the function's result has not one element.
 
     >>> import tape
     >>> tape.hessian(lambda x: (x**3).sum(), tape.tensor([1.0, 2.0])).tolist()
@@ -277,18 +371,22 @@ def hessian(function: Callable[..., Any], *args: Any) -> Any:
     """
     if not args:
         return lambda *late: hessian(function, *late)
-    rows = [jacobian(_slope(function, i), *args) for i in range(len(args))]
+    rows = [jacobian(_slope("hessian", function, i), *args) for i in range(len(args))]
     return rows[0] if len(args) == 1 else tuple(rows)
-
-
-def _slope(function: Callable[..., Any], argnums: int | Sequence[int]) -> Callable[..., Any]:
-    """The gradient alone."""
-    pair = value_and_grad(function, argnums)
-    return lambda *args: pair(*args)[1]
 
 
 def hvp(function: Callable[..., Any], x: Any, v: Any) -> Tensor:
     """Hessian times v, without forming the Hessian: the gradient of <grad f, v>.
+
+    Args:
+        function: of one tensor; gives one number.
+        x: the tensor that it is called with.
+        v: what the Hessian is multiplied by.
+
+    Shapes: x and v (*s) -> (*s)
+
+    Raises:
+        ShapeError: v has another shape than x, or the function's result has not one element.
 
     >>> import tape
     >>> tape.hvp(lambda x: (x**3).sum(), tape.tensor([1.0, 2.0]), tape.tensor([1.0, 1.0])).tolist()
@@ -297,5 +395,5 @@ def hvp(function: Callable[..., Any], x: Any, v: Any) -> Tensor:
     v = asarray(v)
     if asarray(x).shape != v.shape:
         raise ShapeError(f"hvp: v has shape {v.shape}, x {asarray(x).shape}")
-    y, xs, beyond = _trace(_slope(function, 0), [x])
-    return _pull([y], xs, [v], beyond)[0]
+    y, xs, beyond = _trace("hvp", _slope("hvp", function, 0), [x])
+    return _filled(_pull([y], xs, [v], beyond), xs)[0]

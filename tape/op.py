@@ -136,7 +136,8 @@ def op(
         kernel: a compiled loop that takes the place of the forward where it applies; the forward is
             then its reference.
         ref: slow truth in NumPy, by default the forward.
-        samples, errors: calls that the tests draw from, and calls that must be refused.
+        samples, errors: calls that the tests draw from, `tape.op.sample(...)`, and calls that must
+            be refused, `tape.op.bad(...)`; see `tape.testing.check_op`.
         reuse: False for ops that draw random numbers.
         linear: the op is its own jvp.
         differentiable: False for ops without gradients (comparisons, indices).
@@ -188,11 +189,15 @@ def op(
         declared.defvjp = _vjp_decorator(declared)
         declared.defjvp = _jvp_decorator(declared)
         declared.defadd = _add_decorator(declared)
-        if (forward.__module__ or "").startswith("tape.ops."):
+        declared.foreign = not (forward.__module__ or "").startswith("tape.ops.")
+        if not declared.foreign:
             OPS[declared.name] = declared
         return declared
 
     return declare
+
+
+op.sample, op.bad = sample, bad  # type: ignore[attr-defined]  # tape.op hides this module
 
 
 def _sources(

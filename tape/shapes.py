@@ -45,7 +45,7 @@ def matmul(a: Shape, b: Shape) -> Shape:
 
 def axis_of(ndim: int, axis: int) -> int:
     """axis counted from the front, or AxisError."""
-    if not isinstance(axis, int) and not hasattr(axis, "__index__"):
+    if type(axis) is not int and (isinstance(axis, bool) or not hasattr(axis, "__index__")):
         raise AxisError(f"an axis is an integer, got {axis!r}")
     axis = int(axis)
     if not -ndim <= axis < ndim:

@@ -74,9 +74,25 @@ def test_huge_gradients_have_a_finite_norm():
 
 def test_without_gradients_the_norm_is_zero():
     assert optim.clip_grad_norm([parameter([1.0])], 1.0) == 0.0
-    with pytest.raises(TypeError, match=r"params\[0\] is a Dense, not a tensor"):
+    with pytest.raises(TypeError, match=r"norm: params is one Sequential: give model\.parameters"):
         optim.clip_grad_norm(nn.Sequential(nn.Dense(2)), 1.0)
+    with pytest.raises(TypeError, match="clip_grad_norm: params is one NoneType: give model"):
+        optim.clip_grad_norm(None, 1.0)
+    with pytest.raises(TypeError, match=r"params\[0\] is a float, not a tensor"):
+        optim.clip_grad_norm([1.0], 1.0)
+    with pytest.raises(TypeError, match="clip_grad_norm: max_norm must be a number, got 'a'"):
+        optim.clip_grad_norm([], "a")
+    with pytest.raises(TypeError, match="clip_grad_norm: norm_type must be a number, got 'a'"):
+        optim.clip_grad_norm([], 1.0, "a")
     with pytest.raises(ValueError, match="max_norm must be at least 0"):
         optim.clip_grad_norm([], -1.0)
     with pytest.raises(ValueError, match="norm_type must be above 0"):
         optim.clip_grad_norm([], 1.0, 0.0)
+
+
+def test_an_infinite_bound_only_measures():
+    a = parameter([0.0, 0.0])
+    a.grad = tape.tensor(np.array([3.0, -4.0]))
+    assert optim.clip_grad_norm([a], math.inf) == 5.0
+    assert optim.clip_grad_norm([a], math.inf, "inf") == 4.0
+    assert a.grad.tolist() == [3.0, -4.0]

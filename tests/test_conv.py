@@ -59,7 +59,7 @@ def test_conv2d_is_its_definition(
     np.testing.assert_allclose(tape.conv2d(x, w, **settings).numpy(), expected, atol=1e-12)
     flipped = np.asfortranarray(x)[:, :, ::-1, ::-1]
     again = tape.conv2d(flipped[:, :, ::-1, ::-1], w, **settings).numpy()
-    np.testing.assert_array_equal(again, tape.conv2d(x, w, **settings).numpy())
+    np.testing.assert_allclose(again, tape.conv2d(x, w, **settings).numpy(), atol=1e-14)
 
 
 @given(seed=st.integers(0, 99), groups=st.sampled_from([1, 2]))

@@ -2,6 +2,7 @@
 
 import copy
 import enum
+import operator
 import pickle
 
 import numpy as np
@@ -148,6 +149,34 @@ def test_numbers_come_out_as_python_numbers():
             convert(tape.tensor([1.0, 2.0]))
 
 
+@pytest.mark.parametrize("convert", [bool, float, int, tape.Tensor.item])
+def test_a_tensor_that_is_not_one_number_says_its_shape(convert):
+    with pytest.raises(ShapeError, match=r"a tensor of shape \(2, 3\) has 6 elements"):
+        convert(tape.ones((2, 3)))
+    with pytest.raises(ShapeError, match=r"shape \(0,\) has 0 elements"):
+        convert(tape.zeros(0))
+    for t in (tape.tensor([1, 2]), tape.tensor(1.0)):
+        with pytest.raises(TypeError, match=r"tensor of shape .* is no index"):
+            operator.index(t)
+
+
+def test_python_floats_are_rounded_once_to_the_dtype_asked_for():
+    for make in (tape.tensor, tape.asarray):
+        assert make(0.1, dtype="float64").item() == 0.1
+        assert make([0.1], dtype="float64").tolist() == [0.1]
+        assert make((0.1, 3), dtype=np.float64).tolist() == [0.1, 3.0]
+        assert make([2**24 + 1, 0.5], dtype="int64").tolist() == [2**24 + 1, 0]
+
+
+def test_a_gradient_can_be_deleted_an_element_cannot():
+    x = tape.tensor([1.0, 2.0], requires_grad=True)
+    (x * x).sum().backward()
+    del x.grad
+    assert x.grad is None
+    with pytest.raises(TypeError, match=r"no element of a tensor \(2,\) can be deleted"):
+        del x[0]
+
+
 def test_length_and_iteration_go_along_the_first_axis():
     t = tape.tensor([[1, 2], [3, 4]])
     assert len(t) == 2
@@ -168,6 +197,27 @@ def test_equality_is_elementwise_and_hash_is_of_the_handle():
     assert {t: 1}[t] == 1
 
 
+def test_comparison_with_a_list_is_elementwise():
+    t = tape.tensor([0.1, 2.0])
+    assert (t == [0.1, 3.0]).tolist() == [True, False]  # as weak as a number: float32
+    assert (t != (0.1, 3.0)).tolist() == [False, True]
+    assert (t < [[1], [3]]).tolist() == [[True, False], [True, True]]
+    assert (t > [1.0, 1.0]).tolist() == [False, True]
+    assert (tape.tensor([1, 300], dtype="int16") == [1, 70000]).tolist() == [True, False]
+    with pytest.raises(ShapeError, match=r"equal: shapes \(2,\) and \(3,\) do not broadcast"):
+        t == [1, 2, 3]  # noqa: B015
+    with pytest.raises(ShapeError, match="differ in length"):
+        t == [[1], [2, 3]]  # noqa: B015
+    assert (t == ["a"]) is False
+
+
+def test_divmod_is_floor_division_and_remainder():
+    for a, b in [(tape.tensor([7, -7]), 2), (7, tape.tensor([2, -2]))]:
+        quotient, rest = divmod(a, b)
+        assert (quotient * b + rest).tolist() == (a + quotient * 0).tolist()
+    assert [y.tolist() for y in divmod(tape.tensor([7.5]), 2.0)] == [[3.0], [1.5]]
+
+
 def test_repr_shows_values_briefly_shape_dtype_and_op():
     w = tape.tensor(np.zeros((100, 100), "float32"), requires_grad=True)
     assert repr(w).count("\n") < 8
@@ -175,6 +225,9 @@ def test_repr_shows_values_briefly_shape_dtype_and_op():
     w.name = "w"
     assert "name='w'" in repr(w)
     assert repr(w * 2).endswith("op=multiply)")
+    assert repr(w.astype("float64")).endswith("op=astype)")
+    assert repr(tape.max_pool2d(tape.ones((1, 2, 2)), 2)).endswith("op=reshape)")
+    assert repr(tape.max_pool2d(tape.ones((1, 1, 2, 2)), 2)).endswith("op=max_pool2d)")
     assert repr(tape.tensor(1.5)) == "tensor(1.5, shape=(), float32)"
 
 
@@ -197,7 +250,9 @@ def test_a_copy_is_a_leaf_of_its_own(duplicate):
     x.name = "x"
     (x * x).sum().backward()
     twin = duplicate(x)
-    assert (twin.requires_grad, twin.name, twin.grad) == (True, "x", None)
+    assert (twin.requires_grad, twin.name, twin.grad.tolist()) == (True, "x", [2, 4])
+    assert twin.grad is not x.grad
+    twin.zero_grad()
     with tape.no_grad():
         twin += 1
         x += 10
@@ -214,6 +269,18 @@ def test_a_copy_of_borrowed_memory_is_a_copy():
     twin = copy.deepcopy(tape.asarray(a))
     a[0] = 1
     assert twin.tolist() == [0, 0]
+
+
+def test_a_copy_of_a_gradient_has_no_graph():
+    x = tape.tensor([2.0], requires_grad=True)
+    (x**3).sum().backward(create_graph=True)
+    twin = copy.deepcopy(x)
+    assert (twin.grad.tolist(), twin.grad.requires_grad, x.grad.requires_grad) == (
+        [12],
+        False,
+        True,
+    )
+    x.zero_grad()
 
 
 def test_a_computed_tensor_is_not_copied_nor_any_tensor_pickled():

@@ -6,6 +6,7 @@ import signal
 import threading
 import traceback
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -162,7 +163,7 @@ def test_a_break_changes_no_later_epoch(prefetch):
     [
         ({"batch_size": 0}, "batch_size is 0, needs at least 1"),
         ({"batch_size": -3}, "batch_size is -3, needs at least 1"),
-        ({"prefetch": -1}, "prefetch is -1, needs 0 or more"),
+        ({"prefetch": -1}, "prefetch is -1, needs at least 0"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, message):
@@ -171,11 +172,49 @@ def test_settings_out_of_range_are_named(settings, message):
 
 
 def test_a_fractional_batch_size_is_a_type_error():
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"DataLoader: batch_size must be a whole number, got 2\.5"):
         DataLoader(np.arange(3), 2.5)
 
 
-@pytest.mark.parametrize("fields", [(np.zeros(3), np.zeros(3)), [1, 2, 3], {"x": np.zeros(3)}])
+@pytest.mark.parametrize("wrong", [3, None, {1, 2}, iter([1])])
+def test_what_has_no_length_or_index_is_no_data_set(wrong):
+    kind = type(wrong).__name__
+    with pytest.raises(DataError, match=f"DataLoader: a {kind} is no data set, which needs __len"):
+        DataLoader(wrong)
+
+
+class Fields(NamedTuple):
+    x: object
+    y: object
+
+
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_batches_keep_the_form_in_which_their_arrays_come(prefetch):
+    x, y = np.arange(6.0).reshape(3, 2), np.arange(3)
+
+    def batch_of(form):
+        loader = DataLoader(ArrayDataset(x, y), 3, transform=form, prefetch=prefetch)
+        return next(iter(loader))
+
+    for form in (tuple, list, lambda xy: Fields(*xy)):
+        batch = batch_of(form)
+        assert type(batch) is type(form((x, y)))
+        assert [type(part) for part in batch] == [tape.Tensor] * 2
+        assert [part.shape for part in batch] == [(3, 2), (3,)]
+    same = batch_of(lambda xy: [xy[0], xy[0]])  # of one shape: two tensors all the same
+    assert [part.shape for part in same] == [(3, 2), (3, 2)]
+    deep = batch_of(lambda xy: {"x": xy[0], "both": Fields(*xy)})
+    assert deep["x"].tolist() == x.tolist()
+    assert deep["both"].y.tolist() == [0, 1, 2]
+    assert batch_of(lambda xy: (xy[0], xy[1].tolist()))[1].tolist() == [0, 1, 2]
+    for wrong in ("text", None, {1}, object()):
+        with pytest.raises(DataError, match=f"DataLoader: a {type(wrong).__name__} in a batch"):
+            batch_of(lambda xy, wrong=wrong: (xy[0], wrong))
+
+
+@pytest.mark.parametrize(
+    "fields", [(np.zeros(3), np.zeros(3)), [1, 2, 3], {"x": np.zeros(3)}, "abc"]
+)
 def test_loose_fields_are_pointed_to_array_dataset(fields):
     with pytest.raises(DataError, match=f"a {type(fields).__name__} is no data set; use ArrayDat"):
         DataLoader(fields)

@@ -1,10 +1,13 @@
 """Derivatives of functions and of derivatives: higher orders, both modes, nested."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
 import tape
 from tape import shapes
+from tape.errors import GradError, ShapeError
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -147,3 +150,92 @@ def test_jvp_of_an_operand_that_stands_still_needs_only_its_shape():
     assert tape.jvp(lambda a: tape.stack([a, wide[0]]), [x], [dx])[1].tolist()[1] == [0, 0, 0]
     y, dy = tape.jvp(lambda a: a ** np.full(3, 2.0, "f"), [-x], [dx])
     assert dy.tolist() == [-2, 0, 0]
+
+
+# -- what the functional forms take and refuse --------------------------------------------------
+
+
+class Pair(NamedTuple):
+    a: object
+    b: object
+
+
+def vector(*numbers):
+    return tape.tensor(list(numbers))
+
+
+def test_the_gradient_of_a_function_tells_what_it_does_not_depend_on():
+    def cut(a):
+        return (a * 2).detach().sum()
+
+    for of in (tape.grad(cut), tape.value_and_grad(cut)):
+        with pytest.raises(GradError, match=r"grad: the result does not depend on argument 0 \(2,"):
+            of(vector(1.0, 2.0))
+    assert tape.grad(cut, unused="zeros")(vector(1.0, 2.0)).tolist() == [0, 0]
+    assert tape.value_and_grad(cut, unused="zeros")(vector(1.0))[1].tolist() == [0]
+    first = tape.grad(lambda a, b: a.sum(), (0, 1), unused="zeros")
+    assert [g.tolist() for g in first(vector(1.0), vector(2.0))] == [[1], [0]]
+    with pytest.raises(GradError, match=r"argument 1 \(1,\)"):
+        tape.grad(lambda a, b: a.sum(), (0, 1))(vector(1.0), vector(2.0))
+
+
+def test_second_derivatives_of_what_does_not_depend_on_x_are_zeros():
+    assert tape.hessian(lambda x: x.sum(), vector(1.0, 2.0)).tolist() == [[0, 0], [0, 0]]
+    assert tape.hvp(lambda x: x.detach().sum(), vector(1.0), vector(1.0)).tolist() == [0]
+
+
+def test_a_jacobian_is_that_of_one_result():
+    for mode in ("reverse", "forward"):
+        for wrong in (lambda x: (x, x * 2), lambda x: [x], lambda x: x.numpy()):
+            with pytest.raises(TypeError, match="jacobian: the function must return one tensor"):
+                tape.jacobian(wrong, vector(1.0, 2.0), mode=mode)
+            with pytest.raises(TypeError, match="jacobian: the function must return one tensor"):
+                tape.jacobian(wrong, tape.zeros(0), mode=mode)
+
+
+def test_jvp_takes_a_single_primal_as_it_is():
+    for x, dx in ((vector(3.0), vector(1.0)), (np.full(1, 3.0), np.ones(1)), (3.0, 1.0)):
+        y, dy = tape.jvp(lambda a: a * a, x, dx)
+        assert (y.item(), dy.item()) == (9, 6)
+    with pytest.raises(ShapeError, match="jvp: primals: 2, but tangents: 1"):
+        tape.jvp(lambda a, b: a * b, (1.0, 2.0), (1.0,))
+
+
+def test_named_tuples_stay_what_they_are():
+    x, y = (tape.tensor([n], requires_grad=True) for n in (2.0, 3.0))
+    found = tape.grad((x * y).sum(), Pair(x, y))
+    assert (type(found), found.a.tolist(), found.b.tolist()) == (Pair, [3], [2])
+    y, dy = tape.jvp(lambda a: Pair(a, a * 2), vector(1.0), vector(1.0))
+    assert (type(y), type(dy), dy.b.tolist()) == (Pair, Pair, [2])
+    y, pull = tape.vjp(lambda a: Pair(a, a * 2), vector(1.0))
+    assert (type(y), pull(Pair(vector(1.0), vector(1.0)))[0].tolist()) == (Pair, [3])
+
+
+REFUSED = [
+    (lambda f, y: tape.grad(y), TypeError, "grad: xs is missing: name the tensors that"),
+    (lambda f, y: tape.grad(y, 3), TypeError, "grad: xs is a int, not a tensor, or a list"),
+    (lambda f, y: tape.grad(3.0, y), TypeError, "grad: y is a float, not a tensor or a function"),
+    (lambda f, y: tape.grad(f, unused="nonsense"), ValueError, 'unused is "raise" or "zeros"'),
+    (lambda f, y: tape.grad(f, g=1.0), TypeError, "grad: a function takes no g"),
+    (lambda f, y: tape.grad(f, create_graph=True), TypeError, "grad: a function takes no .*graph"),
+    (lambda f, y: tape.grad(f, y), TypeError, "grad: a function's arguments are chosen by number"),
+    (lambda f, y: tape.grad(f, 1)(y), TypeError, "grad: there is no argument 1, only 1 are given"),
+    (lambda f, y: tape.value_and_grad(f, "x"), TypeError, "value_and_grad: a function's arguments"),
+    (lambda f, y: tape.value_and_grad(f)(), TypeError, "no argument 0, only 0 are given"),
+    (
+        lambda f, y: tape.vjp(lambda a: (a, a), y)[1](y),
+        ShapeError,
+        "vjp: results: 2, but cotangents: 1",
+    ),
+    (
+        lambda f, y: tape.vjp(lambda a: (a, a), y)[1]((y, y, y)),
+        *(ShapeError, "vjp: results: 2, but cotangents: 3"),
+    ),
+    (lambda f, y: tape.vjp(lambda a: 3, y), TypeError, "vjp: the function must return tensors"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "match"), REFUSED)
+def test_slips_with_derivatives_are_told_in_words(call, error, match):
+    with pytest.raises(error, match=match):
+        call(lambda x: (x * x).sum(), tape.tensor([2.0], requires_grad=True) * 1.0)

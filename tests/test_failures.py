@@ -12,7 +12,8 @@ import pytest
 
 import tape
 from tape import shapes
-from tape.errors import GradError
+from tape.errors import DTypeError, GradError, ShapeError
+from tape.testing import LAYOUTS
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -147,6 +148,54 @@ def test_a_rule_that_returns_nonsense_is_named():
         assert x.grad is None
     with pytest.raises(GradError, match="asks for 'x'; it may name g"):
         failing(lambda g, x: g)
+
+
+def test_an_op_without_a_vjp_says_so_instead_of_dropping_its_gradient():
+    w = leaves(3)
+
+    @tape.op(shape=shapes.same)
+    def double(x, /):
+        return x * 2
+
+    loss = (w * double(w)).sum()
+    with pytest.raises(GradError, match="double has no vjp rule"):
+        loss.backward()
+    with pytest.raises(GradError, match="double has no vjp rule"):
+        tape.grad(loss, w)
+    assert w.grad is None
+    (tape.where(w, w, 0.0)).sum().backward()  # an op may have none for one operand
+    assert w.grad.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("forward", "shape", "error", "message"),
+    [
+        (lambda x: x[0], shapes.same, ShapeError, r"odd: its shape rule gave \(2, 3\), .* \(3,\)"),
+        (lambda x: x * 1, lambda x: "abc", ShapeError, "odd: its shape rule gave 'abc', expected"),
+        (lambda x: x.astype("f2"), shapes.same, DTypeError, "odd: dtype float16 is not supported"),
+        (lambda x: x + None, shapes.same, TypeError, "unsupported operand"),
+    ],
+)
+def test_a_forward_that_returns_nonsense_is_named(forward, shape, error, message):
+    odd = tape.op(name="odd", shape=shape)(lambda x: forward(x))
+    with pytest.raises(error, match=message):
+        odd(tape.ones((2, 3)))
+
+
+def test_a_forward_may_return_an_array_in_any_layout():
+    for name in LAYOUTS:
+        laid = tape.op(name="laid", shape=shapes.same)(lambda x, /, by: LAYOUTS[by](x))
+        y = laid(tape.ones((2, 3)), by=name)
+        assert y.dtype.isnative, name
+        assert (y * 2.0).tolist() == [[2, 2, 2], [2, 2, 2]], name
+
+
+def test_a_forward_that_returns_its_operand_does_not_lock_the_users_array():
+    same = tape.op(name="same", shape=shapes.same)(lambda x: x)
+    a = np.zeros(2)
+    y = same(tape.asarray(a))
+    a[0] = 5
+    assert y.tolist() == [5, 0]
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer here")

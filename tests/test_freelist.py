@@ -243,7 +243,7 @@ def test_in_place_changes_and_scopes_keep_the_values_of_others():
         t += 1.0
         t[0] = 9.0
         s = t * 1.0
-        t.become(s)
+        t._become(s, "test")
         del s
     after = t.numpy()
     t.assign(np.zeros((3, 5)))

@@ -120,10 +120,10 @@ def test_in_place_with_itself(name):
 
 def test_in_place_keeps_shape_and_dtype_or_is_refused():
     x = tape.tensor([1.0, 2.0])
-    with pytest.raises(ShapeError, match=r"\(2, 2\) does not fit the tensor \(2,\)"):
+    with pytest.raises(ShapeError, match=r"\(2, 2\) in place does not fit the tensor \(2,\)"):
         x += tape.tensor([[1.0, 1.0], [1.0, 1.0]])
     i = tape.tensor([1, 2])
-    with pytest.raises(DTypeError, match="float64 does not fit a int64 tensor"):
+    with pytest.raises(DTypeError, match="float64 in place does not fit a int64 tensor"):
         i += 0.5
     i += 1
     assert i.dtype == np.int64

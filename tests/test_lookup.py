@@ -156,6 +156,17 @@ def test_one_hot_tells_the_label_that_has_no_class(label):
         tape.one_hot(np.array([0, label, 7]), 3)
 
 
+def test_labels_and_tokens_may_be_lists_of_integers():
+    weight = tape.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    assert tape.embedding([[1], [0]], weight).tolist() == [[[3, 4]], [[1, 2]]]
+    assert tape.embedding(1, weight).tolist() == [3, 4]
+    assert tape.embedding([], weight).shape == (0, 2)
+    assert tape.one_hot([1, 0], 2).tolist() == [[0, 1], [1, 0]]
+    assert tape.one_hot([], 2).shape == (0, 2)
+    tape.embedding([1, 1], weight).sum().backward()
+    assert weight.grad.tolist() == [[0, 0], [2, 2]]
+
+
 def test_one_hot_of_one_label_and_of_bad_settings():
     assert tape.one_hot(2, 3).tolist() == [0.0, 0.0, 1.0]
     assert tape.one_hot(2, 3).dtype == "float32"

@@ -145,15 +145,28 @@ def test_a_number_is_no_initialiser():
 
 
 BAD = [
-    (lambda: init.normal(-1.0), "normal: std must not be negative"),
-    (lambda: init.truncated_normal(-1.0), "truncated_normal: std must not be negative"),
+    (lambda: init.normal(-1.0), "normal: std must be at least 0"),
+    (lambda: init.truncated_normal(-1.0), "truncated_normal: std must be at least 0"),
     (lambda: init.truncated_normal(bound=0.0), "bound must be positive"),
     (lambda: init.uniform(1.0, 0.0), r"uniform: low = 1\.0 is not below high = 0\.0"),
-    (lambda: init.he_normal(math.nan), "he_normal: gain must not be negative, got nan"),
+    (lambda: init.he_normal(math.nan), "he_normal: gain must be at least 0, got nan"),
 ]
 
 
 @pytest.mark.parametrize(("make", "match"), BAD)
 def test_settings_without_meaning_are_refused(make, match):
     with pytest.raises(ValueError, match=match):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(lambda: init.normal("a"), lambda: init.normal(1.0, "a"), lambda: init.he_uniform("a")),
+        *(lambda: init.uniform("a"), lambda: init.truncated_normal(bound="a")),
+        *(lambda: init.orthogonal("a"), lambda: init.identity("a")),
+    ],
+)
+def test_settings_that_are_no_numbers_are_told_in_words(make):
+    with pytest.raises(TypeError, match=r"^\w+: \w+ must be a number, got 'a'"):
         make()

@@ -178,15 +178,27 @@ def test_the_reprs_of_image_layers_show_what_is_not_as_usual():
     ("make", "error", "match"),
     [
         (lambda: nn.Conv2d(4, 0), ValueError, "Conv2d: kernel must be at least 1, got 0"),
-        (lambda: nn.Conv2d(4, (3, 3, 3)), ValueError, r"takes one number or \(height, width\)"),
-        (lambda: nn.Conv2d(4, 3, padding="full"), ShapeError, "padding is numbers"),
+        (lambda: nn.Conv2d(4, (3, 3, 3)), ShapeError, "Conv2d: kernel is an integer or a pair"),
+        (lambda: nn.Conv2d(4, 1, stride=1.5), ShapeError, "Conv2d: stride is an integer or a pair"),
+        (
+            lambda: nn.Conv2d(4, 3, padding=-1),
+            ShapeError,
+            "Conv2d: padding must be at least 0, got",
+        ),
+        (lambda: nn.MaxPool2d(2, padding=(0, -1)), ShapeError, "MaxPool2d: padding must be at lea"),
+        (lambda: nn.AvgPool2d(2, padding=-1), ShapeError, "AvgPool2d: padding must be at least 0"),
+        (lambda: nn.Conv2d(4, 3, padding="full"), ShapeError, "Conv2d: padding is numbers"),
         (lambda: nn.Conv2d(4, 3, groups=3), ShapeError, "3 groups do not divide n_out = 4"),
         (lambda: nn.Conv2d(4, 3, groups=2, n_in=3), ShapeError, "do not divide n_in = 3"),
         (lambda: nn.Conv2d(4, 1, groups=2)(ones(1, 3, 2, 2)), ShapeError, "divide n_in = 3"),
         (lambda: nn.Conv2d(4, 1)(ones(2, 2)), ShapeError, r"x \(2, 2\) needs at least 3 axes"),
         (lambda: nn.MaxPool2d(2, 0), ValueError, "MaxPool2d: stride must be at least 1, got 0"),
         (lambda: nn.AvgPool2d(2, divisor_override=0), ValueError, "other than 0, or None, got 0"),
-        (lambda: nn.AvgPool2d(2, padding=2), ShapeError, "more than half of the window"),
+        (
+            lambda: nn.AvgPool2d(2, padding=2),
+            ShapeError,
+            "AvgPool2d: padding 2 is more than half of",
+        ),
     ],
 )
 def test_slips_with_image_layers_are_refused(make, error, match):
@@ -235,8 +247,10 @@ def test_embedding_starts_with_standard_normal_rows():
             lambda: nn.Embedding(3, 2)(tape.tensor([0, 3])),
             *(IndexRangeError, r"index 3 at \(1,\) is out of range .* 3 rows, in Embedding"),
         ),
-        (lambda: nn.Dropout(1.5), ValueError, r"Dropout: p is a probability in \[0, 1\], got 1\.5"),
+        (lambda: nn.Dropout(1.5), ValueError, r"Dropout: p must be in \[0, 1\], got 1\.5"),
         (lambda: nn.Dropout(float("nan")), ValueError, "got nan"),
+        (lambda: nn.Dropout("a"), TypeError, "Dropout: p must be a number, got 'a'"),
+        (lambda: nn.Dropout("0.5"), TypeError, "Dropout: p must be a number, got '0.5'"),
     ],
 )
 def test_slips_with_embedding_and_dropout_are_refused(make, error, match):

@@ -191,3 +191,31 @@ def test_a_parameter_is_a_tensor_of_its_own_and_may_be_frozen():
     assert isinstance(p, nn.Parameter)
     with pytest.raises(DTypeError):
         nn.Parameter([1, 2])
+
+
+@pytest.mark.parametrize("layer", [nn.Dense(3, 2), nn.Dense(3)], ids=["sized", "uninferred"])
+def test_nothing_takes_the_place_of_a_parameter_unless_it_is_one(layer):
+    held = layer.weight
+    for wrong in (tape.ones((3, 2)), np.ones((3, 2)), 0.5, "weight"):
+        with pytest.raises(TypeError, match=r"Dense\.weight is a Parameter, got a .*nn\.Parameter"):
+            layer.weight = wrong
+    assert layer.weight is held
+    assert [path for path, _, _, _ in layer.walk()] == ["", "weight", "bias"]
+
+
+def test_a_parameter_is_replaced_by_another_or_by_none_and_changed_in_place():
+    layer = nn.Dense(3, 2)
+    held = layer.weight
+    with tape.no_grad():
+        layer.weight *= 0.5
+    assert layer.weight is held
+    layer.weight = nn.Parameter(np.ones((3, 2), "f"))
+    layer.bias = None
+    assert list(layer.state_dict()) == ["weight"]
+    layer.bias = tape.ones(3)  # where no parameter stands
+    layer.weight = Scale()
+    assert paths(layer) == ["weight.gain", "weight.shift"]
+    model = Holder(b=1)
+    model.register_buffer("b", [1.0])
+    model.b = tape.ones(2)
+    assert model.state_dict()["b"].tolist() == [1, 1]

@@ -223,7 +223,13 @@ def test_the_reprs_show_what_is_not_as_usual():
     [
         (lambda: nn.BatchNorm1d(-1), ValueError, "BatchNorm1d: n_in must be at least 0"),
         (lambda: nn.BatchNorm2d(eps=-1), ValueError, "BatchNorm2d: eps must be at least 0"),
-        (lambda: nn.BatchNorm2d(momentum=2), ValueError, r"momentum must be in \[0, 1\] or None"),
+        (lambda: nn.BatchNorm2d(momentum=2), ValueError, r"momentum must be in \[0, 1\], got 2"),
+        (lambda: nn.BatchNorm1d(momentum="a"), TypeError, "BatchNorm1d: momentum must be a number"),
+        (
+            lambda: nn.BatchNorm1d(eps=None),
+            TypeError,
+            "BatchNorm1d: eps must be a number, got None",
+        ),
         (lambda: nn.BatchNorm1d()(normal(4)), ShapeError, r"x \(4,\) needs at least 2 axes"),
         (
             lambda: nn.BatchNorm2d()(normal(4, 2)),
@@ -240,6 +246,7 @@ def test_the_reprs_show_what_is_not_as_usual():
         (lambda: nn.LayerNorm(()), ValueError, "LayerNorm: n_in takes sizes, or None"),
         (lambda: nn.LayerNorm((None, 2)), ValueError, "LayerNorm: n_in takes sizes, or None"),
         (lambda: nn.LayerNorm(eps=-1), ValueError, "LayerNorm: eps must be at least 0"),
+        (lambda: nn.LayerNorm(eps="a"), TypeError, "LayerNorm: eps must be a number, got 'a'"),
         (lambda: nn.LayerNorm(3)(normal(2, 4)), ShapeError, r"x \(2, 4\) does not end in .*\(3,\)"),
         (lambda: nn.LayerNorm((3, 4))(normal(4)), ShapeError, r"x \(4,\) needs at least 2 axes"),
     ],

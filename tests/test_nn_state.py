@@ -110,11 +110,18 @@ def test_a_long_list_of_faults_is_cut():
 def test_a_load_that_is_not_strict_names_what_it_passed_over():
     model = Scale(1.0, 2.0)
     skipped = model.load_state_dict({"gain": np.float32(5), "new": np.float32(0)}, strict=False)
-    assert skipped.missing == ["shift", "calls"]
-    assert skipped.unexpected == ["new"]
+    assert skipped.missing_keys == ["shift", "calls"]
+    assert skipped.unexpected_keys == ["new"]
     assert model.gain.item() == 5.0
     with pytest.raises(TapeError, match="gain: float64"):
         model.load_state_dict({"gain": np.float64(5)}, strict=False)
+
+
+@pytest.mark.parametrize("state", [None, [], 3])
+def test_what_is_no_state_at_all_is_refused(state):
+    kind = type(state).__name__
+    with pytest.raises(TapeError, match=f"takes a dictionary of arrays by path, got a {kind}"):
+        Scale().load_state_dict(state)
 
 
 def test_a_shared_parameter_is_saved_at_all_paths_and_loaded_from_one():

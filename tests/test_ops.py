@@ -14,7 +14,6 @@ from tape.testing.values import emptied
 INTERNAL = {
     "alias": "gives the functional forms of tape.grad a node of their own",
     "attains": "where an extreme value stands, for the gradients of max and min",
-    "cast": "behind tape.astype, which gives a tensor that has the dtype as it is",
     "contract": "einsum of two operands",
     "conv2d_input_grad": "the gradient of conv2d by its images",
     "conv2d_weight_grad": "the gradient of conv2d by its weights",
@@ -26,8 +25,7 @@ INTERNAL = {
     "max_pool2d_index": "where the maxima of max_pool2d stand",
     "on_diagonals": "the adjoint of diagonals",
     "outer_sum": "the gradient of linear by its weight",
-    "pick2d": "max_pool2d, given where the maxima stand",
-    "place2d": "the gradient of pick2d",
+    "place2d": "the gradient of max_pool2d",
     "recurrence": "the gradient of cumulative_prod",
     "reframed": "shifts along an axis, for scans",
     "relu_gate": "the gradient of relu",

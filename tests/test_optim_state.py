@@ -167,6 +167,14 @@ REFUSED = [
     (lambda w: optim.SGD([{"params": [w], "rl": 1}], lr=1), ValueError, "no setting 'rl'; it may"),
     (lambda w: optim.SGD([{"lr": 1.0}], lr=1), ValueError, "a group needs 'params'"),
     (lambda w: optim.SGD([w], lr=-1.0), ValueError, r"lr must be at least 0, got -1\.0"),
+    (lambda w: optim.SGD(None, lr=0.1), TypeError, "SGD: params is one NoneType: give model"),
+    (lambda w: optim.SGD([{"params": 3}], lr=0.1), TypeError, "SGD: params is one int: give model"),
+    (lambda w: optim.SGD([w], lr="a"), TypeError, "SGD: lr must be a number, got 'a'"),
+    (lambda w: optim.SGD([w], lr=math.inf), ValueError, "SGD: lr must be finite, got inf"),
+    (lambda w: optim.SGD([w], lr=1, dampening="a"), TypeError, "SGD: dampening must be a number"),
+    (lambda w: optim.SGD([w], lr=1, dampening=math.nan), ValueError, "dampening must be a number"),
+    (lambda w: optim.Adam([w], betas=0.9), TypeError, r"betas takes 2 numbers in \[0, 1\), got 0"),
+    (lambda w: optim.Adam([w], betas=("a", 0.9)), TypeError, "Adam: betas must be a number"),
     (lambda w: optim.SGD([w], lr=math.nan), ValueError, "lr must be at least 0, got nan"),
     (lambda w: optim.SGD([w], lr=1.0, nesterov=True), ValueError, "nesterov needs momentum"),
     (lambda w: optim.Adam([w], betas=(0.9, 1.0)), ValueError, r"betas must lie in \[0, 1\)"),
@@ -195,3 +203,58 @@ def test_a_refused_group_is_not_taken_in():
     with pytest.raises(ValueError, match="twice"):
         optimizer.add_param_group({"params": [parameter([2.0]), w]})
     assert len(optimizer.param_groups) == 1
+
+
+def test_frozen_parameters_are_passed_over_until_they_thaw():
+    model = nn.Sequential(nn.Dense(2, 2), nn.Dense(1, 2))
+    model[0].weight.requires_grad_(False)
+    for make in (optim.SGD, optim.Adam, optim.RMSprop):
+        optimizer = make(model.parameters(), lr=0.1)
+        before = model.state_dict()
+        model(tape.ones((1, 2))).sum().backward()
+        optimizer.step()
+        assert model[0].weight.tolist() == before["0.weight"].tolist()
+        assert model[1].weight.tolist() != before["1.weight"].tolist()
+        optimizer.zero_grad()
+    model[0].weight.requires_grad_()
+    model(tape.ones((1, 2))).sum().backward()
+    optimizer.step()
+    assert model[0].weight.tolist() != before["0.weight"].tolist()
+
+
+def test_a_setting_that_a_tensor_holds_is_taken_as_its_number():
+    w = parameter([1.0])
+    adam = optim.Adam([w], lr=tape.tensor(0.5), betas=[np.float64(0.5), np.array([0.25])])
+    assert adam.param_groups[0]["lr"] == 0.5
+    assert adam.param_groups[0]["betas"] == [0.5, 0.25]
+    adam.lr = tape.tensor([0.25])
+    assert type(adam.lr) is float
+    with pytest.raises(TypeError, match="Adam: lr must be a number, got None"):
+        adam.lr = None
+    assert adam.lr == 0.25
+
+
+@pytest.mark.parametrize(
+    ("state", "match"),
+    [
+        (None, "SGD.load_state_dict: the state must be a dictionary, got a NoneType"),
+        ([], "the state must be a dictionary, got a list"),
+        ({"param_groups": [3], "state": {}}, "each of its 'param_groups' must be a dictionary"),
+        ({"param_groups": 3, "state": {}}, "its 'param_groups' must be a list, got a int"),
+        ({"param_groups": [{"params": 3}]}, "each 'params' must be a list, got a int"),
+        ({"param_groups": [], "state": 3}, "its 'state' must be a dictionary, got a int"),
+        ({"param_groups": [], "state": {0: 3}}, "each entry of its 'state' must be a dictionary"),
+    ],
+)
+def test_what_is_no_state_at_all_is_refused(state, match):
+    with pytest.raises(TapeError, match=match):
+        optim.SGD([parameter([1.0])], lr=1.0).load_state_dict(state)
+
+
+def test_a_saved_setting_that_is_no_number_is_told():
+    optimizer = optim.SGD([parameter([1.0])], lr=1.0)
+    state = optimizer.state_dict()
+    state["param_groups"][0]["lr"] = "fast"
+    with pytest.raises(TapeError, match="group 0: SGD: lr must be a number, got 'fast'"):
+        optimizer.load_state_dict(state)
+    assert optimizer.lr == 1.0

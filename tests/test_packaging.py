@@ -1,6 +1,7 @@
 """What importing tape does to a process, and what may not stand in its sources."""
 
 import ast
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import tape
 
 ROOT = Path(__file__).parent.parent
 # Slow to import, or none of a library's business at run time.
@@ -150,3 +153,9 @@ def test_the_reader_finds_what_it_looks_for(reader):
         "np.load(f, allow_pickle=True)\nmodel.eval()\nre.compile('a')\n"
     )
     assert sorted(reader(text)) == ["allow_pickle", "eval", "marshal", "pickle"]
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert tape.__version__ == importlib.metadata.version("tape-autodiff")
+    with pytest.raises(AttributeError, match="no attribute '__versions__'"):
+        tape.__versions__  # noqa: B018

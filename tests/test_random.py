@@ -41,8 +41,13 @@ def test_a_generator_of_ones_own_leaves_the_process_alone(name):
     tape.random.seed(3)
     DRAWS[name](rng=np.random.default_rng(0))
     assert tape.random.normal(5).tolist() == expected
-    with pytest.raises(TypeError, match=r"rng: a numpy\.random\.Generator or None, got int"):
+    with pytest.raises(TypeError, match=rf"{name}: rng is a numpy\.random\.Generator or None"):
         DRAWS[name](rng=3)
+
+
+def test_a_dropped_python_number_is_float32_as_elsewhere():
+    for options in ({}, {"training": False}, {"p": 0}):
+        assert tape.dropout(3.0, **options).dtype == np.float32
 
 
 def test_without_a_seed_processes_differ():

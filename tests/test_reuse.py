@@ -48,6 +48,31 @@ def test_a_shared_trunk_called_twice_runs_once_forward_and_backward():
     assert once <= t.evaluations + 1  # the sum of the losses instead of the product
 
 
+def test_one_reuse_scope_may_be_entered_again():
+    x = tape.ones(2)
+    before = tape.live_nodes()
+
+    scope, off = tape.reuse(), tape.reuse(False)
+    off.__enter__()
+    off.__exit__()
+    for _ in range(2):
+        with tape.Tape() as t:
+            with scope:
+                with scope:
+                    tape.exp(x)
+                tape.exp(x)
+            assert (t.evaluations, t.hits) == (1, 1)
+            tape.exp(x)
+            assert t.evaluations == 2
+        del t
+        assert tape.live_nodes() == before
+        with tape.Tape() as t, off, off:
+            y = tape.exp(x), tape.exp(x)
+        assert (t.evaluations, t.hits) == (2, 0)
+        assert counts(lambda: (tape.exp(x), tape.exp(x))) == (1, 1)
+        del t, y
+
+
 def test_a_dead_result_is_gone_and_its_memory_too():
     x = tape.tensor([1.0, 2.0])
     before = tape.live_nodes()

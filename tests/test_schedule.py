@@ -78,9 +78,14 @@ def test_a_schedule_resumes_where_it_was(n, kind):
 
 
 BAD_SCHEDULES = [
-    (lambda o: optim.StepLR(o, 0), "step_size must be a whole number of at least 1, got 0"),
+    (lambda o: optim.StepLR(o, 0), "step_size must be at least 1, got 0"),
+    (lambda o: optim.StepLR(o, math.inf), "step_size must be a whole number, got inf"),
+    (lambda o: optim.StepLR(o, "a"), "StepLR: step_size must be a whole number, got 'a'"),
+    (lambda o: optim.StepLR(3, 2), "StepLR: takes an optimizer, got a int"),
     (lambda o: optim.StepLR(o, 2, -1.0), "gamma must be at least 0"),
+    (lambda o: optim.StepLR(o, 2, "a"), "gamma must be a number, got 'a'"),
     (lambda o: optim.CosineAnnealingLR(o, 2.5), "T_max must be a whole number"),
+    (lambda o: optim.LinearWarmup(o, 3, then=4), "`then` is a int, not a schedule"),
     (lambda o: optim.CosineAnnealingLR(o, 2, -0.1), "eta_min must be at least 0"),
     (lambda o: optim.LinearWarmup(o, 3, start_factor=2.0), r"start_factor must be in \[0, 1\]"),
     (
@@ -93,7 +98,7 @@ BAD_SCHEDULES = [
 @pytest.mark.parametrize(("make", "match"), BAD_SCHEDULES)
 def test_a_schedule_that_makes_no_sense_is_refused_and_the_rates_stay(make, match):
     optimizer = two_groups()
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises((TypeError, ValueError), match=match):
         make(optimizer)
     assert [group["lr"] for group in optimizer.param_groups] == [0.5, 2.0]
 
@@ -104,6 +109,7 @@ def test_the_state_of_another_schedule_is_refused():
     schedule.step()
     for state in [
         {},
+        {"n_steps": -1, "base_rates": [1.0, 1.0]},
         {"n_steps": 3, "base_rates": [1.0]},
         {"n_steps": 3, "base_rates": [1.0, -1.0]},
     ]:
@@ -113,3 +119,18 @@ def test_the_state_of_another_schedule_is_refused():
         assert [group["lr"] for group in optimizer.param_groups] == [0.25, 1.0]
     schedule.step()
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.5]
+
+
+def test_what_is_no_state_of_a_schedule_is_refused():
+    for state in (None, [], 3):
+        with pytest.raises(
+            TapeError, match=r"StepLR\.load_state_dict: needs n_steps and base_rates"
+        ):
+            optim.StepLR(two_groups(), 1).load_state_dict(state)
+
+
+def test_the_length_of_a_warmup_is_not_its_number_of_steps():
+    schedule = optim.LinearWarmup(two_groups(), length=7)
+    assert (schedule.length, schedule.n_steps) == (7, 0)
+    schedule.step()
+    assert (schedule.length, schedule.n_steps) == (7, 1)

@@ -187,7 +187,7 @@ FAULTS = {
     "saves_is_the_truth": {"saves": "x y"},
     "same_call_gives_same_bits": {"forward": lambda x: x**3 + next(COUNT) * 1e-13},
     "empty_operands_work_or_are_refused": {
-        "forward": lambda x: x**3 if x.size else np.zeros(x.shape[::-1]),
+        "forward": lambda x: x**3 if x.size else {}[0],
         "ref": lambda x: x**3,
     },
     "special_values_pass_as_in_numpy": {"forward": np.nan_to_num, "ref": lambda x: x + 0},
@@ -205,6 +205,14 @@ def holds(declared, name, each):
     except AssertionError:
         return False
     return True
+
+
+def test_check_op_takes_ops_only():
+    for wrong in (3, np.tanh):
+        with pytest.raises(
+            TypeError, match=f"check_op: takes an op, .* got a {type(wrong).__name__}"
+        ):
+            check_op(wrong)
 
 
 def test_check_op_accepts_a_right_op():
@@ -229,6 +237,7 @@ def test_every_property_can_fail_or_has_a_test_of_its_own():
         "gradients_share_no_memory",
         "graph_is_part_of_the_key",
         "any_number_of_axes_will_do",
+        "a_number_is_a_0d_operand",
         "live_result_is_shared",
         "mutation_changes_no_recorded_gradient",
         "nothing_is_kept_under_no_grad",

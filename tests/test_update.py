@@ -246,7 +246,7 @@ STATE = {"sgd": "moments", "adam": "m", "rmsprop": "square_avg"}
         (lambda a: a.tolist(), TypeError, "is a list, expected a NumPy array"),
         (lambda a: a.astype(int), TypeError, "is int64, "),
         (lambda a: laid_out(a, "strided"), ValueError, "is not C-contiguous, aligned and in nati"),
-        (lambda a: laid_out(a, "swapped"), ValueError, "is not C-contiguous, aligned and in nati"),
+        (lambda a: laid_out(a, "byte-swapped"), ValueError, "is not C-contiguous, aligned and in"),
         (lambda a: laid_out(a, "misaligned"), ValueError, "is not C-contiguous, aligned and in n"),
         (lambda a: laid_out(a, "read-only"), ValueError, "is read-only"),
         (lambda a: a[:-1], ValueError, "has shape (3,), its parameter (4,)"),

@@ -49,7 +49,19 @@ cdef Tensor private_copy(Tensor g):
 
 
 def backward(Tensor y, g=None, create_graph=False):
-    """See Tensor.backward, and Note [Commit]."""
+    """Add d(self)/d(leaf) to `grad` of every leaf, and free the graph that was used.
+
+    Either all gradients are added or, after an error, none: see Note [Commit].
+
+    Args:
+        g: cotangent of the tensor's own shape; may be left out for a tensor of one element.
+        create_graph: record the gradient's own computation, and keep the graph.
+
+    Raises:
+        GradError: no gradient is needed here, the graph was already used, or an op in it has no
+            vjp rule.
+        ShapeError: `g` is missing or has another shape.
+    """
     cdef Tensor seed = seed_for(y, g, "backward"), x, part
     cdef Walk walk = Walk.__new__(Walk)
     cdef Py_ssize_t i

@@ -5,13 +5,44 @@ from numpy cimport ndarray
 
 import numpy as np
 
-from tape.errors import DTypeError
+from tape.errors import DTypeError, ShapeError
 
 cnp.import_array()
 
-cdef object DTYPES = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()
+cdef tuple NAMES = (
+    "bool", "float32", "float64", "int16", "int32", "int64", "int8", "uint16", "uint32", "uint64",
+    "uint8",
 )
+# By what users call them most: a name, a NumPy type, a dtype.
+cdef dict DTYPES = {key: np.dtype(name) for name in NAMES
+                    for key in (name, np.dtype(name).type, np.dtype(name))}
+
+
+def known_dtype(dtype, name):
+    """What the user calls a dtype, as one that tape has; DTypeError in the name of an op."""
+    found, called = None, repr(dtype)
+    try:
+        found = DTYPES.get(dtype)
+        if found is None and dtype is not None:
+            called = np.dtype(dtype).name
+            found = DTYPES.get(np.dtype(dtype).newbyteorder("="))
+    except (TypeError, ValueError):
+        pass
+    if found is None:
+        raise DTypeError(
+            f"{name}: dtype {called} is not supported; take one of {', '.join(NAMES)}"
+        )
+    return found
+
+
+cdef object numbers(data):
+    """data as NumPy reads it."""
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        if not isinstance(data, (list, tuple)):
+            raise
+        raise ShapeError("tensor: the sequences in the data differ in length or depth") from error
 
 
 cdef object first_element(data):
@@ -44,16 +75,14 @@ cdef ndarray admit(data, bint* fresh):
     elif isinstance(data, np.ma.MaskedArray):
         raise DTypeError("tensor: masked arrays have no tensor form: call .filled(value) first")
     else:
-        array = np.asarray(data)
+        array = numbers(data)
         if (array.dtype == np.float64 and isinstance(data, (list, tuple))
                 and type(first_element(data)) in (float, int, bool, list, tuple)):
             array = array.astype(np.float32)
     # Anything else may have handed out its own memory: __array__ need not copy.
     fresh[0] = isinstance(data, (list, tuple, float, int, np.generic))
     if array.dtype.name not in DTYPES:
-        raise DTypeError(
-            f"tensor: dtype {array.dtype} is not supported; take one of {', '.join(sorted(DTYPES))}"
-        )
+        known_dtype(array.dtype, "tensor")
     if not array.dtype.isnative or not cnp.PyArray_ISALIGNED(array):
         array, fresh[0] = array.astype(array.dtype.newbyteorder("=")), True
     if cnp.PyArray_TYPE(array) in (cnp.NPY_LONGLONG, cnp.NPY_ULONGLONG):
@@ -67,10 +96,12 @@ cdef ndarray owned_array(data, dtype):
     cdef object head = first_element(data)
     if data is not head and hasattr(head, "requires_grad"):
         raise DTypeError("tensor: a sequence of tensors is not data: join them with tape.stack")
+    if dtype is not None:
+        dtype = known_dtype(dtype, "tensor")
+        if isinstance(data, (list, tuple, float)):
+            data = numbers(data)  # Python's floats are float32 only where nothing else is said
     cdef ndarray array = admit(data, &fresh)
     if dtype is not None and array.dtype != dtype:
-        if not np.can_cast(array.dtype, dtype, "unsafe") or np.dtype(dtype).name not in DTYPES:
-            raise DTypeError(f"tensor: dtype {np.dtype(dtype)} is not supported")
         with np.errstate(all="ignore"):
             array, fresh = array.astype(dtype, order="C"), True
     if not fresh or not cnp.PyArray_IS_C_CONTIGUOUS(array):

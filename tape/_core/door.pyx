@@ -65,6 +65,10 @@ cdef Tensor apply(Op op, PyObject** args, Py_ssize_t n, tuple settings):
         if not error.op:
             error.op = op.name
         raise
+    except OverflowError as error:
+        if op.foreign:
+            raise
+        raise DTypeError(f"{op.name}: {error}") from error
 
 
 cdef Tensor unrecorded(Op op, PyObject** args, Py_ssize_t n):

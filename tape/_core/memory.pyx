@@ -16,6 +16,9 @@ from tape._core.node cimport Node, leaf, value_of
 from tape._core.slots cimport CAST, slot
 from tape._core.tensor cimport Tensor, wrap
 
+from tape._core.convert import known_dtype
+from tape.errors import DTypeError
+
 cnp.import_array()
 
 
@@ -26,7 +29,9 @@ def asarray(data, dtype=None) -> Tensor:
     write to the array; `tensor` copies instead.
 
     Raises:
-        DTypeError: data has no supported dtype (objects, strings, complex numbers, float16).
+        DTypeError: data has no supported dtype (objects, strings, complex numbers, float16), or
+            tape has no such dtype.
+        ShapeError: sequences in the data differ in length.
 
     >>> import numpy as np, tape
     >>> a = np.zeros(2)
@@ -37,12 +42,30 @@ def asarray(data, dtype=None) -> Tensor:
     """
     cdef bint fresh
     cdef ndarray array
+    if dtype is not None:
+        dtype = known_dtype(dtype, "asarray")
     if isinstance(data, Tensor):
         return data if dtype is None or data.dtype == dtype else slot(CAST)(data, dtype)
+    if dtype is not None and isinstance(data, (list, tuple, float)):
+        return wrap(leaf(owned_array(data, dtype), False))
     array = admit(data, &fresh)
     if dtype is not None and array.dtype != dtype:
         return wrap(leaf(owned_array(array, dtype), False))
     return wrap(leaf(array, not fresh))
+
+
+def assign(Tensor x, value) -> Tensor:
+    """Replace the value, keeping shape, dtype and whether a gradient is wanted.
+
+    Raises:
+        ShapeError, DTypeError: value does not fit.
+    """
+    array = owned_array(value, None)
+    if not np.can_cast(array.dtype, x.dtype, "same_kind"):
+        raise DTypeError(f"assign: {array.dtype} values do not fit a {x.dtype} tensor")
+    with np.errstate(all="ignore"):
+        x._become(wrap(leaf(array.astype(x.dtype, copy=False), False)), "assign")
+    return x
 
 
 def adopt(ndarray array) -> Tensor:

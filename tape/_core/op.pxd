@@ -25,10 +25,14 @@ cdef class Op:
     cdef public list vjps
     cdef public list adders
     cdef public Rule jvp
+    cdef public bint foreign
     cdef dict __dict__
 
-    cdef int check_shapes(self, tuple operands, tuple settings) except -1
+    cdef bint has_vjp(self) noexcept
+    cdef object ruled_shape(self, tuple operands, tuple settings)
+    cdef ndarray checked(self, object y, object ruled, list args)
+    cdef ndarray valued(self, State state, tuple operands, tuple settings)
     cdef Rule rule_for(self, Py_ssize_t operand)
     cdef ndarray evaluate(self, State state, tuple operands, tuple settings)
-    cdef ndarray run_forward(self, State state, tuple operands, tuple settings)
+    cdef object run_forward(self, State state, list args, tuple settings)
     cdef tuple settle(self, PyObject** args, Py_ssize_t n_extra, PyObject** named, PyObject* names)

@@ -12,6 +12,7 @@ class Op:
     vjps: list[Rule | None]
     adders: list[Rule | None] | None
     jvp: Rule | None
+    foreign: bool
     def __init__(
         self,
         *,

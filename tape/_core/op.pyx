@@ -8,12 +8,14 @@ from numpy cimport ndarray
 
 import numpy as np
 
+from tape._core.convert cimport admit
 from tape._core.node cimport Node, is_node, next_serial
 from tape._core.rule cimport MAX_ARGS, Rule
 from tape._core.settings cimport frozen
 from tape._core.slots cimport door
 from tape._core.state cimport State
-from tape.errors import DTypeError, TapeError
+from tape._core.convert import known_dtype
+from tape.errors import DTypeError, ShapeError, TapeError
 
 cnp.import_array()
 
@@ -65,6 +67,10 @@ cdef class Op:
             return self.joint
         return <Rule>self.vjps[operand]
 
+    cdef bint has_vjp(self) noexcept:
+        """Whether any operand has a rule for its cotangent."""
+        return self.joint is not None or any([rule is not None for rule in self.vjps])
+
     cdef tuple settle(self, PyObject** args, Py_ssize_t n_extra, PyObject** named, PyObject* names):
         """The settings in declared order: positional ones first, then by name, then defaults."""
         cdef Py_ssize_t i, j, n = len(self.setting_names), n_named = 0
@@ -86,6 +92,8 @@ cdef class Op:
                 if self.setting_names[j] == key:
                     break
             else:
+                if is_numpys_default(key, <object>named[i]):
+                    continue
                 raise TypeError(
                     f"{self.name}: no setting {key!r}; it has "
                     f"{', '.join(self.setting_names) or 'none'}"
@@ -104,32 +112,52 @@ cdef class Op:
         cdef PyObject* at
         cdef object a
         if self.kernel is None:
-            return self.run_forward(state, operands, settings)
+            return self.valued(state, operands, settings)
         if PyTuple_GET_SIZE(settings) or self.n_operands > 2:
             y = self.kernel.settled(values_of(operands), settings)
         else:
             at = PyTuple_GET_ITEM(operands, 0)
             a = <object>(<Node>at).array if is_node(at) else <object>at
             if self.n_operands == 1:
-                if not isinstance(a, ndarray):
-                    a = np.asarray(a, np.float32 if type(a) is float else None)
-                y = self.kernel.unary(a)
+                y = self.kernel.unary(a if isinstance(a, ndarray) else array_of(a))
             else:
                 at = PyTuple_GET_ITEM(operands, 1)
                 y = self.kernel.binary(a, <object>(<Node>at).array if is_node(at) else <object>at)
-        if y is None:
-            try:
-                y = self.run_forward(state, operands, settings)
-            except TypeError as error:
-                if isinstance(error, TapeError):
-                    raise
-                raise DTypeError(
-                    f"not defined for {', '.join([described(x) for x in operands])}"
-                ) from error
-        return y
+        return self.valued(state, operands, settings) if y is None else y
 
-    cdef int check_shapes(self, tuple operands, tuple settings) except -1:
-        """Ask the op's shape rule, which refuses operands that do not fit."""
+    cdef ndarray valued(self, State state, tuple operands, tuple settings):
+        """The forward's result, of operands that the shape rule lets pass."""
+        cdef list args = values_of(operands)
+        ruled = self.ruled_shape(operands, settings)
+        if len(args) == 1 and not isinstance(args[0], ndarray):
+            args[0] = array_of(args[0])
+        try:
+            y = self.run_forward(state, args, settings)
+        except TypeError as error:
+            if self.foreign or isinstance(error, TapeError):
+                raise
+            raise DTypeError(
+                f"not defined for {', '.join(described_all(self, operands, settings))}"
+            ) from error
+        if self.foreign:
+            return self.checked(y, ruled, args)
+        return y if type(y) is np.ndarray else np.asarray(y)
+
+    cdef ndarray checked(self, object y, object ruled, list args):
+        """What a user's forward gave, if its shape is as ruled and its dtype one of ours."""
+        cdef ndarray array = np.asarray(y)
+        cdef bint _fresh
+        if ruled is not None:
+            if type(ruled) is not tuple:
+                raise ShapeError(f"its shape rule gave {ruled!r}, expected a tuple of lengths")
+            if ruled != np.shape(array):
+                raise ShapeError(f"its shape rule gave {ruled}, its forward {np.shape(array)}")
+        known_dtype(array.dtype, self.name)
+        array = admit(array, &_fresh)
+        return array.view() if any([array is x for x in args]) else array
+
+    cdef object ruled_shape(self, tuple operands, tuple settings):
+        """What the op's shape rule says; it refuses operands that do not fit."""
         cdef PyObject* vector[MAX_ARGS]
         cdef Py_ssize_t i, n = PyTuple_GET_SIZE(operands), n_named = len(self.shape_settings)
         cdef list shapes = []
@@ -137,25 +165,21 @@ cdef class Op:
             slot = <object>PyTuple_GET_ITEM(operands, i)
             shapes.append((<Node>slot).shape() if isinstance(slot, Node) else ())
         if n + n_named > MAX_ARGS:
-            self.shape(*shapes, **{k: settings[self.setting_names.index(k)]
-                                   for k in self.shape_settings})
-            return 0
+            return self.shape(*shapes, **{k: settings[self.setting_names.index(k)]
+                                          for k in self.shape_settings})
         for i in range(n):
             vector[i] = <PyObject*>shapes[i]
         for i in range(n_named):
             vector[n + i] = PyTuple_GET_ITEM(settings, self.shape_positions[i])
-        PyObject_Vectorcall(
+        return PyObject_Vectorcall(
             self.shape, vector, n, <PyObject*>self.shape_settings if n_named else NULL
         )
-        return 0
 
-    cdef ndarray run_forward(self, State state, tuple operands, tuple settings):
-        cdef list args = values_of(operands)
+    cdef object run_forward(self, State state, list args, tuple settings):
         cdef PyObject* vector[MAX_ARGS]
         cdef Py_ssize_t i, n = len(args)
         cdef bint was_quiet = state.is_quiet
         cdef object y
-        self.check_shapes(operands, settings)
         if not was_quiet:
             PyContext_Enter(state.quiet)
             state.is_quiet = True
@@ -174,7 +198,17 @@ cdef class Op:
             if not was_quiet:
                 state.is_quiet = False
                 PyContext_Exit(state.quiet)
-        return y if type(y) is np.ndarray else np.asarray(y)
+        return y
+
+
+cdef ndarray array_of(number):
+    """A Python number as a 0-d array; floats become float32."""
+    return np.asarray(number, np.float32 if type(number) is float else None)
+
+
+cdef bint is_numpys_default(key, value):
+    """Whether a NumPy function hands this on unasked: np.mean(t) calls t.mean(out=None, ...)."""
+    return value is None if key in ("out", "dtype") else key == "ddof" and value == 0
 
 
 cdef list values_of(tuple operands):
@@ -186,6 +220,13 @@ cdef str described(slot):
     if isinstance(slot, Node):
         return f"{(<Node>slot).array.dtype} {(<Node>slot).shape()}"
     return f"the number {slot!r}"
+
+
+cdef list described_all(Op op, tuple operands, tuple settings):
+    """Operands and settings in words."""
+    words = [described(x) for x in operands]
+    words += [f"{k}={v!r}" for k, v in zip(op.setting_names, settings)]
+    return words
 
 
 cdef void use_vectorcall() noexcept:

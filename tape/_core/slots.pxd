@@ -28,7 +28,6 @@ cdef enum Slot:
     SET_ITEM
     PERMUTE
     MATRIX_TRANSPOSE
-    BACKWARD
     SUM_TO
     CAST
     N_SLOTS

@@ -20,7 +20,7 @@ cdef tuple SLOT_NAMES = (
     "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift",
     "negative", "positive", "abs", "bitwise_invert", "less", "less_equal", "equal", "not_equal",
     "greater", "greater_equal", "get_item", "set_item", "permute_dims", "matrix_transpose",
-    "backward", "sum_to", "astype",
+    "sum_to", "astype",
 )
 
 

@@ -140,18 +140,21 @@ class reuse:
 
     def __init__(self, enabled: bool = True):
         cdef State state = current()
-        self._before = state.reusing
-        self._kept = state.kept
-        state.reusing = bool(enabled)
+        self._enabled = bool(enabled)
+        self._outside = state.reusing  # what the first with-block switches back to
+        self._before = []
+        state.reusing = self._enabled
 
     def __enter__(self):
         cdef State state = current()
-        self._kept = state.kept
+        before = state.reusing if self._outside is None else self._outside
+        self._outside = None
+        self._before.append((before, state.kept))
+        state.reusing = self._enabled
         if state.reusing and state.kept is None:
             state.kept = []
         return self
 
     def __exit__(self, *error):
         cdef State state = current()
-        state.reusing = self._before
-        state.kept = self._kept
+        state.reusing, state.kept = self._before.pop()

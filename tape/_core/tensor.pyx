@@ -7,10 +7,11 @@ from numpy cimport ndarray
 
 import numpy as np
 
-from tape._core.convert cimport owned_array
+from tape._core.convert cimport numbers, owned_array
 from tape._core.node cimport Anchor, Node, leaf, same_shape, value_of
 from tape._core.slots cimport *
 from tape._core.state cimport current
+from tape._core.text import not_a_number, summary
 from tape.errors import DTypeError, GradError, ShapeError
 
 cnp.import_array()
@@ -34,6 +35,8 @@ cdef Tensor wrap(Node node):
 cdef object binary(Slot which, a, b):
     cdef PyObject* args[2]
     if not (isinstance(b, Tensor) or is_operand(b)) or not (isinstance(a, Tensor) or is_operand(a)):
+        if LESS <= which <= GREATER_EQUAL and isinstance(b, (list, tuple)):
+            return compared(which, <Tensor>a, b)
         return NotImplemented
     args[0], args[1] = <PyObject*>a, <PyObject*>b
     return call_slot(which, args, 2)
@@ -45,6 +48,15 @@ cdef object unary(Slot which, a):
     return call_slot(which, args, 1)
 
 
+cdef object compared(Slot which, Tensor a, b):
+    """a compared with a list, elementwise; its floats are weak, as a number would be."""
+    cdef ndarray array = numbers(b)
+    if array.dtype.kind not in "biuf":
+        return NotImplemented
+    is_float = cnp.PyTypeNum_ISFLOAT(a.node.typenum)
+    return binary(which, a, array.astype(a.dtype) if is_float else array)
+
+
 cdef bint is_operand(x) noexcept:
     return (isinstance(x, float) or isinstance(x, int) or isinstance(x, ndarray)
             or isinstance(x, cnp.generic))
@@ -52,11 +64,11 @@ cdef bint is_operand(x) noexcept:
 
 cdef object inplace(Slot which, Tensor a, b):
     """a <- op(a, b): the handle moves on, other holders keep the old value."""
-    a.refuse_on_recorded_leaf(slot_name(which))
+    a._refuse_on_recorded_leaf(slot_name(which))
     y = binary(which, a, b)
     if y is NotImplemented:
         return y
-    a.become(y)
+    a._become(y, slot_name(which))
     return a
 
 
@@ -88,30 +100,37 @@ cdef class Tensor:
 
     @property
     def shape(self) -> tuple:
+        """The length of every axis."""
         return self.node.shape()
 
     @property
     def ndim(self) -> int:
+        """How many axes."""
         return self.node.ndim
 
     @property
     def size(self) -> int:
+        """How many elements."""
         return cnp.PyArray_MultiplyList(self.node.dims, self.node.ndim)
 
     @property
     def nbytes(self) -> int:
+        """How many bytes the elements take."""
         return self.size * self.dtype.itemsize
 
     @property
     def dtype(self) -> np.dtype:
+        """What the elements are, as NumPy's dtype."""
         return cnp.PyArray_DescrFromType(self.node.typenum)
 
     @property
     def device(self) -> str:
+        """Where the elements are: "cpu"."""
         return "cpu"
 
     @property
     def name(self):
+        """A string that the repr shows, or None; setting another thing is a TypeError."""
         return self._name
 
     @name.setter
@@ -122,6 +141,7 @@ cdef class Tensor:
 
     @property
     def requires_grad(self) -> bool:
+        """Whether a gradient is wanted, or flows through; set, as requires_grad_() does."""
         return self.node.requires_grad
 
     @requires_grad.setter
@@ -130,11 +150,12 @@ cdef class Tensor:
 
     @property
     def is_leaf(self) -> bool:
+        """Whether no graph leads here: data, a parameter, what was computed under no_grad."""
         return not self.node.requires_grad or self.node.anchor is not None
 
     @property
     def op(self):
-        """The op that made the value, None for a leaf."""
+        """The op that made the value, None for data."""
         return self.node.op
 
     @property
@@ -162,6 +183,10 @@ cdef class Tensor:
             raise GradError("grad: a tensor cannot be its own gradient; assign a detach() of it")
         self._grad = g
 
+    @grad.deleter
+    def grad(self):
+        self._grad = None
+
     @property
     def T(self) -> Tensor:
         """All axes in reverse order."""
@@ -186,8 +211,8 @@ cdef class Tensor:
         return value_of(self.node).copy() if copy else self.numpy()
 
     def item(self):
-        """The only element, as a Python number."""
-        return value_of(self.node).item()
+        """The only element, as a Python number; ShapeError if there is not just one."""
+        return self.single("item").item()
 
     def tolist(self):
         """Nested lists of Python numbers."""
@@ -226,18 +251,12 @@ cdef class Tensor:
         """Forget the gradient."""
         self._grad = None
 
-    def backward(self, g=None, create_graph: bool = False) -> None:
-        """Add d(self)/d(leaf) to `grad` of every leaf, and free the graph that was used.
-
-        Args:
-            g: cotangent of the tensor's own shape; may be left out for a tensor of one element.
-            create_graph: record the gradient's own computation, and keep the graph.
-
-        Raises:
-            GradError: no gradient is needed here, or the graph was already used.
-            ShapeError: `g` is missing or has another shape.
-        """
-        slot(BACKWARD)(self, g, create_graph)
+    cdef ndarray single(self, str what):
+        """The value, if it is of one element."""
+        cdef ndarray value = value_of(self.node)
+        if cnp.PyArray_SIZE(value) != 1:
+            raise not_a_number(value, what)
+        return value
 
     cdef void point_to(self, Node node) noexcept:
         cdef Node old = self.node
@@ -255,7 +274,7 @@ cdef class Tensor:
                 and cnp.PyArray_BASE(self.node.array) is NULL
                 and cnp.PyArray_CHKFLAGS(self.node.array, cnp.NPY_ARRAY_OWNDATA))
 
-    def refuse_on_recorded_leaf(self, what: str) -> None:
+    def _refuse_on_recorded_leaf(self, what: str) -> None:
         """Raise GradError if changing this tensor in place now would lose its gradient."""
         if self.node.anchor is not None and current().recording:
             raise GradError(
@@ -263,7 +282,7 @@ cdef class Tensor:
                 "do it under tape.no_grad()"
             )
 
-    def become(self, Tensor y) -> None:
+    def _become(self, Tensor y, what: str) -> None:
         """Point this handle at y's value: what an in-place operation means here.
 
         Raises:
@@ -271,10 +290,10 @@ cdef class Tensor:
         """
         cdef Node node
         if not same_shape(self.node, y.node):
-            raise ShapeError(f"in-place result {y.shape} does not fit the tensor {self.shape}")
+            raise ShapeError(f"{what}: {y.shape} in place does not fit the tensor {self.shape}")
         if y.node.typenum != self.node.typenum:
             if not np.can_cast(y.dtype, self.dtype, "same_kind"):
-                raise DTypeError(f"in-place result {y.dtype} does not fit a {self.dtype} tensor")
+                raise DTypeError(f"{what}: {y.dtype} in place does not fit a {self.dtype} tensor")
             y = slot(CAST)(y, self.dtype)
         if self.node.anchor is not None:
             # A borrowed buffer may be written to by its owner: the graph gets values that stay.
@@ -284,25 +303,13 @@ cdef class Tensor:
         else:
             self.point_to(y.node)
 
-    def assign(self, value) -> Tensor:
-        """Replace the value, keeping shape, dtype and whether a gradient is wanted.
-
-        Raises:
-            ShapeError, DTypeError: value does not fit.
-        """
-        array = owned_array(value, None)
-        if not np.can_cast(array.dtype, self.dtype, "same_kind"):
-            raise DTypeError(f"assign: {array.dtype} values do not fit a {self.dtype} tensor")
-        with np.errstate(all="ignore"):
-            self.become(wrap(leaf(array.astype(self.dtype, copy=False), False)))
-        return self
-
     def __add__(a, b): return binary(ADD, a, b)
     def __sub__(a, b): return binary(SUBTRACT, a, b)
     def __mul__(a, b): return binary(MULTIPLY, a, b)
     def __truediv__(a, b): return binary(DIVIDE, a, b)
     def __floordiv__(a, b): return binary(FLOOR_DIVIDE, a, b)
     def __mod__(a, b): return binary(REMAINDER, a, b)
+    def __divmod__(a, b): return binary(FLOOR_DIVIDE, a, b), binary(REMAINDER, a, b)
     def __matmul__(a, b): return binary(MATMUL, a, b)
     def __and__(a, b): return binary(AND, a, b)
     def __or__(a, b): return binary(OR, a, b)
@@ -344,6 +351,9 @@ cdef class Tensor:
     def __setitem__(self, key, value):
         slot(SET_ITEM)(self, key, value)
 
+    def __delitem__(self, key):
+        raise TypeError(f"no element of a tensor {self.shape} can be deleted")
+
     def __hash__(self):
         return <Py_ssize_t><PyObject*>self >> 4
 
@@ -357,22 +367,27 @@ cdef class Tensor:
             raise TypeError("iteration over a 0-d tensor")
         return (self[i] for i in range(self.node.dims[0]))
 
-    def __bool__(self): return bool(value_of(self.node))
-    def __float__(self): return float(self.item())
-    def __int__(self): return int(self.item())
-    def __index__(self): return value_of(self.node).__index__()
+    def __bool__(self): return bool(self.single("bool"))
+    def __float__(self): return float(self.single("float").item())
+    def __int__(self): return int(self.single("int").item())
+
+    def __index__(self):
+        if self.node.ndim or not cnp.PyTypeNum_ISINTEGER(self.node.typenum):
+            raise not_a_number(value_of(self.node), "index")
+        return value_of(self.node).__index__()
 
     def __format__(self, spec):
         return format(self.item() if spec and self.node.ndim == 0 else str(self), spec)
 
     def __deepcopy__(self, memo):
-        """A leaf of its own; it shares the buffer, which only a sole owner may write to."""
+        """A leaf of its own, its gradient too; buffers are shared until somebody writes."""
         if self.node.requires_grad and self.node.anchor is None:
             raise GradError("copy: only leaves can be copied; detach() a computed tensor first")
         cdef Tensor copy = type(self).__new__(type(self))
         cdef ndarray array = value_of(self.node)
         copy.point_to(leaf(array.copy() if self.node.borrowed else array, False))
         copy._name = self._name
+        copy._grad = None if self._grad is None else self._grad.detach()
         return copy.requires_grad_(self.node.requires_grad)
 
     def __copy__(self):
@@ -382,15 +397,4 @@ cdef class Tensor:
         raise TypeError("a tensor is not pickled: save t.numpy(), or a state_dict of the module")
 
     def __repr__(self):
-        text = np.array2string(
-            value_of(self.node), separator=", ", prefix="tensor(", precision=4, threshold=24,
-            edgeitems=2,
-        )
-        facts = [text, f"shape={self.shape}", self.dtype.name]
-        if self._name is not None:
-            facts.append(f"name={self._name!r}")
-        if self.node.op is not None:
-            facts.append(f"op={self.node.op.name}")
-        elif self.node.requires_grad:
-            facts.append("requires_grad")
-        return f"tensor({', '.join(facts)})"
+        return summary(value_of(self.node), self._name, self.node.op, self.node.requires_grad)

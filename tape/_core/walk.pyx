@@ -248,6 +248,8 @@ cdef class Walk:
                 if op.adders is not None and not create_graph and self.added(op, j, node, g, t):
                     continue
                 rule = op.rule_for(j)
+                if rule is None and not op.has_vjp():
+                    raise GradError(f"{op.name} has no vjp rule")
                 part = None if rule is None else g if rule.passes_on else rule.call(node, g, None)
             if part is not None:
                 self.add(t, fitted(op, j, part, <Node>self.nodes[t]), create_graph)

@@ -78,6 +78,10 @@ cdef class Kernel:
         return None
 
 
+cdef bint in_floats(x) noexcept:
+    return is_float(PyArray_TYPE(<ndarray>x)) if isinstance(x, ndarray) else type(x) is float
+
+
 cdef class Loop(Kernel):
     """The inner loops of one ufunc, by dtype: arrays (or an array and a number) in, array out.
 
@@ -95,14 +99,16 @@ cdef class Loop(Kernel):
         for i in range(24):
             self.inner[i] = NULL
             self.out_type[i] = -1
-        for i in range(function.ntypes):
-            typenum = function.types[i * n]
-            if typenum >= 24 or (self.nin == 2 and function.types[i * n + 1] != typenum):
+        # As "dd->d": the C fields of the same name went from one NumPy to the next.
+        loops = [text.replace("->", "") for text in (<object>function).types]
+        for i in range(len(loops)):
+            typenum = np.dtype(loops[i][0]).num
+            if typenum >= 24 or (self.nin == 2 and loops[i][1] != loops[i][0]):
                 continue
             if self.inner[typenum] == NULL and function.functions[i] != NULL:
-                self.inner[typenum] = <InnerLoop>function.functions[i]
+                self.inner[typenum] = <InnerLoop><void*>function.functions[i]
                 self.data[typenum] = function.data[i]
-                self.out_type[typenum] = function.types[i * n + n - 1]
+                self.out_type[typenum] = np.dtype(loops[i][n - 1]).num
                 if cnp.PyTypeNum_ISINTEGER(typenum):
                     self.on_integers = True
 
@@ -360,3 +366,10 @@ cdef class Loop(Kernel):
             raise ValueError(f"{self!r}: {x.dtype} {x.shape} does not fit {(<object>into).shape}")
         self.accumulate(into, <ndarray>x)
         return into
+
+
+cdef class FloatLoop(Loop):
+    """A Loop for operands of which one is floating point: those of integers are the op's."""
+
+    cdef ndarray binary(self, a, b):
+        return Loop.binary(self, a, b) if in_floats(a) or in_floats(b) else None

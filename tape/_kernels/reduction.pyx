@@ -183,19 +183,24 @@ cdef class SumTo(Reduction):
 
     cdef ndarray settled(self, list operands, tuple settings):
         cdef ndarray x, y
-        cdef tuple shape = settings[0]
-        cdef int axis, n = len(shape), lead
+        cdef tuple shape
+        cdef int axis, n, lead
         cdef unsigned long axes
         cdef npy_intp length
         cdef bint inside = False
         if not isinstance(operands[0], ndarray):
             return None
-        x = <ndarray>operands[0]
+        if not isinstance(settings[0], tuple):
+            return None
+        x, shape = <ndarray>operands[0], settings[0]
+        n = len(shape)
         lead = PyArray_NDIM(x) - n
         if lead < 0:
             return None
         axes = (1ul << lead) - 1
         for axis in range(n):
+            if type(shape[axis]) is not int:
+                return None
             length = shape[axis]
             if length != PyArray_DIM(x, lead + axis):
                 if length != 1:

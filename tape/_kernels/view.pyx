@@ -11,6 +11,16 @@ from tape._kernels.strides cimport MAX_DIMS, strides_under
 cnp.import_array()
 
 
+cdef bint are_integers(sequence) noexcept:
+    """Whether this is a tuple of Python's own integers."""
+    if type(sequence) is not tuple:
+        return False
+    for n in <tuple>sequence:
+        if type(n) is not int:
+            return False
+    return True
+
+
 cdef class MatrixTranspose(Kernel):
     """The last two axes swapped."""
 
@@ -23,14 +33,15 @@ cdef class Stretch(Kernel):
     """x broadcast to a shape, the only setting, as a read-only view."""
 
     cdef ndarray settled(self, list operands, tuple settings):
-        cdef tuple shape = settings[0]
-        cdef int ndim = len(shape), lead, axis
+        cdef int ndim, lead, axis
         cdef npy_intp dims[MAX_DIMS]
         cdef npy_intp strides[MAX_DIMS]
         cdef ndarray x, view
-        if not isinstance(operands[0], ndarray):
+        cdef tuple shape
+        if not isinstance(operands[0], ndarray) or not are_integers(settings[0]):
             return None
-        x = <ndarray>operands[0]
+        x, shape = <ndarray>operands[0], settings[0]
+        ndim = len(shape)
         lead = ndim - PyArray_NDIM(x)
         if ndim > MAX_DIMS or lead < 0:
             return None
@@ -72,9 +83,16 @@ cdef class Reshape(View):
     """A View by ndarray.reshape that does not, as NumPy does, take every negative length for -1."""
 
     cdef ndarray settled(self, list operands, tuple settings):
-        if type(settings[0]) is not tuple:
+        if not are_integers(settings[0]):
             return None
         for n in <tuple>settings[0]:
-            if type(n) is not int or n < -1:
+            if n < -1:
                 return None
         return View.settled(self, operands, settings)
+
+
+cdef class Permute(View):
+    """A View by ndarray.transpose, of axes given as a tuple of integers."""
+
+    cdef ndarray settled(self, list operands, tuple settings):
+        return View.settled(self, operands, settings) if are_integers(settings[0]) else None

@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +27,10 @@ __all__ = ["DataLoader"]
 class DataLoader:
     """Batches of a data set: iterate over it once per epoch.
 
-    Every batch is `dataset[index]` for an integer array `index`; a data set of tuples gives
-    tuples. An epoch's whole order is drawn when its iteration starts, so what the loop or a
-    transform draws meanwhile, an early `break` and `prefetch` change no later epoch's order.
+    Every batch is `dataset[index]` for an integer array `index`: an array, or a tuple, list or
+    dictionary of arrays, which stays what it is; a list of numbers counts as an array. An epoch's
+    whole order is drawn when its iteration starts, so what the loop or a transform draws meanwhile,
+    an early `break` and `prefetch` change no later epoch's order.
 
     Args:
         dataset: see `Dataset`; a plain array will do, a tuple of arrays needs `ArrayDataset`.
@@ -41,7 +43,9 @@ class DataLoader:
         tensors: give tensors; with False the batches stay NumPy arrays.
 
     Raises:
-        DataError: a data set that cannot be indexed by an array, or a setting out of range.
+        DataError: a data set that cannot be indexed by an array, or a setting out of range; while
+            iterating, a batch of something that no tensor can be made of.
+        TypeError: a setting that must be a whole number is none.
 
     >>> import numpy as np
     >>> loader = DataLoader(np.arange(5), batch_size=2, shuffle=True, rng=3, tensors=False)
@@ -61,15 +65,16 @@ class DataLoader:
         transform: Callable[[Any], Any] | None = None,
         tensors: bool = True,
     ) -> None:
-        if isinstance(dataset, tuple | list | dict):
+        if isinstance(dataset, tuple | list | dict | str | bytes):
             kind = type(dataset).__name__
             raise DataError(f"DataLoader: a {kind} is no data set; use ArrayDataset(x, y)")
-        self.batch_size = operator.index(batch_size)
-        self.prefetch = operator.index(prefetch)
-        if self.batch_size < 1:
-            raise DataError(f"DataLoader: batch_size is {batch_size}, needs at least 1")
-        if self.prefetch < 0:
-            raise DataError(f"DataLoader: prefetch is {prefetch}, needs 0 or more batches")
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+            raise DataError(
+                f"DataLoader: a {type(dataset).__name__} is no data set, which needs __len__ and "
+                "__getitem__; see Dataset"
+            )
+        self.batch_size = _whole("batch_size", batch_size, 1)
+        self.prefetch = _whole("prefetch", prefetch, 0)
         self.dataset = dataset
         self.shuffle = shuffle
         self.drop_last = drop_last
@@ -143,8 +148,32 @@ def read_ahead(read: Callable[[Any], Any], indices: Iterator[Any], n_ahead: int)
 
 
 def as_tensors(batch: Any) -> Any:
-    """Make an array, or each array of a tuple, a tensor of its own.
+    """Make an array, or each array of a tuple, list or dictionary, a tensor of its own.
 
     It copies: on memory that a transform or a data set may still hold nothing would be reused.
+
+    Raises:
+        DataError: there is something else in it.
     """
-    return tuple(map(Tensor, batch)) if isinstance(batch, tuple) else Tensor(batch)
+    if isinstance(batch, dict):
+        return {key: as_tensors(part) for key, part in batch.items()}
+    is_array = isinstance(batch, list) and batch and all(isinstance(n, Number) for n in batch)
+    if isinstance(batch, tuple | list) and not is_array:
+        parts = [as_tensors(part) for part in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
+    if not is_array and not isinstance(batch, Number) and not hasattr(batch, "__array__"):
+        raise DataError(
+            f"DataLoader: a {type(batch).__name__} in a batch, which needs arrays, or tuples, "
+            "lists or dictionaries of them; tensors=False gives it as it is"
+        )
+    return Tensor(batch)
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise TypeError(f"DataLoader: {name} must be a whole number, got {value!r}") from None
+    if n < least:
+        raise DataError(f"DataLoader: {name} is {n}, needs at least {least}")
+    return n

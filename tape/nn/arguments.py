@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["checked_activation", "count", "probability", "settings"]
+from tape.errors import ShapeError, TapeError
+from tape.ops import geometry
+
+__all__ = [
+    "checked_activation",
+    "count",
+    "naming",
+    "number",
+    "padding",
+    "pair",
+    "settings",
+    "share",
+]
 
 
 def count(layer: str, name: str, value: Any, least: int = 0) -> int:
@@ -28,23 +43,69 @@ def pair(layer: str, name: str, value: Any, least: int = 0) -> tuple[int, int]:
     """(height, width) of a window or step: one number stands for both.
 
     Raises:
-        TypeError, ValueError: not one or two whole numbers of at least `least`.
+        ShapeError: not one or two whole numbers.
+        ValueError: one is below `least`.
     """
-    parts = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(parts) != 2:
-        raise ValueError(f"{layer}: {name} takes one number or (height, width), got {value!r}")
-    return count(layer, name, parts[0], least), count(layer, name, parts[1], least)
+    with naming(layer):
+        height, width = geometry.pair(value, name)
+    return count(layer, name, height, least), count(layer, name, width, least)
 
 
-def probability(layer: str, name: str, value: Any) -> float:
+def padding(layer: str, value: Any, *window: tuple[int, int]) -> Any:
+    """The padding itself, if it is one for a window, stride and dilation.
+
+    Raises:
+        ShapeError: it is none, or negative.
+    """
+    with naming(layer):
+        pairs = geometry.padding_pairs(value, *window)
+    if min(*pairs[0], *pairs[1]) < 0:
+        raise ShapeError(f"{layer}: padding must be at least 0, got {value!r}")
+    return value
+
+
+@contextmanager
+def naming(layer: str) -> Iterator[None]:
+    """Have errors of an op's checks name the layer that is built."""
+    try:
+        yield
+    except TapeError as error:
+        error.op = layer
+        raise
+
+
+def number(
+    owner: str, name: str, value: Any, least: float = -math.inf, infinite: bool = False
+) -> float:
+    """The value as a float of at least `least`, finite unless it may be `infinite`.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is too small, NaN, or infinite.
+    """
+    try:
+        x = float(operator.pos(value))  # + refuses text, which float would read
+    except (TypeError, ValueError):
+        raise TypeError(f"{owner}: {name} must be a number, got {value!r}") from None
+    if math.isinf(x) and not infinite:
+        raise ValueError(f"{owner}: {name} must be finite, got {value!r}")
+    if not x >= least:
+        bound = "a number" if least == -math.inf else f"at least {least}"
+        raise ValueError(f"{owner}: {name} must be {bound}, got {value!r}")
+    return x
+
+
+def share(owner: str, name: str, value: Any) -> float:
     """The value as a float in [0, 1].
 
     Raises:
+        TypeError: it is no number.
         ValueError: it is outside.
     """
-    if not 0 <= value <= 1:
-        raise ValueError(f"{layer}: {name} is a probability in [0, 1], got {value!r}")
-    return float(value)
+    x = number(owner, name, value, infinite=True)
+    if not 0 <= x <= 1:
+        raise ValueError(f"{owner}: {name} must be in [0, 1], got {value!r}")
+    return x
 
 
 def checked_activation(layer: str, activation: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`Callable`: what runs a module's forward, and undoes the sizes it inferred if that fails.
+"""`Called`: what runs a module's forward, and undoes the sizes it inferred if that fails.
 
 Note [Calls of modules]
 A training step of a small network takes ten microseconds and calls four modules, so a call must
@@ -38,7 +38,7 @@ journal = _local()  # undo: what takes back the sizes inferred since the outermo
 
 
 @cython.auto_pickle(False)
-cdef class Callable:
+cdef class Called:
     """Base of Module: a call runs `forward`."""
 
     def __call__(self, *args, **kwargs):
@@ -85,7 +85,7 @@ def chain(list layers, x):
     return x
 
 
-cdef object SAMPLE = Callable()  # what a module is called by unless it says otherwise
+cdef object SAMPLE = Called()  # what a module is called by unless it says otherwise
 
 
 def on_failure(undo) -> None:

@@ -11,6 +11,7 @@ from tape.errors import ShapeError
 from tape.nn.arguments import count, settings
 from tape.nn.call import chain
 from tape.nn.module import Module
+from tape.nn.parameter import shape_of
 from tape.ops.shape import reshape
 
 __all__ = ["Flatten", "For", "Lambda", "Sequential"]
@@ -90,8 +91,8 @@ class For(Sequential):
             argument, without one otherwise.
 
     Raises:
-        TypeError: `constructor` is a layer, which would be one shared layer, not several; or it
-            needs more than one argument.
+        TypeError: `items` is not iterable; or `constructor` is a layer, which would be one shared
+            layer, not several, or needs more than one argument.
 
     >>> import tape
     >>> from tape import nn
@@ -109,6 +110,8 @@ class For(Sequential):
                 f"For: {type(constructor).__name__} is no constructor: give a function that "
                 "makes the layer, as in For(range(3), lambda: Dense(50))"
             )
+        if not isinstance(items, Iterable):
+            raise TypeError(f"For: items must be iterable, such as range(3), got {items!r}")
         takes_item = _required_arguments(constructor)
         if takes_item > 1:
             raise TypeError(f"For: the constructor takes {takes_item} arguments, not 0 or 1")
@@ -158,7 +161,7 @@ class Flatten(Module):
 
     def forward(self, x: Any) -> Tensor:
         """x with its last axes joined. Shapes: x (*a, *b) -> y (*a, prod(b)), `start` axes in a."""
-        shape = x.shape
+        shape = shape_of("Flatten", x)
         if len(shape) < self.start:
             raise ShapeError(f"Flatten: x {shape} has fewer than start = {self.start} axes")
         return reshape(x, (*shape[: self.start], math.prod(shape[self.start :])))

@@ -8,12 +8,12 @@ import numpy as np
 
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
-from tape.nn.arguments import checked_activation, count, pair, settings
+from tape.nn import arguments
+from tape.nn.arguments import checked_activation, count, naming, pair, settings
 from tape.nn.init import Initialiser, glorot_uniform, zeros
 from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.ops.conv import conv2d
-from tape.ops.geometry import padding_pairs
 from tape.ops.pool import avg_pool2d, divisor_of, max_pool2d, pooling
 
 __all__ = ["AvgPool2d", "Conv2d", "MaxPool2d"]
@@ -73,9 +73,9 @@ class Conv2d(Module):
         self.kernel = pair("Conv2d", "kernel", kernel, least=1)
         self.stride = pair("Conv2d", "stride", stride, least=1)
         self.dilation = pair("Conv2d", "dilation", dilation, least=1)
-        self.padding = padding
+        window = self.kernel, self.stride, self.dilation
+        self.padding = arguments.padding("Conv2d", padding, *window)
         self.groups = count("Conv2d", "groups", groups, least=1)
-        padding_pairs(padding, self.kernel, self.stride, self.dilation)  # refuses what it cannot be
         if self.n_out % self.groups:
             raise ShapeError(f"Conv2d: {groups} groups do not divide n_out = {n_out}")
         self.activation = checked_activation("Conv2d", activation)
@@ -142,8 +142,11 @@ class MaxPool2d(Module):
     ) -> None:
         self.kernel, self.stride = _window("MaxPool2d", kernel, stride)
         self.dilation = pair("MaxPool2d", "dilation", dilation, least=1)
-        self.padding, self.ceil_mode = padding, bool(ceil_mode)
-        pooling(self.kernel, self.stride, padding, self.dilation, ceil_mode)
+        window = self.kernel, self.stride, self.dilation
+        self.padding = arguments.padding("MaxPool2d", padding, *window)
+        self.ceil_mode = bool(ceil_mode)
+        with naming("MaxPool2d"):
+            pooling(self.kernel, self.stride, padding, self.dilation, ceil_mode)
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
@@ -187,10 +190,12 @@ class AvgPool2d(Module):
         divisor_override: int | None = None,
     ) -> None:
         self.kernel, self.stride = _window("AvgPool2d", kernel, stride)
-        self.padding, self.ceil_mode = padding, bool(ceil_mode)
+        self.padding = arguments.padding("AvgPool2d", padding, self.kernel, self.stride, (1, 1))
+        self.ceil_mode = bool(ceil_mode)
         self.count_include_pad = bool(count_include_pad)
         self.divisor_override = divisor_override
-        pooling(self.kernel, self.stride, padding, 1, ceil_mode)  # these refuse what cannot be
+        with naming("AvgPool2d"):  # these refuse what cannot be
+            pooling(self.kernel, self.stride, padding, 1, ceil_mode)
         divisor_of(divisor_override)
 
     def forward(self, x: Any) -> Tensor:

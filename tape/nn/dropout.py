@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tape._core.tensor import Tensor
-from tape.nn.arguments import probability, settings
+from tape.nn.arguments import settings, share
 from tape.nn.module import Module
 from tape.ops.random import dropout
 
@@ -26,7 +26,7 @@ class Dropout(Module):
         rng: generator to draw from, by default that of `tape.random`.
 
     Raises:
-        ValueError: p is outside of [0, 1].
+        TypeError, ValueError: p is no number in [0, 1].
 
     Source: Srivastava et al. 2014, section 10.
 
@@ -39,7 +39,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
-        self.p, self.rng = probability("Dropout", "p", p), rng
+        self.p, self.rng = share("Dropout", "p", p), rng
 
     def forward(self, x: Any) -> Tensor:
         """x with some of its numbers dropped, while training."""

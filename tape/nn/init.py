@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tape.errors import ShapeError
+from tape.nn.arguments import number
 from tape.ops.random import generator
 
 __all__ = [
@@ -60,6 +61,7 @@ def constant(value: float) -> Initialiser:
 
 def uniform(low: float = -0.05, high: float = 0.05) -> Initialiser:
     """Uniform between `low` and `high`."""
+    low, high = number("uniform", "low", low), number("uniform", "high", high)
     if not low <= high:
         raise ValueError(f"uniform: low = {low} is not below high = {high}")
 
@@ -71,7 +73,7 @@ def uniform(low: float = -0.05, high: float = 0.05) -> Initialiser:
 
 def normal(std: float = 0.05, mean: float = 0.0) -> Initialiser:
     """Normal with standard deviation `std` >= 0."""
-    _nonnegative("normal", "std", std)
+    std, mean = number("normal", "std", std, least=0), number("normal", "mean", mean)
 
     def normal(shape: Shape, rng: np.random.Generator, dtype: Any) -> np.ndarray:
         return rng.normal(mean, std, shape).astype(dtype)
@@ -87,8 +89,9 @@ def truncated_normal(std: float = 0.05, mean: float = 0.0, bound: float = 2.0) -
     Raises:
         ValueError: `std` is negative, or `bound` not positive.
     """
-    _nonnegative("truncated_normal", "std", std)
-    if not bound > 0:
+    std = number("truncated_normal", "std", std, least=0)
+    mean = number("truncated_normal", "mean", mean)
+    if not number("truncated_normal", "bound", bound, infinite=True) > 0:
         raise ValueError(f"truncated_normal: bound must be positive, got {bound}")
 
     def truncated_normal(shape: Shape, rng: np.random.Generator, dtype: Any) -> np.ndarray:
@@ -162,6 +165,7 @@ def orthogonal(gain: float = 1.0) -> Initialiser:
     Axes after the first count as one. Source: Saxe et al. 2014, section 3.1; uniform among all such
     matrices by Mezzadri 2007, section 5.
     """
+    gain = number("orthogonal", "gain", gain)
 
     def orthogonal(shape: Shape, rng: np.random.Generator, dtype: Any) -> np.ndarray:
         fans("orthogonal", shape)
@@ -180,6 +184,7 @@ def identity(gain: float = 1.0) -> Initialiser:
 
     Inputs without an output are dropped, outputs without an input are 0.
     """
+    gain = number("identity", "gain", gain)
 
     def identity(shape: Shape, rng: np.random.Generator, dtype: Any) -> np.ndarray:
         fans("identity", shape)
@@ -244,7 +249,7 @@ def _scaled(
     name: str, gain: float, reduce: Callable[..., Any], draw: Callable[..., np.ndarray]
 ) -> Initialiser:
     """Values of variance ``gain**2 / reduce((fan_in, fan_out))``, drawn by `draw`."""
-    _nonnegative(name, "gain", gain)
+    gain = number(name, "gain", gain, least=0)
 
     def scaled(shape: Shape, rng: np.random.Generator, dtype: Any) -> np.ndarray:
         fan = float(reduce(fans(name, shape)))
@@ -264,8 +269,3 @@ def _centred(rng: np.random.Generator, std: float, shape: Shape) -> np.ndarray:
 
 def _first(fan_in_and_fan_out: tuple[int, int]) -> int:
     return fan_in_and_fan_out[0]
-
-
-def _nonnegative(name: str, setting: str, value: float) -> None:
-    if not value >= 0:
-        raise ValueError(f"{name}: {setting} must not be negative, got {value}")

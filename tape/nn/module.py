@@ -7,7 +7,7 @@ from typing import Any
 
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, TapeError
-from tape.nn.call import Callable, on_failure
+from tape.nn.call import Called, on_failure
 from tape.nn.outline import outline
 from tape.nn.parameter import Parameter, Uninferred, is_parameter, refuse_uninferred
 from tape.nn.state import Skipped, load_state_dict, state_dict
@@ -15,12 +15,12 @@ from tape.nn.state import Skipped, load_state_dict, state_dict
 __all__ = ["Module"]
 
 
-class Module(Callable):
+class Module(Called):
     """A part of a network: parameters and modules as attributes, and what it computes as `forward`.
 
     An attribute that is a `Parameter` or a module belongs to the tree, also in lists, tuples and
-    dictionaries; a plain tensor does only if `register_buffer` says so. A module at two places of
-    the tree is shared. A call runs `forward`.
+    dictionaries; a plain tensor does only if `register_buffer` says so, and is refused in place of
+    a parameter. A module at two places of the tree is shared. A call runs `forward`.
 
     >>> import tape
     >>> from tape import nn
@@ -38,11 +38,20 @@ class Module(Callable):
     training: bool = True
     _buffers: tuple[str, ...] = ()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; TypeError for what would end a parameter without saying so."""
+        if is_parameter(vars(self).get(name)) and not (
+            value is None or is_parameter(value) or isinstance(value, Module)
+        ):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a Parameter, got a {type(value).__name__}: "
+                "assign nn.Parameter(...) or None, or change it in place under no_grad"
+            )
+        super().__setattr__(name, value)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What a call computes: every module says it for itself."""
         raise NotImplementedError(f"{type(self).__name__} has no forward(self, ...)")
-
-    # -- the tree -------------------------------------------------------------------------------
 
     def attributes(self) -> Iterable[tuple[str, Any]]:
         """What is searched for parameters and modules; containers rename their parts."""
@@ -120,8 +129,6 @@ class Module(Callable):
         for _, parameter in self.named_parameters():
             yield parameter
 
-    # -- buffers and sizes ----------------------------------------------------------------------
-
     def register_buffer(self, name: str, value: Any) -> None:
         """Make `value` an attribute that is saved with the parameters, but not learned.
 
@@ -160,8 +167,6 @@ class Module(Callable):
             entry.value = made[name]
         vars(self).update(made)
 
-    # -- what is done to the whole tree ---------------------------------------------------------
-
     def train(self, mode: bool = True) -> Module:
         """Set `training` here and below, which dropout and batch normalisation obey; the module."""
         for module in list(self.modules()):
@@ -197,8 +202,8 @@ class Module(Callable):
             strict: whether every path must be there and no other.
 
         Returns:
-            ``(missing, unexpected)``: the paths that were not there, and those not known; with
-            `strict` both are empty.
+            ``(missing_keys, unexpected_keys)``: the paths that were not there, and those not known;
+            with `strict` both are empty.
 
         Raises:
             TapeError: paths are missing or unknown, or shapes or dtypes differ; all are listed.

@@ -10,7 +10,7 @@ import numpy as np
 from tape._core.memory import overwrite
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
-from tape.nn.arguments import count, settings
+from tape.nn.arguments import count, number, settings, share
 from tape.nn.init import ones, zeros
 from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, size_at
@@ -56,11 +56,8 @@ class BatchNorm(Module):
         dtype: Any = np.float32,
     ) -> None:
         name = type(self).__name__
-        if not eps >= 0:
-            raise ValueError(f"{name}: eps must be at least 0, got {eps}")
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise ValueError(f"{name}: momentum must be in [0, 1] or None, got {momentum}")
-        self.eps, self.momentum = float(eps), momentum
+        self.eps = number(name, "eps", eps, least=0)
+        self.momentum = None if momentum is None else share(name, "momentum", momentum)
         shape = (None if n_in is None else count(name, "n_in", n_in),)
         self.weight = parameter(name, shape, ones, dtype=dtype) if affine else None
         self.bias = parameter(name, shape, zeros, dtype=dtype) if affine else None
@@ -178,13 +175,11 @@ class LayerNorm(Module):
         affine: bool = True,
         dtype: Any = np.float32,
     ) -> None:
-        if not eps >= 0:
-            raise ValueError(f"LayerNorm: eps must be at least 0, got {eps}")
         sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
         shape = tuple([None if n is None else count("LayerNorm", "n_in", n) for n in sizes])
         if not shape or (None in shape and len(shape) > 1):
             raise ValueError(f"LayerNorm: n_in takes sizes, or None for the last one, got {n_in}")
-        self.eps, self.sizes = float(eps), shape
+        self.eps, self.sizes = number("LayerNorm", "eps", eps, least=0), shape
         self.weight = parameter("LayerNorm", shape, ones, dtype=dtype) if affine else None
         self.bias = parameter("LayerNorm", shape, zeros, dtype=dtype) if affine else None
 

@@ -11,7 +11,16 @@ from tape._core.tensor import Tensor
 from tape.errors import DTypeError, ShapeError
 from tape.nn.init import checked, first_value
 
-__all__ = ["Parameter", "Uninferred", "parameter", "size_at"]
+__all__ = [
+    "Parameter",
+    "Uninferred",
+    "is_parameter",
+    "parameter",
+    "refuse_uninferred",
+    "shape_of",
+    "size_at",
+    "written",
+]
 
 Shape = tuple  # of int, or None where a size is not known yet
 
@@ -103,6 +112,18 @@ def parameter(
     return waiting if None in waiting.shape else waiting.make(waiting.shape)
 
 
+def shape_of(layer: str, x: Any) -> tuple[int, ...]:
+    """Shape of what a layer is called with.
+
+    Raises:
+        DTypeError: x is neither a tensor nor an array.
+    """
+    shape = getattr(x, "shape", None)
+    if not isinstance(shape, tuple):
+        raise DTypeError(f"{layer}: takes a tensor or an array, got a {type(x).__name__}")
+    return shape
+
+
 def size_at(layer: str, x: Any, axis: int, n_axes: int = 1) -> int:
     """Size of an axis of x, from which a layer infers its own sizes.
 
@@ -110,9 +131,7 @@ def size_at(layer: str, x: Any, axis: int, n_axes: int = 1) -> int:
         ShapeError: x has fewer than `n_axes` axes.
         DTypeError: x is neither a tensor nor an array.
     """
-    shape = getattr(x, "shape", None)
-    if not isinstance(shape, tuple):
-        raise DTypeError(f"{layer}: takes a tensor or an array, got a {type(x).__name__}")
+    shape = shape_of(layer, x)
     if len(shape) < n_axes:
         raise ShapeError(f"{layer}: x {shape} needs at least {n_axes} axes to infer sizes from")
     return shape[axis]

@@ -25,8 +25,8 @@ MAX_LISTED = 30  # faults that one message lists
 class Skipped(NamedTuple):
     """Paths that a load which is not strict passed over."""
 
-    missing: list[str]
-    unexpected: list[str]
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
 
 class Slot:
@@ -66,6 +66,10 @@ def state_dict(module: Any) -> dict[str, np.ndarray]:
 
 def load_state_dict(module: Any, state: Mapping[str, Any], strict: bool) -> Skipped:
     """Check everything, then set everything; see `Module.load_state_dict`."""
+    if not isinstance(state, Mapping):
+        raise TapeError(
+            f"load_state_dict: takes a dictionary of arrays by path, got a {type(state).__name__}"
+        )
     known = slots(module)
     arrays = {path: np.asarray(value) for path, value in state.items()}
     paths = [path for slot in known for path in slot.paths]
@@ -75,8 +79,8 @@ def load_state_dict(module: Any, state: Mapping[str, Any], strict: bool) -> Skip
     )
     faults = [fault for slot in known for fault in misfits(slot, arrays)]
     if strict:
-        faults += [f"missing: {path}" for path in skipped.missing]
-        faults += [f"unexpected: {path}{nearest(path, paths)}" for path in skipped.unexpected]
+        faults += [f"missing: {path}" for path in skipped.missing_keys]
+        faults += [f"unexpected: {path}{nearest(path, paths)}" for path in skipped.unexpected_keys]
     if faults:
         more = [f"and {len(faults) - MAX_LISTED} more"] if len(faults) > MAX_LISTED else []
         raise TapeError(

@@ -1,6 +1,7 @@
 """The op families; importing them gives the core its operators, and Tensor its methods."""
 
 from tape._core.backward import backward
+from tape._core.memory import assign
 from tape._core.slots import bind_operators
 from tape._core.tensor import Tensor
 from tape.ops import (
@@ -14,6 +15,7 @@ from tape.ops import (
     join,
     linalg,
     logic,
+    lookup,
     reduce,
     scan,
     shape,
@@ -50,13 +52,17 @@ bind_operators(
         "set_item": index.assign_item,
         "permute_dims": shape.permute_dims,
         "matrix_transpose": shape.matrix_transpose,
-        "backward": backward,
         "sum_to": reduce.sum_to,
         "astype": dtype.astype,
     },
     {
+        "backward": backward,
+        "assign": assign,
         "abs": elementwise.abs,
         "exp": elementwise.exp,
+        "expm1": elementwise.expm1,
+        "log1p": elementwise.log1p,
+        "sign": elementwise.sign,
         "log": elementwise.log,
         "sqrt": elementwise.sqrt,
         "square": elementwise.square,
@@ -65,14 +71,17 @@ bind_operators(
         "tanh": elementwise.tanh,
         "sigmoid": activation.sigmoid,
         "relu": activation.relu,
+        "gelu": activation.gelu,
+        "silu": activation.silu,
         "matmul": linalg.matmul,
         "astype": dtype.astype,
         "reshape": shape.reshape_method,
         "flatten": shape.flatten,
         "expand_dims": shape.expand_dims,
         "squeeze": shape.squeeze,
-        "permute_dims": shape.permute_dims,
-        "transpose": shape.transpose,
+        "permute_dims": shape.permute_dims_method,
+        "transpose": shape.transpose_method,
+        "moveaxis": shape.moveaxis,
         "swapaxes": shape.swapaxes,
         "broadcast_to": reduce.broadcast_to,
         "flip": arrange.flip,
@@ -80,6 +89,7 @@ bind_operators(
         "tile": arrange.tile,
         "repeat": arrange.repeat,
         "split": join.split,
+        "take": lookup.take,
         "clip": logic.clip,
         "sum": reduce.sum,
         "mean": reduce.mean,

@@ -9,6 +9,7 @@ import numpy as np
 from tape import shapes
 from tape._kernels.activation import ERF, ERFC, RELU, RELU_GATE, SIGMOID, SIGMOID_SLOPE
 from tape.op import bad, op, sample
+from tape.ops.dtype import floating
 from tape.ops.elementwise import exp, square, zeros_like
 from tape.ops.logic import MISFIT, each, greater, pairs, weak, where
 
@@ -23,17 +24,10 @@ def one_by_one(function):
     """A slow function of one Python float, over an array in its own float dtype."""
 
     def over(x):
-        x = floats(x)
+        x = floating(x)
         return np.array([function(v) for v in x.ravel().tolist()], x.dtype).reshape(x.shape)
 
     return over
-
-
-def floats(x):
-    """An array or number as an array of floats: integers become float64."""
-    if not isinstance(x, np.ndarray):
-        x = np.asarray(x, weak(x))
-    return x if x.dtype.kind == "f" else x.astype(np.float64)
 
 
 @op(shape=shapes.same, saves="y", kernel=RELU, samples=KINKED)
@@ -92,7 +86,7 @@ def leaky_relu(x, /, negative_slope=0.01):
 
     The gradient at 0 is negative_slope.   Shapes: x (*s) -> y (*s)
     """
-    x = floats(x)
+    x = floating(x)
     return np.where(x > 0, x, x * negative_slope)
 
 
@@ -122,7 +116,7 @@ def logistic(x):
 )
 def sigmoid(x, /):
     """1 / (1 + exp(-x)), elementwise, to full accuracy in both tails.   Shapes: x (*s) -> y (*s)"""
-    return SIGMOID(floats(x))
+    return SIGMOID(floating(x))
 
 
 @sigmoid.defvjp
@@ -165,7 +159,7 @@ def silu(x, /):
 
     Source: Hendrycks and Gimpel 2016 (arXiv 1606.08415), also called swish.
     """
-    x = floats(x)
+    x = floating(x)
     y = SIGMOID(x)
     return np.multiply(finite_below(x), y, out=y)
 
@@ -212,7 +206,7 @@ def softplus(x, /, beta=1.0, threshold=20.0):
     """
     if not beta:
         raise ValueError(f"softplus: beta is {beta}, the function is not defined there")
-    x = floats(x)
+    x = floating(x)
     z = x * beta
     y = np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
     return np.where(z <= threshold, y / beta, x)  # NaN stays as it is
@@ -237,7 +231,7 @@ def softplus_slope(x, beta, threshold):
 @op(shape=shapes.same, saves="x", kernel=ERF, ref=one_by_one(math.erf), samples=each())
 def erf(x, /):
     """2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x.   Shapes: x (*s) -> y (*s)"""
-    return ERF(floats(x))
+    return ERF(floating(x))
 
 
 @erf.defvjp
@@ -253,7 +247,7 @@ def erf_jvp(dx, x):
 @op(shape=shapes.same, saves="x", kernel=ERFC, ref=one_by_one(math.erfc), samples=each())
 def erfc(x, /):
     """1 - erf(x) without loss of digits for large x, elementwise.   Shapes: x (*s) -> y (*s)"""
-    return ERFC(floats(x))
+    return ERFC(floating(x))
 
 
 @erfc.defvjp
@@ -285,7 +279,7 @@ def gelu(x, /, approximate="none"):
 
     Source: Hendrycks and Gimpel 2016 (arXiv 1606.08415).
     """
-    x = floats(x)
+    x = floating(x)
     if approximate == "none":
         y = ERFC(x * -SQRT_HALF)
         y *= 0.5

@@ -8,8 +8,9 @@ import numpy as np
 
 from tape import shapes
 from tape._core.rule import unchanged
-from tape._kernels.dispatch import Loop
-from tape.op import op, sample
+from tape._kernels.dispatch import FloatLoop, Loop
+from tape.errors import DTypeError
+from tape.op import bad, op, sample
 from tape.ops.elementwise import log, zeros_like
 from tape.ops.logic import (
     MISFIT,
@@ -112,15 +113,30 @@ POWERS = [sample(*p, low=0.5, high=2.0) for p in PAIRS] + [
 ]
 
 
-@op(shape=shapes.broadcast, saves="a b y", kernel=Loop(np.power), samples=POWERS, errors=MISFIT)
+NO_POWERS = [*MISFIT, bad(np.array([2]), -1, error=DTypeError, match="no negative powers")]
+
+
+@op(
+    shape=shapes.broadcast,
+    saves="a b y",
+    kernel=FloatLoop(np.power),
+    samples=POWERS,
+    errors=NO_POWERS,
+)
 def power(a, b, /):
     """a ** b, elementwise.
 
     The gradient for a is 0 where b is 0; that for b, y * log(a), is 0 where a is 0 and b >= 0.
 
     Shapes: a, b broadcast -> y
+
+    Raises:
+        DTypeError: a and b are integers, and one of b is negative.
     """
-    return np.power(a, b)
+    try:
+        return np.power(a, b)
+    except ValueError:
+        raise DTypeError("integers have no negative powers among integers: use floats") from None
 
 
 @power.defvjp("a")

@@ -34,7 +34,11 @@ def along(x, *, axis):
     errors=[NO_AXIS],
 )
 def flip(x, /, *, axis=None):
-    """x with its elements in reverse order along axes (None: all).   Shapes: x (*s) -> y (*s)"""
+    """x with its elements in reverse order along axes (None: all).   Shapes: x (*s) -> y (*s)
+
+    Raises:
+        AxisError: x has no such axis, or it is given twice.
+    """
     axes = shapes.axes_of(x.ndim, axis)
     backwards = slice(None, None, -1)
     return x[(..., *[backwards if a in axes else slice(None) for a in range(x.ndim)])]
@@ -82,6 +86,9 @@ def roll(x, /, shift, axis=None):
     y[i] = x[(i - shift) % n] along `axis`; without an axis the elements count as one row.
 
     Shapes: x (*s) -> y (*s)
+
+    Raises:
+        AxisError: x has no such axis, or there are not as many shifts as axes.
     """
     return np.roll(x, shift, axis)
 
@@ -144,6 +151,9 @@ def tile(x, /, reps):
     """Copies of x laid side by side, reps[i] of them along axis i.
 
     Shapes: x (*s) -> y (s[i] * reps[i]); the shorter of s and reps gets ones in front
+
+    Raises:
+        ShapeError: a repetition is negative or no integer.
     """
     return np.tile(x, reps)
 
@@ -187,6 +197,10 @@ def repeat(x, /, repeats, axis=None):
     """Each element `repeats` times in a row, along an axis; None: of all elements, as one row.
 
     Shapes: x (..., n, ...) -> y (..., n * repeats, ...)
+
+    Raises:
+        ShapeError: repeats is negative or no integer.
+        AxisError: x has no such axis.
     """
     return x.repeat(repeats, axis)
 
@@ -249,6 +263,11 @@ def pad(x, /, widths, mode="constant", value=0.0):
         value: what stands in the frame.
 
     Shapes: x (*s) -> y (before[i] + s[i] + after[i])
+
+    Raises:
+        ShapeError: the widths are not at least 0, or not as many as x has axes.
+        DTypeError: the value does not fit x's dtype.
+        ValueError: the mode is not known.
 
     >>> import tape
     >>> tape.pad(tape.tensor([1.0, 2.0]), (1, 2)).tolist()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from tape._core.memory import asarray
 from tape._kernels.product import MatrixProduct
 from tape._kernels.window import fold, unfold
-from tape.errors import DTypeError, ShapeError
+from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
-from tape.ops.geometry import Geometry, batched, floats, padding_pairs, pair, windows
+from tape.ops.geometry import Geometry, batched, known_float, padding_pairs, pair, windows
 from tape.ops.shape import reshape
 
 PRODUCT = MatrixProduct()
@@ -43,18 +44,33 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
     >>> tape.conv2d(x, w, padding=1).shape
     (1, 2, 5, 5)
     """
-    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
-    window = tuple(w.shape)[-2:]
-    geometry = Geometry(stride, padding_pairs(padding, window, stride, dilation), dilation, groups)
+    w = asarray(w)
+    try:
+        geometry = geometry_of(w.shape, stride, padding, dilation, groups)
+    except TapeError as error:
+        error.op = "conv2d"
+        raise
     images, alone = batched(x)
     y = correlate2d(images, w, geometry=geometry)
     if alone:
         y = reshape(y, y.shape[1:])
     if b is None:
         return y
-    if tuple(b.shape) != (w.shape[0],):
+    b = asarray(b)
+    if b.shape != (w.shape[0],):
         raise ShapeError(f"conv2d: b has shape {b.shape}, w {w.shape} makes {w.shape[0]} channels")
     return y + reshape(b, (w.shape[0], 1, 1))
+
+
+def geometry_of(w, stride, padding, dilation, groups):
+    """The settings of conv2d in pairs, for a weight of shape w."""
+    if len(w) != 4:
+        raise ShapeError(f"w must be (C_out, C / groups, R, S), got {w}")
+    if not hasattr(groups, "__index__"):
+        raise ShapeError(f"groups is an integer, got {groups!r}")
+    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
+    pairs = padding_pairs(padding, w[2:], stride, dilation)
+    return Geometry(stride, pairs, dilation, int(groups))
 
 
 def correlated(x, w, *, geometry):
@@ -123,7 +139,7 @@ def correlate2d(x, w, /, *, geometry):
     Shapes: x (N, C, H, W), w (C_out, C / groups, R, S) -> y (N, C_out, Ho, Wo)
     """
     groups, C_out = geometry.groups, w.shape[0]
-    cols = columns(floats(x), w.shape[2:], geometry)
+    cols = columns(known_float(x), w.shape[2:], geometry)
     weight = w.reshape(groups, C_out // groups, cols.shape[2])
     Ho, Wo = windows(x.shape[2:], w.shape[2:], geometry)
     return PRODUCT(weight, cols).reshape(x.shape[0], C_out, Ho, Wo)

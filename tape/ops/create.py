@@ -10,9 +10,11 @@ from operator import index
 
 import numpy as np
 
+from tape._core.convert import known_dtype
 from tape._core.memory import adopt
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
+from tape.ops.logic import is_real
 
 
 def leaf(array, device, requires_grad):
@@ -48,6 +50,19 @@ def dtype_of(x):
     return np.dtype(x.dtype) if hasattr(x, "dtype") else np.asarray(x).dtype
 
 
+def chosen(dtype, name):
+    """The dtype asked for, by default float32."""
+    return known_dtype(dtype or np.float32, name)
+
+
+def number(x, name, argument):
+    """A Python number, from a number or a tensor or array of one element."""
+    x = x.item() if hasattr(x, "item") else x
+    if not is_real(x):
+        raise TypeError(f"{name}: {argument} is a number, got {x!r}")
+    return x
+
+
 def zeros(shape, *, dtype=None, device=None, requires_grad=False):
     """Zeros.   Shapes: -> (shape)
 
@@ -60,17 +75,17 @@ def zeros(shape, *, dtype=None, device=None, requires_grad=False):
         DTypeError: tape has no such dtype.
         ValueError: device is neither None nor "cpu".
     """
-    return leaf(np.zeros(lengths(shape, "zeros"), dtype or np.float32), device, requires_grad)
+    return leaf(np.zeros(lengths(shape, "zeros"), chosen(dtype, "zeros")), device, requires_grad)
 
 
 def ones(shape, *, dtype=None, device=None, requires_grad=False):
     """Ones.   Shapes: -> (shape).   Raises: as `zeros`"""
-    return leaf(np.ones(lengths(shape, "ones"), dtype or np.float32), device, requires_grad)
+    return leaf(np.ones(lengths(shape, "ones"), chosen(dtype, "ones")), device, requires_grad)
 
 
 def empty(shape, *, dtype=None, device=None, requires_grad=False):
     """Whatever the memory holds, to be written over.   Shapes: -> (shape).   Raises: as `zeros`"""
-    return leaf(np.empty(lengths(shape, "empty"), dtype or np.float32), device, requires_grad)
+    return leaf(np.empty(lengths(shape, "empty"), chosen(dtype, "empty")), device, requires_grad)
 
 
 def full(shape, fill_value, *, dtype=None, device=None, requires_grad=False):
@@ -83,23 +98,27 @@ def full(shape, fill_value, *, dtype=None, device=None, requires_grad=False):
     """
     if shape_of(fill_value) != ():
         raise ShapeError(f"full: the value has shape {shape_of(fill_value)}, expected a number")
-    array = np.full(lengths(shape, "full"), fill_value, dtype or dtype_of(fill_value))
+    kind = chosen(dtype or dtype_of(fill_value), "full")
+    array = np.full(lengths(shape, "full"), fill_value, kind)
     return leaf(array, device, requires_grad)
 
 
 def zeros_like(x, *, dtype=None, device=None, requires_grad=False):
     """Zeros of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    return leaf(np.zeros(shape_of(x), dtype or dtype_of(x)), device, requires_grad)
+    kind = chosen(dtype or dtype_of(x), "zeros_like")
+    return leaf(np.zeros(shape_of(x), kind), device, requires_grad)
 
 
 def ones_like(x, *, dtype=None, device=None, requires_grad=False):
     """Ones of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    return leaf(np.ones(shape_of(x), dtype or dtype_of(x)), device, requires_grad)
+    kind = chosen(dtype or dtype_of(x), "ones_like")
+    return leaf(np.ones(shape_of(x), kind), device, requires_grad)
 
 
 def empty_like(x, *, dtype=None, device=None, requires_grad=False):
     """Whatever the memory holds, of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    return leaf(np.empty(shape_of(x), dtype or dtype_of(x)), device, requires_grad)
+    kind = chosen(dtype or dtype_of(x), "empty_like")
+    return leaf(np.empty(shape_of(x), kind), device, requires_grad)
 
 
 def full_like(x, fill_value, *, dtype=None, device=None, requires_grad=False):
@@ -122,14 +141,16 @@ def arange(start, /, stop=None, step=1, *, dtype=None, device=None, requires_gra
 
     Raises:
         ValueError: step is 0, or a number is infinite or NaN.
+        TypeError: start, stop or step is no number.
     """
     start, stop = (0, start) if stop is None else (start, stop)
-    numbers = [x.item() if hasattr(x, "item") else x for x in (start, stop, step)]
+    named = ("start", start), ("stop", stop), ("step", step)
+    numbers = [number(x, "arange", name) for name, x in named]
     if not numbers[2] or not np.all(np.isfinite(numbers)):
         raise ValueError(f"arange: no range from {start} to {stop} in steps of {step}")
     whole = all(isinstance(x, int) for x in numbers)
     values = np.arange(*numbers, dtype=np.int64 if whole else np.float64)
-    kind = dtype or (np.int64 if whole else np.float32)
+    kind = chosen(dtype or (np.int64 if whole else np.float32), "arange")
     return leaf(values.astype(kind, copy=False), device, requires_grad)
 
 
@@ -144,10 +165,12 @@ def linspace(start, stop, /, num, *, dtype=None, device=None, endpoint=True, req
 
     Raises:
         ShapeError: num is negative or no integer.
+        TypeError: start or stop is no number.
     """
     (n,) = lengths(num, "linspace")
-    values = np.linspace(float(start), float(stop), n, endpoint=endpoint)
-    return leaf(values.astype(dtype or np.float32, copy=False), device, requires_grad)
+    ends = number(start, "linspace", "start"), number(stop, "linspace", "stop")
+    values = np.linspace(*map(float, ends), n, endpoint=endpoint)
+    return leaf(values.astype(chosen(dtype, "linspace"), copy=False), device, requires_grad)
 
 
 def eye(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None, requires_grad=False):
@@ -158,7 +181,7 @@ def eye(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None, requires_grad=F
     Raises: as `zeros`
     """
     rows, cols = lengths((n_rows, n_rows if n_cols is None else n_cols), "eye")
-    return leaf(np.eye(rows, cols, k, dtype or np.float32), device, requires_grad)
+    return leaf(np.eye(rows, cols, k, chosen(dtype, "eye")), device, requires_grad)
 
 
 def matrices(x):
@@ -174,7 +197,11 @@ NO_MATRIX = [bad((3,), error=ShapeError, match=r"two axes or more, got \(3,\)")]
 
 @op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_MATRIX)
 def tril(x, /, k=0):
-    """x with zeros above the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)"""
+    """x with zeros above the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+    """
     return np.tril(x, k)
 
 
@@ -185,7 +212,11 @@ def tril_vjp(g, k):
 
 @op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_MATRIX)
 def triu(x, /, k=0):
-    """x with zeros below the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)"""
+    """x with zeros below the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+    """
     return np.triu(x, k)
 
 

@@ -5,30 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from tape import shapes
+from tape._core.convert import known_dtype
 from tape._core.memory import asarray
-from tape.errors import DTypeError
 from tape.op import op, sample
-
-FLOATS = ["float32", "float64"]
-INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
-DTYPES = {np.dtype(name): np.dtype(name) for name in ["bool", *INTEGERS, *FLOATS]}
+from tape.ops.logic import weak
 
 
-def known_dtype(dtype, name):
-    """What the user calls a dtype, as one that tape has; DTypeError in the name of an op."""
-    found = DTYPES.get(dtype) if isinstance(dtype, np.dtype) else None
-    if found is None:
-        try:
-            found = DTYPES.get(np.dtype("object" if dtype is None else dtype).newbyteorder("="))
-        except TypeError:
-            found = None
-    if found is None:
-        known = ", ".join(sorted([known.name for known in DTYPES]))
-        raise DTypeError(f"{name}: dtype {dtype!r} is not supported; take one of {known}")
-    return found
+def floating(x):
+    """An array or number in floating point: integers as float64."""
+    if not isinstance(x, np.ndarray):
+        x = np.asarray(x, weak(x))
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
 
 
 @op(
+    name="astype",
     shape=shapes.same,
     linear=True,
     samples=[

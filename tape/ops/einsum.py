@@ -197,7 +197,11 @@ def vecdot(a, b, /, *, axis=-1):
     [21.0, 43.0]
     """
     a, b = asarray(a), asarray(b)
-    i, j = shapes.axis_of(a.ndim, axis), shapes.axis_of(b.ndim, axis)
+    try:
+        i, j = shapes.axis_of(a.ndim, axis), shapes.axis_of(b.ndim, axis)
+    except AxisError as error:
+        error.op = "vecdot"
+        raise
     if a.shape[i] != b.shape[j]:
         raise ShapeError(
             f"vecdot: a {a.shape} has {a.shape[i]} along axis {axis}, b {b.shape} has {b.shape[j]}"

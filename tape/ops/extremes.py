@@ -168,6 +168,9 @@ def any(x, /, axis=None, *, keepdims=False):
     """Whether an element along axes (None: all) is true (not zero); False for no elements.
 
     Shapes: x (*s) -> y (s without the axes)
+
+    Raises:
+        AxisError: x has no such axis, or it is given twice.
     """
     return np.logical_or.reduce(x, axis, keepdims=keepdims)
 
@@ -177,6 +180,9 @@ def all(x, /, axis=None, *, keepdims=False):
     """Whether all elements along axes (None: all) are true (not zero); True for no elements.
 
     Shapes: x (*s) -> y (s without the axes)
+
+    Raises:
+        AxisError: x has no such axis, or it is given twice.
     """
     return np.logical_and.reduce(x, axis, keepdims=keepdims)
 
@@ -186,5 +192,8 @@ def count_nonzero(x, /, axis=None, *, keepdims=False):
     """How many elements along axes (None: all) are not zero, as int64; NaN is not zero.
 
     Shapes: x (*s) -> y (s without the axes)
+
+    Raises:
+        AxisError: x has no such axis, or it is given twice.
     """
     return ADD(NOT_EQUAL(np.asarray(x), 0), axis, keepdims)

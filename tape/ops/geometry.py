@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tape._core.memory import asarray
 from tape._kernels.window import window_count
 from tape.errors import DTypeError, ShapeError
 from tape.ops.shape import reshape
@@ -23,12 +24,13 @@ class Geometry(NamedTuple):
 
 def batched(x):
     """Images (N, C, H, W), and whether x is a single one of them, (C, H, W)."""
-    alone = getattr(x, "ndim", 4) == 3
+    x = asarray(x)
+    alone = x.ndim == 3
     return (reshape(x, (1, *x.shape)) if alone else x), alone
 
 
-def floats(x):
-    """x itself, an array of floats, or DTypeError."""
+def known_float(x):
+    """x itself, an array of floats; DTypeError for any other."""
     if x.dtype.kind != "f":
         raise DTypeError(f"x is {x.dtype}, expected float32 or float64")
     return x

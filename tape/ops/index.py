@@ -69,9 +69,6 @@ def refusals(*operands):
     ]
 
 
-# -- reading --------------------------------------------------------------------------------------
-
-
 def indexed(x, *indices, layout):
     """Shape rule: the shape of x[key], None if a mask's values tell."""
     shape = extent(x, indices, layout)
@@ -211,9 +208,6 @@ def item(x, key):
     return get_item(x, *indices, layout=layout)
 
 
-# -- writing --------------------------------------------------------------------------------------
-
-
 def written(x, value, *indices, layout):
     """Shape rule: x's own shape, if the value broadcasts to x[key]."""
     shape = extent(x, indices, layout)
@@ -330,8 +324,8 @@ def assign_item(x, key, value):
         if not is_number and value.ndim > 1 and value.shape[0] == 1:
             value = without_leading_ones(value, x, indices, layout)
         if is_recording() and (x.requires_grad or (not is_number and value.requires_grad)):
-            x.refuse_on_recorded_leaf("x[key] = value")
-            x.become(set_item(x, value, *indices, layout=layout))
+            x._refuse_on_recorded_leaf("x[key] = value")
+            x._become(set_item(x, value, *indices, layout=layout), "set_item")
             return
         shape = () if is_number else value.shape
         written(x.shape, shape, *[index.shape for index in indices], layout=layout)

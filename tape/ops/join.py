@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from operator import index
 
 import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
-from tape.errors import AxisError, ShapeError
+from tape.errors import AxisError, DTypeError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.shape import reshape
 
@@ -73,6 +74,10 @@ def concat(*xs, axis=0):
 
     Shapes: n of (..., m_i, ...) -> (..., sum of m_i, ...)
 
+    Raises:
+        ShapeError: there are no tensors, or they differ in more than that axis.
+        AxisError: they have no such axis.
+
     >>> import tape
     >>> tape.concat([tape.tensor([1.0, 2.0]), tape.tensor([3.0])]).tolist()
     [1.0, 2.0, 3.0]
@@ -130,7 +135,12 @@ def stacked(*xs, axis):
     ],
 )
 def stack(*xs, axis=0):
-    """Tensors of one shape side by side along a new axis.   Shapes: n of (*s) -> (..., n, ...)"""
+    """Tensors of one shape side by side along a new axis.   Shapes: n of (*s) -> (..., n, ...)
+
+    Raises:
+        ShapeError: there are no tensors, or their shapes differ.
+        AxisError: the result has no such axis.
+    """
     xs = arrays_of(xs)
     axis = shapes.axis_of(xs[0].ndim + 1, axis)
     at = (*(slice(None),) * axis, None)
@@ -141,9 +151,6 @@ def stack(*xs, axis=0):
 def stack_vjp(g, xs_shape, axis):
     before = (slice(None),) * shapes.axis_of(len(xs_shape[0]) + 1, axis)
     return tuple([g[(*before, i)] for i in range(len(xs_shape))])
-
-
-# -- cut up ---------------------------------------------------------------------------------------
 
 
 def axis_in(name, ndim, axis):
@@ -160,6 +167,9 @@ def unstack(x, /, axis=0):
 
     Shapes: x (..., n, ...) -> n of (..., ...)
 
+    Raises:
+        AxisError: x has no such axis.
+
     >>> import tape
     >>> [row.tolist() for row in tape.unstack(tape.tensor([[1.0, 2.0], [3.0, 4.0]]))]
     [[1.0, 2.0], [3.0, 4.0]]
@@ -170,6 +180,14 @@ def unstack(x, /, axis=0):
     return tuple([x[(*before, i)] for i in range(x.shape[axis])])
 
 
+def places(sections):
+    """The places to split at as Python's integers."""
+    try:
+        return [index(place) for place in sections]
+    except TypeError:
+        raise DTypeError(f"split: sections are an integer or several, got {sections!r}") from None
+
+
 def split(x, sections, /, axis=0):
     """x cut along an axis, as a list: into equal sections, or before each of the places listed.
 
@@ -177,6 +195,7 @@ def split(x, sections, /, axis=0):
 
     Raises:
         ShapeError: n is no multiple of the number of sections, or that is below 1.
+        DTypeError: sections are neither an integer nor several.
         AxisError: x has no such axis.
 
     >>> import tape
@@ -196,5 +215,5 @@ def split(x, sections, /, axis=0):
         bounds = list(range(0, n + 1, n // sections)) if n else [0] * (sections + 1)
     else:
         # As a slice would read them: negative places count back, those outside are the ends.
-        bounds = [0, *[slice(int(place), None).indices(n)[0] for place in sections], n]
+        bounds = [0, *[slice(place, None).indices(n)[0] for place in places(sections)], n]
     return [x[(*before, slice(start, stop))] for start, stop in pairwise(bounds)]

@@ -373,6 +373,11 @@ def bounded(x, bound, closest, inside, outside):
     return where(inside(x, bound), x, where(outside(x, bound), bound, nothing))
 
 
+def is_real(x):
+    """Whether x is a real number, Python's or NumPy's."""
+    return isinstance(x, (int, float, np.integer, np.floating))
+
+
 def is_bound(x):
     """Whether a bound is none or a plain number, which clip takes as a setting."""
     return x is None or type(x) is float or type(x) is int or type(x) is bool

@@ -20,9 +20,14 @@ COLUMNS = np.array([[2, 0, -1], [1, 1, 0]])
 PADDED = np.array([[3, 0], [1, 3]])
 
 
+def listed(indices):
+    """Indices as they are, or, given as a list or a number, as an array."""
+    return indices if isinstance(indices, (Tensor, np.ndarray)) else array_of(indices)
+
+
 def integers(indices, what):
     """The array or tensor itself if it holds integers; DTypeError in the name of what they are."""
-    index = indices if isinstance(indices, (Tensor, np.ndarray)) else array_of(indices)
+    index = listed(indices)
     if index.dtype.kind not in "iu":
         raise DTypeError(f"{what} must be integers, got {index.dtype}")
     return index
@@ -51,9 +56,6 @@ def take(x, indices, /, axis=None):
     except TapeError as error:
         error.op = "take"
         raise
-
-
-# -- along an axis --------------------------------------------------------------------------------
 
 
 def alongside(x, indices, *, axis):
@@ -85,11 +87,17 @@ def alongside(x, indices, *, axis):
     ],
 )
 def take_along_axis(x, indices, /, *, axis=-1):
-    """Elements of x at a place of an axis for each place of the others, as argsort and argmax give.
+    """Elements of x at a place of an axis for each place of the others, as argmax gives them.
 
     y[i, j] = x[i, indices[i, j]] for two axes and axis=1.
 
     Shapes: x (..., n, ...), indices (..., m, ...) in [-n, n) -> y (..., m, ...)
+
+    Raises:
+        IndexRangeError: an index is not in [-n, n).
+        ShapeError: x and indices differ in their number of axes, or the others do not broadcast.
+        DTypeError: the indices are not integers.
+        AxisError: x has no such axis.
     """
     axis, n = shapes.axis_of(x.ndim, axis), x.shape[axis]
     integers(indices, "indices")
@@ -118,9 +126,6 @@ def take_along_axis_jvp(dx, indices, axis):
     return take_along_axis(dx, indices, axis=axis)
 
 
-# -- rows and labels ------------------------------------------------------------------------------
-
-
 def rows(indices, weight, *, padding_idx):
     """Shape rule: one row of weight for each index."""
     if len(weight) != 2:
@@ -134,6 +139,7 @@ def rows(indices, weight, *, padding_idx):
 
 
 @op(
+    name="embedding",
     shape=rows,
     saves="indices weight.shape",
     samples=[
@@ -151,13 +157,8 @@ def rows(indices, weight, *, padding_idx):
         bad((2,), (4, 2), error=DTypeError, match="indices must be integers, got float"),
     ],
 )
-def embedding(indices, weight, /, *, padding_idx=None):
-    """The row of weight for each index; no negative ones.
-
-    The gradient of a row is the sum of g where it was looked up; that of row `padding_idx` is zero.
-
-    Shapes: indices (*s) in [0, n), weight (n, m) -> y (*s, m)
-    """
+def rows_at(indices, weight, /, *, padding_idx=None):
+    """embedding of arrays or tensors.   Shapes: indices (*s), weight (n, m) -> y (*s, m)"""
     index = np.asarray(indices)
     integers(index, "indices")
     n = weight.shape[0]
@@ -167,22 +168,22 @@ def embedding(indices, weight, /, *, padding_idx=None):
     return weight[index]
 
 
-@embedding.defvjp("weight")
-def embedding_vjp(g, indices, weight_shape, padding_idx):
+@rows_at.defvjp("weight")
+def rows_at_vjp(g, indices, weight_shape, padding_idx):
     g = without_padding(g, indices, weight_shape, padding_idx)
     return get_item_grad(g, indices, layout=(INDEX,), shape=weight_shape)
 
 
-@embedding.defadd("weight")
-def embedding_add(total, g, indices, padding_idx):
+@rows_at.defadd("weight")
+def rows_at_add(total, g, indices, padding_idx):
     if padding_idx is None:
         add_run(total, g.numpy(), [np.asarray(indices)], (0, 1))
     return padding_idx is None
 
 
-@embedding.defjvp
-def embedding_jvp(indices, dweight, padding_idx):
-    return without_padding(embedding(indices, dweight), indices, dweight.shape, padding_idx)
+@rows_at.defjvp
+def rows_at_jvp(indices, dweight, padding_idx):
+    return without_padding(rows_at(indices, dweight), indices, dweight.shape, padding_idx)
 
 
 def without_padding(rows, indices, weight_shape, padding_idx):
@@ -193,6 +194,30 @@ def without_padding(rows, indices, weight_shape, padding_idx):
     return where(is_padding, 0.0, rows)
 
 
+def embedding(indices, weight, *, padding_idx=None):
+    """The row of weight for each index; no negative ones.
+
+    The gradient of a row is the sum of g where it was looked up; that of row `padding_idx` is zero.
+
+    Shapes: indices (*s) in [0, n), weight (n, m) -> y (*s, m)
+
+    Raises:
+        IndexRangeError: an index is not in [0, n), or padding_idx not in [-n, n).
+        DTypeError: the indices are not integers.
+        ShapeError: weight is no matrix.
+
+    >>> import tape
+    >>> tape.embedding([1, 1], tape.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[3.0, 4.0], [3.0, 4.0]]
+    """
+    try:
+        indices = listed(indices)
+    except TapeError as error:
+        error.op = "embedding"
+        raise
+    return rows_at(indices, weight, padding_idx=padding_idx)
+
+
 def hot(labels, *, n_classes):
     """Shape rule: a new last axis as long as there are classes."""
     if not is_count(n_classes):
@@ -201,6 +226,7 @@ def hot(labels, *, n_classes):
 
 
 @op(
+    name="one_hot",
     shape=hot,
     differentiable=False,
     samples=[
@@ -215,11 +241,8 @@ def hot(labels, *, n_classes):
         bad(PADDED, n_classes=-1, error=ShapeError, match="n_classes -1 must be"),
     ],
 )
-def one_hot(labels, /, n_classes, dtype="float32"):
-    """1 at the label's place of a new last axis, 0 elsewhere.
-
-    Shapes: labels (*s) in [0, n_classes) -> y (*s, n_classes)
-    """
+def ones_at(labels, /, n_classes, dtype="float32"):
+    """one_hot of an array or tensor.   Shapes: labels (*s) -> y (*s, n_classes)"""
     labels = np.asarray(labels)
     integers(labels, "labels")
     check_range(
@@ -231,7 +254,26 @@ def one_hot(labels, /, n_classes, dtype="float32"):
     return y
 
 
-# -- places by value ------------------------------------------------------------------------------
+def one_hot(labels, n_classes, dtype="float32"):
+    """1 at the label's place of a new last axis, 0 elsewhere.
+
+    Shapes: labels (*s) in [0, n_classes) -> y (*s, n_classes)
+
+    Raises:
+        IndexRangeError: a label is not in [0, n_classes).
+        DTypeError: the labels are not integers, or tape has no such dtype.
+        ShapeError: n_classes is negative or no integer.
+
+    >>> import tape
+    >>> tape.one_hot([0, 2], 3).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    try:
+        labels = listed(labels)
+    except TapeError as error:
+        error.op = "one_hot"
+        raise
+    return ones_at(labels, n_classes, dtype)
 
 
 @op(

@@ -12,10 +12,11 @@ from tape._core.tensor import Tensor
 from tape._kernels import rows
 from tape.errors import DTypeError, IndexRangeError, ShapeError, TapeError
 from tape.op import bad, op, sample
+from tape.ops.dtype import floating
 from tape.ops.elementwise import square
-from tape.ops.logic import equal, not_equal, where
+from tape.ops.logic import equal, is_real, not_equal, where
 from tape.ops.lookup import one_hot, take
-from tape.ops.reduce import floating, mean
+from tape.ops.reduce import mean
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import moveaxis, reshape
 from tape.ops.softmax import log_softmax, softmax
@@ -250,8 +251,9 @@ def cross_entropy(
         return cross_entropy_rows(logits, labels, reduction)
     if reduction not in REDUCTIONS:
         raise ValueError(f"cross_entropy: reduction is {reduction!r}, not {CHOICE}")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, not in [0, 1]")
+    if not is_real(label_smoothing) or not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing!r}, not in [0, 1]")
+    weight = None if weight is None else asarray(weight)
     try:
         y, total = losses(logits, labels, axis, weight, label_smoothing, ignore_index)
     except TapeError as error:

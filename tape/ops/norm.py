@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from tape import shapes
+from tape._core.memory import asarray
 from tape._kernels.rows import layer_norm_rows
-from tape.errors import AxisError, ShapeError
+from tape.errors import AxisError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.reduce import mean, var
 from tape.ops.reduce import sum as sum_over
@@ -71,11 +72,12 @@ def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
     Shapes: x (*s), weight and bias (the lengths of the axes) -> y (*s)
 
     Args:
-        axis: an axis, or a tuple of the last ones.
+        axis: an axis, or several, the last ones.
         eps: added to the variance, positive.
 
     Raises:
         ShapeError: weight or bias has another shape than the axes.
+        AxisError: x has no such axis, or it is given twice.
 
     Source: Ba, Kiros, Hinton 2016, section 3.
 
@@ -83,11 +85,17 @@ def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
     >>> tape.layer_norm(tape.tensor([1.0, 2.0, 3.0]), eps=0.0).tolist()
     [-1.2247449159622192, 0.0, 1.2247449159622192]
     """
-    y = standardize(x, axis, eps)
+    x, axis = asarray(x), tuple(axis) if isinstance(axis, list) else axis
+    try:
+        y = standardize(x, axis, eps)
+    except TapeError as error:
+        error.op = "layer_norm"
+        raise
+    weight, bias = given(weight), given(bias)
     axes = shapes.axes_of(y.ndim, axis)
     wanted = tuple([y.shape[a] for a in axes])
     for name, t in (("weight", weight), ("bias", bias)):
-        if t is not None and tuple(t.shape) != wanted:
+        if t is not None and t.shape != wanted:
             raise ShapeError(
                 f"layer_norm: {name} {t.shape} for axes of lengths {wanted} of {y.shape}"
             )
@@ -95,6 +103,11 @@ def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
     if weight is not None:
         y = y * reshape(weight, spread)
     return y if bias is None else y + reshape(bias, spread)
+
+
+def given(x):
+    """x as a tensor; None stays."""
+    return None if x is None else asarray(x)
 
 
 def batch_axes(x):
@@ -144,6 +157,8 @@ def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
     >>> tape.batch_norm(x, eps=0.0).tolist()
     [[-1.0], [1.0]]
     """
+    x = asarray(x)
+    weight, bias, mean, var = given(weight), given(bias), given(mean), given(var)
     batch_axes(x)
     if (mean is None) != (var is None):
         raise ShapeError("batch_norm: mean and var are given both or neither")
@@ -151,7 +166,7 @@ def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
         mean, var = batch_statistics(x)
     C = x.shape[1]
     for name, t in (("weight", weight), ("bias", bias), ("mean", mean), ("var", var)):
-        if t is not None and tuple(t.shape) != (C,):
+        if t is not None and t.shape != (C,):
             raise ShapeError(f"batch_norm: {name} {t.shape} for {C} channels of x {x.shape}")
     channels = (C,) + (1,) * (x.ndim - 2)
     scale = (var + eps) ** -0.5

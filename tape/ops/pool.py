@@ -7,7 +7,7 @@ import numpy as np
 from tape._kernels import avg_pool, max_pool
 from tape.errors import DTypeError, IndexRangeError, ShapeError, TapeError
 from tape.op import bad, op, sample
-from tape.ops.geometry import Geometry, batched, floats, padding_pairs, pair, windows
+from tape.ops.geometry import Geometry, batched, known_float, padding_pairs, pair, windows
 from tape.ops.shape import reshape
 
 
@@ -60,9 +60,9 @@ def max_pool2d(x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
     >>> tape.max_pool2d(tape.arange(16.0).reshape((1, 1, 4, 4)), 2).tolist()
     [[[[5.0, 7.0], [13.0, 15.0]]]]
     """
-    window, geometry = pooling(kernel, stride, padding, dilation, ceil_mode)
-    images, alone = batched(x)
     try:
+        window, geometry = pooling(kernel, stride, padding, dilation, ceil_mode)
+        images, alone = batched(x)
         y = pick2d(images, max_pool2d_index(images, window=window, geometry=geometry))
     except TapeError as error:
         error.op = "max_pool2d"
@@ -104,7 +104,8 @@ def max_pool2d_index(x, /, *, window, geometry):
     Shapes: x (N, C, H, W) -> index (N, C, Ho, Wo)
     """
     stride, padding, dilation, _, ceil_mode = geometry
-    return max_pool.max_pool2d(floats(x), window, stride, padding, dilation, ceil_mode=ceil_mode)[1]
+    x = known_float(x)
+    return max_pool.max_pool2d(x, window, stride, padding, dilation, ceil_mode=ceil_mode)[1]
 
 
 def picked(x, index):
@@ -117,9 +118,9 @@ def picked(x, index):
 PICKS = [sample((2, 3, 4, 4), (2, 3, 2, 2), dtypes=[None, "int32"], low=0, high=15)]
 
 
-@op(shape=picked, saves="index x.shape", samples=PICKS)
+@op(name="max_pool2d", shape=picked, saves="index x.shape", samples=PICKS)
 def pick2d(x, index, /):
-    """The elements of each plane at an index, counted along H * W.
+    """The elements of each plane at an index, counted along H * W: max_pool2d, its choice made.
 
     Shapes: x (N, C, H, W), index (N, C, Ho, Wo) -> y (N, C, Ho, Wo)
     """
@@ -199,7 +200,11 @@ def avg_pool2d(
     >>> tape.avg_pool2d(tape.arange(16.0).reshape((1, 1, 4, 4)), 2).tolist()
     [[[[2.5, 4.5], [10.5, 12.5]]]]
     """
-    window, geometry = pooling(kernel, stride, padding, 1, ceil_mode)
+    try:
+        window, geometry = pooling(kernel, stride, padding, 1, ceil_mode)
+    except TapeError as error:
+        error.op = "avg_pool2d"
+        raise
     images, alone = batched(x)
     y = window_mean2d(
         images,
@@ -227,7 +232,7 @@ def window_mean2d(x, /, *, window, geometry, count_include_pad=True, divisor=0):
     """avg_pool2d, its settings in pairs.   Shapes: x (N, C, H, W) -> y (N, C, Ho, Wo)"""
     stride, padding, _, _, ceil_mode = geometry
     return avg_pool.avg_pool2d(
-        floats(x),
+        known_float(x),
         window,
         stride,
         padding,

@@ -12,10 +12,12 @@ import threading
 
 import numpy as np
 
-from tape._core.memory import adopt
+from tape._core.convert import known_dtype
+from tape._core.memory import adopt, asarray
 from tape.errors import DTypeError, ShapeError
 from tape.op import op, sample
 from tape.ops.create import leaf, lengths, shape_of
+from tape.ops.logic import is_real
 
 process = {"generator": None}
 making = threading.Lock()
@@ -34,15 +36,16 @@ def seed(n=None):
     process["generator"] = np.random.default_rng(n)
 
 
-def generator(rng=None):
-    """`rng` if given, else the generator of the process.
+def generator(rng=None, name="generator"):
+    """`rng` if given, else the generator of the process; errors are in the name of a function.
 
     Raises:
         TypeError: rng is neither None nor a numpy.random.Generator.
     """
     if rng is not None:
         if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng: a numpy.random.Generator or None, got {type(rng).__name__}")
+            kind = type(rng).__name__
+            raise TypeError(f"{name}: rng is a numpy.random.Generator or None, got {kind}")
         return rng
     if process["generator"] is None:
         with making:
@@ -53,10 +56,17 @@ def generator(rng=None):
 
 def drawn_as(dtype, name):
     """The dtype numbers are drawn in: float32 unless asked for float64."""
-    kind = np.dtype(dtype or np.float32)
+    kind = known_dtype(dtype or np.float32, name)
     if kind not in (np.float32, np.float64):
         raise DTypeError(f"{name}: draws float32 or float64, not {kind}")
     return kind
+
+
+def real(name, **given):
+    """TypeError in the name of a function unless these arguments are numbers."""
+    for argument, x in given.items():
+        if not is_real(x):
+            raise TypeError(f"{name}: {argument} is a number, got {x!r}")
 
 
 def fit(kind, *numbers):
@@ -79,9 +89,10 @@ def normal(shape=(), mean=0.0, std=1.0, *, dtype=None, rng=None, requires_grad=F
         ValueError: std is below 0, or a number does not fit the dtype.
     """
     kind = drawn_as(dtype, "normal")
+    real("normal", mean=mean, std=std)
     if not (std >= 0 and fit(kind, mean, std)):
         raise ValueError(f"normal: mean {mean} and std {std}, expected finite {kind} and std >= 0")
-    array = generator(rng).standard_normal(lengths(shape, "normal"), kind)
+    array = generator(rng, "normal").standard_normal(lengths(shape, "normal"), kind)
     if type(array) is not np.ndarray:
         array = np.asarray(array, kind)
     if std != 1.0:
@@ -105,10 +116,11 @@ def uniform(shape=(), low=0.0, high=1.0, *, dtype=None, rng=None, requires_grad=
         ValueError: high is below low, or a number does not fit the dtype.
     """
     kind = drawn_as(dtype, "uniform")
+    real("uniform", low=low, high=high)
     if not (low <= high and fit(kind, low, high, high - low)):
         raise ValueError(f"uniform: no range of {kind} from {low} to {high}")
     first, last = kind.type(low), kind.type(high)
-    array = np.asarray(generator(rng).random(lengths(shape, "uniform"), kind))
+    array = np.asarray(generator(rng, "uniform").random(lengths(shape, "uniform"), kind))
     if (first, last) != (0.0, 1.0):
         array *= last - first
         array += first
@@ -123,8 +135,19 @@ def integers(low, high=None, shape=(), *, dtype=None, rng=None):
 
     Raises:
         ValueError: the range is empty, or does not fit the dtype.
+        DTypeError: the dtype is not one of tape's integers.
     """
-    array = generator(rng).integers(low, high, lengths(shape, "integers"), dtype or np.int64)
+    kind = known_dtype(dtype or np.int64, "integers")
+    real("integers", low=low, high=low if high is None else high)
+    first, last = (0, low) if high is None else (low, high)
+    if not first < last:
+        raise ValueError(f"integers: no whole number from {first} up to, without, {last}")
+    if kind.kind not in "iu":
+        raise DTypeError(f"integers: draws integers, not {kind}")
+    if first < np.iinfo(kind).min or last > np.iinfo(kind).max + 1:
+        raise ValueError(f"integers: {kind} does not reach from {first} to {last}")
+    size = lengths(shape, "integers")
+    array = generator(rng, "integers").integers(first, last, size, kind)
     return leaf(np.asarray(array), None, False)
 
 
@@ -135,7 +158,7 @@ def permutation(n, *, rng=None):
         ShapeError: n is negative or no integer.
     """
     (n,) = lengths(n, "permutation")
-    return leaf(generator(rng).permutation(n), None, False)
+    return leaf(generator(rng, "permutation").permutation(n), None, False)
 
 
 def bernoulli(p=0.5, shape=None, *, dtype=None, rng=None):
@@ -151,16 +174,20 @@ def bernoulli(p=0.5, shape=None, *, dtype=None, rng=None):
         ValueError: a probability is outside of [0, 1] or NaN.
         ShapeError: p does not broadcast to shape.
     """
-    chance = np.asarray(p, np.float64)
+    try:
+        chance = np.asarray(p, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"bernoulli: p is a number or several, got {p!r}") from None
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ValueError("bernoulli: a probability is outside of [0, 1]")
+    kind = known_dtype(dtype or np.float32, "bernoulli")
     size = shape_of(p) if shape is None else lengths(shape, "bernoulli")
     try:
         chance = np.broadcast_to(chance, size)
     except ValueError:
         raise ShapeError(f"bernoulli: p {chance.shape} does not broadcast to {size}") from None
-    array = np.asarray(generator(rng).random(size) < chance)
-    return leaf(array.astype(dtype or np.float32, copy=False), None, False)
+    array = np.asarray(generator(rng, "bernoulli").random(size) < chance)
+    return leaf(array.astype(kind, copy=False), None, False)
 
 
 def same_as_gate(x, dropped):
@@ -218,10 +245,10 @@ def dropout(x, p=0.5, training=True, rng=None):
     >>> sorted(set(y.tolist())), 700 < (y != 0.0).sum().item() < 800
     ([0.0, 1.3333333730697632], True)
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p is {p}, expected a probability in [0, 1]")
+    if not is_real(p) or not 0 <= p <= 1:
+        raise ValueError(f"dropout: p is {p!r}, expected a probability in [0, 1]")
+    x = asarray(x)
     if not training or p == 0:
         return x
-    size = shape_of(x)
-    dropped = adopt(np.asarray(generator(rng).random(size, np.float32) < p))
+    dropped = adopt(np.asarray(generator(rng, "dropout").random(x.shape, np.float32) < p))
     return drop(x, dropped, 1 / (1 - p) if p < 1 else 0.0)

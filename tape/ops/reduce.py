@@ -10,9 +10,9 @@ from tape import shapes
 from tape._kernels.dispatch import Loop
 from tape._kernels.reduction import Mean, Reduction, SumTo
 from tape._kernels.view import Stretch
-from tape.errors import AxisError, ShapeError
+from tape.errors import AxisError, DTypeError, ShapeError
 from tape.op import bad, op, sample
-from tape.ops.dtype import known_dtype
+from tape.ops.dtype import floating, known_dtype
 from tape.ops.logic import equal, where
 from tape.ops.scan import products_of_others
 from tape.ops.shape import permute_dims, reshape
@@ -29,6 +29,7 @@ FORMS = [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}, {"ax
 WRONG_AXES = [
     bad((2, 3), axis=2, error=AxisError, match="axis 2 is out of range for 2 axes"),
     bad((2, 3), axis=(0, -2), error=AxisError, match=r"axis \(0, -2\) names an axis twice"),
+    bad((2, 3), axis=True, error=AxisError, match="an axis is an integer, got True"),
 ]
 
 
@@ -57,14 +58,19 @@ def spread(g, x_shape, axis, keepdims):
     return reshape(g, shapes.reduce(x_shape, axis=axis, keepdims=True))
 
 
-def floating(x):
-    """An array in floating point: integers as float64."""
-    return x if x.dtype.kind == "f" else x.astype(np.float64)
+def given_shape(shape):
+    """A shape as a tuple; one length may stand alone."""
+    shape = shape if isinstance(shape, tuple) else (shape,)
+    for n in shape:
+        if type(n) is not int and not hasattr(n, "__index__"):
+            raise DTypeError(f"a shape holds integers, got {n!r}")
+    return shape
 
 
 def broadcastable(x, *, shape):
     """Shape rule of broadcast_to."""
-    if not isinstance(shape, tuple) or shapes.broadcast(x, shape) != shape:
+    shape = given_shape(shape)
+    if shapes.broadcast(x, shape) != shape:
         raise ShapeError(f"{x} does not broadcast to {shape}")
     return shape
 
@@ -78,15 +84,22 @@ def broadcastable(x, *, shape):
         sample((3, 1), shape=(2, 3, 4)),
         sample((), shape=(2, 0)),
         sample((3,), shape=(3,)),
+        sample((1,), shape=3),
         sample((1, 0), shape=(4, 0)),
     ],
     errors=[
         bad((3,), shape=(1,), error=ShapeError, match=r"\(3,\) does not broadcast to \(1,\)"),
         bad((3,), shape=(2, 4), error=ShapeError, match=r"\(3,\) and \(2, 4\) do not broadcast"),
+        bad((3,), shape=(2.0, 3), error=DTypeError, match="a shape holds integers, got 2.0"),
     ],
 )
 def broadcast_to(x, /, shape):
-    """x stretched to a shape, as a read-only view.   Shapes: x broadcasts to shape"""
+    """x stretched to a shape, as a read-only view.   Shapes: x broadcasts to shape
+
+    Raises:
+        ShapeError: x does not broadcast to the shape.
+        DTypeError: a length is no integer.
+    """
     return np.broadcast_to(x, shape)
 
 
@@ -97,7 +110,8 @@ def broadcast_to_vjp(g, x_shape):
 
 def summed(x, *, shape):
     """Shape rule of sum_to."""
-    if not isinstance(shape, tuple) or shapes.broadcast(shape, x) != x:
+    shape = given_shape(shape)
+    if shapes.broadcast(shape, x) != x:
         raise ShapeError(f"{shape} does not broadcast to {x}")
     return shape
 
@@ -111,18 +125,25 @@ def summed(x, *, shape):
         sample((2, 3, 4), shape=(3, 1)),
         sample((2, 3), shape=()),
         sample((2, 3), shape=(2, 3)),
+        sample((2, 3), shape=3),
         sample((0, 3), shape=(1, 3)),
     ],
     errors=[
         bad((2, 3), shape=(2, 3, 1), error=ShapeError, match="do not broadcast"),
         bad((1, 3), shape=(2, 3), error=ShapeError, match=r"\(2, 3\) does not broadcast to \(1"),
+        bad((2, 3), shape="3", error=DTypeError, match="a shape holds integers, got '3'"),
     ],
 )
 def sum_to(x, /, shape):
     """x summed over the axes that broadcasting `shape` to x's shape would stretch.
 
     Shapes: x (*s) -> y (shape), which broadcasts to s
+
+    Raises:
+        ShapeError: the shape does not broadcast to that of x.
+        DTypeError: a length is no integer.
     """
+    shape = given_shape(shape)
     lead = np.ndim(x) - len(shape)
     axes = [i for i, n in enumerate(np.shape(x)) if i < lead or (shape[i - lead] == 1 != n)]
     return ADD(np.asarray(x), tuple(axes), False).reshape(shape)

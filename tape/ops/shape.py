@@ -8,13 +8,11 @@ import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
-from tape._kernels.view import MatrixTranspose, Reshape, View
+from tape._kernels.view import MatrixTranspose, Permute, Reshape
 from tape.errors import AxisError, DTypeError, ShapeError
 from tape.op import bad, op, sample
 
 NO_AXIS = bad((2, 3), axis=2, error=AxisError, match="axis 2 is out of range for 2 axes")
-
-# -- another shape --------------------------------------------------------------------------------
 
 
 def reshaped(x, *, shape):
@@ -60,6 +58,10 @@ def reshape(x, /, shape):
     """The same elements, in C order, in another shape; one entry of it may be -1.
 
     Shapes: x (*s) -> y (shape), of equal product
+
+    Raises:
+        ShapeError: x's elements do not fill the shape, or it has two -1.
+        DTypeError: a length is no integer.
     """
     return x.reshape(shape)
 
@@ -111,6 +113,9 @@ def expand_dims(x, /, *, axis=0):
     """x with an axis of length one put in so that it is `axis` of the result; several if a tuple.
 
     Shapes: x (*s) -> y (..., 1, ...)
+
+    Raises:
+        AxisError: the result has no such axis, or it is given twice.
     """
     return x.reshape(expanded(x.shape, axis=axis))
 
@@ -152,6 +157,10 @@ def squeeze(x, /, *, axis=None):
     """x without these axes, all of length one; None: without every axis of length one.
 
     Shapes: x (..., 1, ...) -> y (*s)
+
+    Raises:
+        ShapeError: an axis has another length than one.
+        AxisError: x has no such axis, or it is given twice.
     """
     return x.reshape(squeezed(x.shape, axis=axis))
 
@@ -161,12 +170,14 @@ def squeeze_vjp(g, x_shape):
     return reshape(g, x_shape)
 
 
-# -- axes in another order ------------------------------------------------------------------------
+def order_of(axes):
+    """Axes as a tuple; one may stand alone."""
+    return axes if isinstance(axes, tuple) else (axes,)
 
 
 def permuted(x, *, axes):
     """Shape rule: every axis once."""
-    ndim, seen = len(x), 0
+    ndim, seen, axes = len(x), 0, order_of(axes)
     for a in axes:
         seen |= 1 << shapes.axis_of(ndim, a)
     if len(axes) != ndim or seen != (1 << ndim) - 1:
@@ -176,26 +187,35 @@ def permuted(x, *, axes):
 
 @op(
     shape=permuted,
-    kernel=View(np.ndarray.transpose),
+    kernel=Permute(np.ndarray.transpose),
     linear=True,
     samples=[
         sample((2, 3, 4), axes=(2, 0, 1)),
         sample((2, 3), axes=(-1, 0)),
         sample((), axes=()),
+        sample((3,), axes=0),
         sample((0, 3), axes=(1, 0)),
     ],
     errors=[
         bad((2, 3), axes=(0, 0), error=AxisError, match="no permutation of the 2 axes"),
         bad((2, 3), axes=(0, 2), error=AxisError, match="axis 2 is out of range"),
+        bad((2, 3), axes=1, error=AxisError, match=r"axes \(1,\) are no permutation"),
+        bad((2, 3), axes=None, error=AxisError, match="an axis is an integer, got None"),
+        bad((2, 3), axes=(True, False), error=AxisError, match="an axis is an integer, got True"),
     ],
 )
 def permute_dims(x, /, axes):
-    """x with its axes in another order.   Shapes: x (*s) -> y (s[axes[0]], s[axes[1]], ...)"""
+    """x with its axes in another order.   Shapes: x (*s) -> y (s[axes[0]], s[axes[1]], ...)
+
+    Raises:
+        AxisError: `axes` does not name each axis of x once.
+    """
     return x.transpose(axes)
 
 
 @permute_dims.defvjp
 def permute_dims_vjp(g, axes):
+    axes = order_of(axes)
     inverse = [0] * len(axes)
     for i, a in enumerate(axes):
         inverse[a] = i
@@ -205,12 +225,46 @@ def permute_dims_vjp(g, axes):
 def transpose(x, /, axes=None):
     """x with its axes in the order of `axes`, or reversed.   Shapes: x (*s) -> y (permuted s)
 
+    Raises:
+        AxisError: `axes` does not name each axis of x once.
+
     >>> import tape
     >>> tape.transpose([[1.0, 2.0]]).tolist()
     [[1.0], [2.0]]
     """
     x = asarray(x)
-    return permute_dims(x, tuple(range(x.ndim - 1, -1, -1)) if axes is None else axes)
+    try:
+        return permute_dims(x, tuple(range(x.ndim - 1, -1, -1)) if axes is None else axes)
+    except AxisError as error:
+        error.op = "transpose"
+        raise
+
+
+def ordered(name, order, axes):
+    """The axes of ``x.transpose(1, 0)``, ``x.transpose((1, 0))``, ``x.transpose(axes=(1, 0))``."""
+    if order and axes is not None:
+        raise TypeError(f"{name}: axes {order}, and axes={axes} as well")
+    if not order:
+        return axes
+    return order[0] if len(order) == 1 else order
+
+
+def transpose_method(x, *order, axes=None):
+    """x with its axes in another order, ``x.transpose(1, 0)``, or reversed: ``x.transpose()``.
+
+    Raises:
+        AxisError: the axes do not name each axis of x once.
+    """
+    return transpose(x, ordered("transpose", order, axes))
+
+
+def permute_dims_method(x, *order, axes=None):
+    """x with its axes in another order: ``x.permute_dims(1, 0)`` or ``x.permute_dims((1, 0))``.
+
+    Raises:
+        AxisError: the axes do not name each axis of x once.
+    """
+    return permute_dims(x, ordered("permute_dims", order, axes))
 
 
 def last_two_swapped(x):
@@ -228,7 +282,11 @@ def last_two_swapped(x):
     errors=[bad((3,), error=ShapeError, match="two axes")],
 )
 def matrix_transpose(x, /):
-    """The last two axes swapped.   Shapes: x (..., m, n) -> y (..., n, m)"""
+    """The last two axes swapped.   Shapes: x (..., m, n) -> y (..., n, m)
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+    """
     return x.swapaxes(-1, -2)
 
 
@@ -252,7 +310,11 @@ def swapped(x, *, axis1, axis2):
     errors=[bad((2, 3), axis1=0, axis2=2, error=AxisError, match="axis 2 is out of range")],
 )
 def swapaxes(x, /, axis1, axis2):
-    """x with two axes swapped.   Shapes: x (..., m, ..., n, ...) -> y (..., n, ..., m, ...)"""
+    """x with two axes swapped.   Shapes: x (..., m, ..., n, ...) -> y (..., n, ..., m, ...)
+
+    Raises:
+        AxisError: x has no such axis.
+    """
     return x.swapaxes(axis1, axis2)
 
 
@@ -300,7 +362,11 @@ def rearranged(x, *, source, destination):
     ],
 )
 def moveaxis(x, /, source, destination):
-    """x with axes moved to other places, the rest in order.   Shapes: x (*s) -> y (permuted s)"""
+    """x with axes moved to other places, the rest in order.   Shapes: x (*s) -> y (permuted s)
+
+    Raises:
+        AxisError: x has no such axis, one is given twice, or they are not as many as places.
+    """
     return x.transpose(moved(x.ndim, source, destination))
 
 

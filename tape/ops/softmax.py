@@ -10,9 +10,10 @@ from tape import shapes
 from tape._kernels import rows
 from tape.errors import AxisError
 from tape.op import bad, op, sample
+from tape.ops.dtype import floating
 from tape.ops.elementwise import exp
 from tape.ops.logic import equal, where
-from tape.ops.reduce import WRONG_AXES, floating, reductions, spread
+from tape.ops.reduce import WRONG_AXES, reductions, spread
 from tape.ops.reduce import sum as sum_over
 
 NO_AXIS = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from tape._kernels.update import adam
 from tape.optim.base import Optimizer
-from tape.optim.settings import nonnegative, shares
+from tape.optim.ranges import nonnegative, shares
 
 __all__ = ["Adam", "AdamW"]
 
@@ -61,7 +61,7 @@ class Adam(Optimizer):
         )
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise ValueError if a setting is out of its range."""
+        """Raise TypeError or ValueError if a setting is no number, or out of its range."""
         name = type(self).__name__
         nonnegative(name, settings, "lr", "eps", "weight_decay")
         shares(name, "betas", settings["betas"], 2)

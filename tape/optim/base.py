@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tape.optim.groups import Group, read_groups, read_settings
+from tape.optim.groups import Group, plain, read_groups, read_settings
 from tape.optim.state import load_state_dict, state_dict
 from tape.optim.steps import take_step
 
@@ -22,9 +22,10 @@ class Optimizer:
         settings: what groups do not say themselves, by name.
 
     Raises:
-        TypeError: `params` holds something that is no tensor.
+        TypeError: `params` holds something that is no tensor, or a setting is no number.
         ValueError: there are no parameters, one is there twice, or a setting is out of its range.
-        GradError: a parameter was computed, or needs no gradient.
+        GradError: a tensor was computed, or needs no gradient; a frozen `Parameter` is passed over
+            by steps until it has one.
         ShapeError: a parameter has no size yet.
     """
 
@@ -36,10 +37,8 @@ class Optimizer:
         for group in read_groups(type(self).__name__, params):
             self.add_param_group(group)
 
-    # -- what a subclass says -------------------------------------------------------------------
-
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise ValueError if a group's settings are out of their ranges."""
+        """Raise TypeError or ValueError if a group's settings are not what they should be."""
 
     def needs(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         """Names of the arrays that a step needs for each parameter; they are zeros at first."""
@@ -62,8 +61,6 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what a step does")
 
-    # -- groups and settings --------------------------------------------------------------------
-
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Take in more parameters: under "params", and settings of their own beside them.
 
@@ -82,6 +79,7 @@ class Optimizer:
 
         Raises:
             ValueError: groups have different ones when it is read, or it is set below 0.
+            TypeError: it is set to something that is no number.
         """
         rates = {group["lr"] for group in self.param_groups}
         if len(rates) > 1:
@@ -99,14 +97,13 @@ class Optimizer:
         """Set the learning rate of each group: all of them, or none after an error.
 
         Raises:
-            ValueError: one is negative.
+            TypeError, ValueError: one is no number, negative or not finite.
         """
+        rates = [plain(rate) for rate in rates]
         for group, rate in zip(self.param_groups, rates, strict=True):
             self.check({**group, "lr": rate})
         for group, rate in zip(self.param_groups, rates, strict=True):
             group["lr"] = rate
-
-    # -- steps ----------------------------------------------------------------------------------
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""

@@ -11,6 +11,8 @@ from tape._core.memory import gradient_arrays, overwrite
 from tape._core.tensor import Tensor
 from tape._kernels.update import scale, sum_squares
 from tape.errors import GradError
+from tape.nn.arguments import number
+from tape.optim.groups import listed
 
 __all__ = ["clip_grad_norm"]
 
@@ -18,7 +20,7 @@ __all__ = ["clip_grad_norm"]
 def clip_grad_norm(
     params: Iterable[Tensor] | Tensor,
     max_norm: float,
-    norm_type: float = 2.0,
+    norm_type: float | str = 2.0,
     error_if_nonfinite: bool = False,
 ) -> float:
     """The norm of all gradients as one vector, which is scaled down to `max_norm` if it is longer.
@@ -27,13 +29,13 @@ def clip_grad_norm(
 
     Args:
         params: tensors; those without a gradient are passed over, those given twice count once.
-        max_norm: >= 0.
-        norm_type: > 0; 2 is the length, inf the largest absolute value.
+        max_norm: >= 0; inf leaves the gradients as they are.
+        norm_type: > 0; 2 is the length, inf (or "inf") the largest absolute value.
         error_if_nonfinite: whether to refuse a norm that is infinite or NaN. If not, all gradients
             become 0 and NaN, or all NaN.
 
     Raises:
-        TypeError: `params` holds something that is no tensor.
+        TypeError: `params` holds something that is no tensor, or a norm is no number.
         ValueError: `max_norm` is negative or `norm_type` not positive.
         GradError: the norm is not finite, with `error_if_nonfinite`; the gradients are as before.
 
@@ -45,17 +47,19 @@ def clip_grad_norm(
     >>> w.grad
     tensor([0.6, 0.8], shape=(2,), float32)
     """
-    if not max_norm >= 0:
-        raise ValueError(f"clip_grad_norm: max_norm must be at least 0, got {max_norm}")
-    if not norm_type > 0:
+    max_norm = number("clip_grad_norm", "max_norm", max_norm, least=0, infinite=True)
+    if norm_type == "inf":  # as PyTorch takes it
+        norm_type = math.inf
+    norm_type = number("clip_grad_norm", "norm_type", norm_type, infinite=True)
+    if norm_type <= 0:
         raise ValueError(f"clip_grad_norm: norm_type must be above 0, got {norm_type}")
-    tensors = [params] if isinstance(params, Tensor) else list(params)
+    tensors = [params] if isinstance(params, Tensor) else listed("clip_grad_norm", params)
     for i, t in enumerate(tensors):
         if not isinstance(t, Tensor):
             raise TypeError(f"clip_grad_norm: params[{i}] is a {type(t).__name__}, not a tensor")
     found = {id(t.grad): t for t in tensors if t.grad is not None}
     arrays, _ = gradient_arrays(list(found.values()))
-    norm = _norm(arrays, float(norm_type))
+    norm = _norm(arrays, norm_type)
     if error_if_nonfinite and not math.isfinite(norm):
         raise GradError(
             f"clip_grad_norm: the norm of the {len(arrays)} gradients is {norm}; some gradient is "

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from tape._core.tensor import Tensor
 from tape.errors import GradError, ShapeError
-from tape.nn.parameter import Uninferred, written
+from tape.nn.parameter import Parameter, Uninferred, written
 from tape.optim.steps import Track
 
-__all__ = ["Group", "read_groups", "read_settings"]
+__all__ = ["Group", "listed", "plain", "read_groups", "read_settings"]
 
 
 class Group(dict):
@@ -19,7 +21,7 @@ class Group(dict):
     def __init__(
         self, name: str, params: Any, settings: Mapping[str, Any], taken: Iterable[Tensor] = ()
     ) -> None:
-        tensors = [params] if isinstance(params, (Tensor, Uninferred)) else list(params)
+        tensors = [params] if isinstance(params, (Tensor, Uninferred)) else listed(name, params)
         if not tensors:
             raise ValueError(
                 f"{name}: there are no parameters: an empty list, a generator that was used "
@@ -52,23 +54,44 @@ def check_parameter(name: str, i: int, tensor: Any) -> None:
             f"{name}: parameter {i} {tensor.shape} is the result of {tensor.op.name}: only leaves "
             "can be changed by steps"
         )
-    if not tensor.requires_grad:
+    if not tensor.requires_grad and not isinstance(tensor, Parameter):
         raise GradError(
             f"{name}: parameter {i} {tensor.shape} needs no gradient: leave it out, or say "
             "requires_grad_()"
         )
 
 
+def listed(name: str, params: Any) -> list[Any]:
+    """What was given for parameters, as a list.
+
+    Raises:
+        TypeError: it is a module by itself, or cannot be a list.
+    """
+    if hasattr(params, "parameters") or not isinstance(params, Iterable):
+        raise TypeError(
+            f"{name}: params is one {type(params).__name__}: give model.parameters() or a list"
+        )
+    return list(params)
+
+
+def plain(value: Any) -> Any:
+    """A setting, Python's own number where a tensor or array holds a single one."""
+    if isinstance(value, (tuple, list)):
+        return type(value)([plain(part) for part in value])
+    if isinstance(value, (Tensor, np.ndarray, np.generic)) and value.size == 1:
+        return value.item()
+    return value
+
+
 def read_groups(name: str, params: Any) -> list[Mapping[str, Any]]:
     """What an optimizer is given as a list of groups.
 
     Raises:
-        TypeError: it is a tensor or module by itself, or mixes tensors and groups.
+        TypeError: it is a tensor or module by itself, no list, or mixes tensors and groups.
     """
-    if isinstance(params, (Tensor, Uninferred)) or hasattr(params, "parameters"):
-        right = "model.parameters()" if hasattr(params, "parameters") else "a list, [w]"
-        raise TypeError(f"{name}: params is one {type(params).__name__}: give {right}")
-    parts = [params] if isinstance(params, Mapping) else list(params)
+    if isinstance(params, (Tensor, Uninferred)):
+        raise TypeError(f"{name}: params is one {type(params).__name__}: give a list, [w]")
+    parts = [params] if isinstance(params, Mapping) else listed(name, params)
     groups = [part for part in parts if isinstance(part, Mapping)]
     if not groups:
         return [{"params": parts}]
@@ -90,4 +113,4 @@ def read_settings(name: str, group: Mapping[str, Any], defaults: Mapping[str, An
         )
     if "params" not in group:
         raise ValueError(f"{name}: a group needs 'params', its parameters")
-    return {key: group.get(key, default) for key, default in defaults.items()}
+    return {key: plain(group.get(key, default)) for key, default in defaults.items()}

@@ -9,7 +9,7 @@ import numpy as np
 
 from tape._kernels.update import rmsprop
 from tape.optim.base import Optimizer
-from tape.optim.settings import nonnegative, shares
+from tape.optim.ranges import nonnegative, shares
 
 __all__ = ["RMSprop"]
 
@@ -62,7 +62,7 @@ class RMSprop(Optimizer):
         )
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise ValueError if a setting is out of its range."""
+        """Raise TypeError or ValueError if a setting is no number, or out of its range."""
         nonnegative("RMSprop", settings, "lr", "eps", "weight_decay", "momentum")
         shares("RMSprop", "alpha", (settings["alpha"],), 1)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tape.errors import TapeError
+from tape.nn.arguments import count, number, share
 from tape.optim.base import Optimizer
 
 __all__ = ["CosineAnnealingLR", "LinearWarmup", "Schedule", "StepLR"]
@@ -20,9 +21,16 @@ class Schedule:
 
     Args:
         optimizer: whose groups' learning rates are taken as those to start from.
+
+    Raises:
+        TypeError: it is no optimizer.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"{type(self).__name__}: takes an optimizer, got a {type(optimizer).__name__}"
+            )
         self.optimizer = optimizer
         self.base_rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.n_steps = 0
@@ -50,15 +58,14 @@ class Schedule:
         Raises:
             TapeError: the state is of no schedule, or of one with another number of groups.
         """
-        n_steps, rates = state.get("n_steps"), state.get("base_rates")
-        n = len(self.optimizer.param_groups)
-        if not isinstance(n_steps, int) or not isinstance(rates, list) or len(rates) != n:
-            raise TapeError(
-                f"{type(self).__name__}.load_state_dict: needs n_steps and base_rates of {n} "
-                f"groups, got {dict(state)}"
-            )
+        name, n = f"{type(self).__name__}.load_state_dict", len(self.optimizer.param_groups)
+        known = state if isinstance(state, Mapping) else {}
+        n_steps, rates = known.get("n_steps"), known.get("base_rates")
+        is_count = isinstance(n_steps, int) and n_steps >= 0
+        if not is_count or not isinstance(rates, list) or len(rates) != n:
+            raise TapeError(f"{name}: needs n_steps and base_rates of {n} groups, got {state!r}")
         before = self.base_rates
-        self.base_rates = [float(rate) for rate in rates]
+        self.base_rates = [number(name, "base_rates", rate, least=0) for rate in rates]
         try:
             self._apply(n_steps)
         except BaseException:
@@ -78,7 +85,7 @@ class StepLR(Schedule):
         gamma: >= 0.
 
     Raises:
-        ValueError: `step_size` or `gamma` is out of its range.
+        TypeError, ValueError: `step_size` or `gamma` is no number, or out of its range.
 
     >>> import tape
     >>> sgd = tape.optim.SGD([tape.tensor(1.0, requires_grad=True)], lr=1.0)
@@ -93,9 +100,8 @@ class StepLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        self.step_size, self.gamma = _at_least_one("StepLR", "step_size", step_size), float(gamma)
-        if not self.gamma >= 0:
-            raise ValueError(f"StepLR: gamma must be at least 0, got {gamma}")
+        self.step_size = count("StepLR", "step_size", step_size, least=1)
+        self.gamma = number("StepLR", "gamma", gamma, least=0)
         super().__init__(optimizer)
 
     def rate(self, base: float, n_steps: int) -> float:
@@ -114,16 +120,14 @@ class CosineAnnealingLR(Schedule):
         eta_min: the lowest rate, >= 0.
 
     Raises:
-        ValueError: `T_max` or `eta_min` is out of its range.
+        TypeError, ValueError: `T_max` or `eta_min` is no number, or out of its range.
 
     Source: Loshchilov and Hutter 2017, equation 5, without restarts.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
-        self.T_max = _at_least_one("CosineAnnealingLR", "T_max", T_max)
-        self.eta_min = float(eta_min)
-        if not self.eta_min >= 0:
-            raise ValueError(f"CosineAnnealingLR: eta_min must be at least 0, got {eta_min}")
+        self.T_max = count("CosineAnnealingLR", "T_max", T_max, least=1)
+        self.eta_min = number("CosineAnnealingLR", "eta_min", eta_min, least=0)
         super().__init__(optimizer)
 
     def rate(self, base: float, n_steps: int) -> float:
@@ -135,17 +139,18 @@ class CosineAnnealingLR(Schedule):
 class LinearWarmup(Schedule):
     """Raises the learning rate evenly to its full size, which is where another schedule begins.
 
-    rate(t) = base * (start_factor + (1 - start_factor) * t / n_steps)   for t <= n_steps
-    rate(t) = the other schedule's rate(t - n_steps)                     after that
+    rate(t) = base * (start_factor + (1 - start_factor) * t / length)   for t <= length
+    rate(t) = the other schedule's rate(t - length)                     after that
 
     Args:
         optimizer: whose learning rates are set.
-        n_steps: length of the warm-up, >= 1.
+        length: number of steps to the full rate, >= 1.
         then: schedule of the same optimizer that follows, or None for a constant rate; it is
             stepped by this one.
         start_factor: share of the rate in step 0, in [0, 1].
 
     Raises:
+        TypeError: an argument is not of its type.
         ValueError: an argument is out of its range, or `then` belongs to another optimizer.
 
     >>> import tape
@@ -165,14 +170,15 @@ class LinearWarmup(Schedule):
     def __init__(
         self,
         optimizer: Optimizer,
-        n_steps: int,
+        length: int,
         then: Schedule | None = None,
         start_factor: float = 1 / 3,
     ) -> None:
-        self.length = _at_least_one("LinearWarmup", "n_steps", n_steps)
-        self.then, self.start_factor = then, float(start_factor)
-        if not 0 <= self.start_factor <= 1:
-            raise ValueError(f"LinearWarmup: start_factor must be in [0, 1], got {start_factor}")
+        self.length = count("LinearWarmup", "length", length, least=1)
+        self.start_factor = share("LinearWarmup", "start_factor", start_factor)
+        self.then = then
+        if then is not None and not isinstance(then, Schedule):
+            raise TypeError(f"LinearWarmup: `then` is a {type(then).__name__}, not a schedule")
         if then is not None and (then.optimizer is not optimizer or then.n_steps):
             raise ValueError("LinearWarmup: `then` needs the same optimizer, and no step taken yet")
         if then is not None:
@@ -185,9 +191,3 @@ class LinearWarmup(Schedule):
         full = base if self.then is None else self.then.rate(base, after)
         rise = self.start_factor + (1 - self.start_factor) * min(n_steps / self.length, 1)
         return full * rise if n_steps < self.length else full
-
-
-def _at_least_one(schedule: str, name: str, value: int) -> int:
-    if not (value == int(value) and value >= 1):
-        raise ValueError(f"{schedule}: {name} must be a whole number of at least 1, got {value}")
-    return int(value)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tape._kernels.update import sgd
+from tape.nn.arguments import number
 from tape.optim.base import Optimizer
-from tape.optim.settings import nonnegative
+from tape.optim.ranges import nonnegative
 
 __all__ = ["SGD"]
 
@@ -62,8 +63,9 @@ class SGD(Optimizer):
         )
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise ValueError if a setting is out of its range."""
+        """Raise TypeError or ValueError if a setting is no number, or out of its range."""
         nonnegative("SGD", settings, "lr", "momentum", "weight_decay")
+        number("SGD", "dampening", settings["dampening"])
         if settings["nesterov"] and (settings["momentum"] == 0 or settings["dampening"] != 0):
             raise ValueError("SGD: nesterov needs momentum above 0, and no dampening")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tape.errors import TapeError
-from tape.optim.groups import Group
+from tape.optim.groups import Group, plain
 
 __all__ = ["load_state_dict", "state_dict"]
 
@@ -31,6 +31,25 @@ def state_dict(groups: list[Group]) -> dict[str, Any]:
     return {"param_groups": saved, "state": state}
 
 
+def refuse_other_data(name: str, state: Any) -> None:
+    """Raise TapeError for what is not built as a state at all."""
+
+    def need(part: Any, kind: Any, what: str) -> Any:
+        if isinstance(part, kind):
+            return part
+        word = "list" if kind == (list, tuple) else "dictionary"
+        raise TapeError(
+            f"{name}.load_state_dict: {what} must be a {word}, got a {type(part).__name__}"
+        )
+
+    need(state, Mapping, "the state")
+    for group in need(state.get("param_groups", ()), (list, tuple), "its 'param_groups'"):
+        need(group, Mapping, "each of its 'param_groups'")
+        need(group.get("params", ()), (list, tuple), "each 'params'")
+    for entry in need(state.get("state", {}), Mapping, "its 'state'").values():
+        need(entry, Mapping, "each entry of its 'state'")
+
+
 def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
     """New groups on the same parameters with the saved settings and state.
 
@@ -38,6 +57,7 @@ def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
         TapeError: they do not fit; all reasons are listed.
     """
     name, groups = type(optimizer).__name__, optimizer.param_groups
+    refuse_other_data(name, state)
     saved = state.get("param_groups", ())
     sizes = [len(group.track.tensors) for group in groups]
     if [len(s.get("params", ())) for s in saved] != sizes or "state" not in state:
@@ -53,10 +73,10 @@ def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
         if wrong:
             faults.append(f"group {i}: only one side has {', '.join(wrong)}")
             continue
-        given = {key: _like(group[key], settings[key]) for key in group if key != "params"}
+        given = {key: _like(group[key], plain(settings[key])) for key in group if key != "params"}
         try:
             optimizer.check(given)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             faults.append(f"group {i}: {error}")
         fresh = Group(name, group.track.tensors, given)
         for j in range(len(group.track.tensors)):

@@ -45,13 +45,15 @@ def check_op(op: Op) -> None:
     The properties are in `tape.testing.PROPERTIES`: rules complete; shape rule right; forward as
     the reference; vjp, jvp and second order right; live results shared, dead ones gone, stale ones
     never found; float32 as float64; any layout, empty and 0-d operands; nothing kept that is not
-    in `saves`.
+    in `saves`. Samples are `tape.op.sample(...)`, bad calls `tape.op.bad(...)`.
+
+    Raises:
+        TypeError: it is no op.
 
     >>> import numpy as np, tape
     >>> from tape import shapes
-    >>> from tape.op import sample
     >>> from tape.testing import check_op
-    >>> @tape.op(shape=shapes.same, saves="x", samples=[sample((3, 4))])
+    >>> @tape.op(shape=shapes.same, saves="x", samples=[tape.op.sample((3, 4))])
     ... def cube(x):
     ...     '''x ** 3, elementwise.   Shapes: x (*s) -> y (*s)'''
     ...     return x**3
@@ -66,7 +68,11 @@ def check_op(op: Op) -> None:
         ...
     AssertionError: cube, (3,4), vjp_is_the_adjoint_of_jvp: cube: <g, J u> = ...
     """
-    assert op.samples, f"{op.name}: no samples to check it on"
+    if not isinstance(op, Op):
+        raise TypeError(f"check_op: takes an op, such as tape.op makes, got a {type(op).__name__}")
+    assert op.samples, (
+        f"{op.name}: no samples to check it on: give tape.op samples=[tape.op.sample(...)]"
+    )
     for sample in op.samples:
         for holds in PROPERTIES.values():
             holds(op, sample)

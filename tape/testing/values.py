@@ -96,6 +96,31 @@ def layouts_do_not_matter(call: Call) -> None:
             np.testing.assert_array_equal(after, before, f"{call.op.name} wrote to an operand")
 
 
+def _outcome(call: Call, operands: list[Any]) -> Any:
+    """The result, or None where it is refused in words."""
+    try:
+        return np.asarray(call(*operands))
+    except (TapeError, ValueError, IndexError):
+        return None
+
+
+@property_of(lambda call: "layout" not in call.op.setting_names)  # a key is parted from tensors
+def a_number_is_a_0d_operand(call: Call) -> None:
+    """A Python number does, and is refused, where a 0-d array of its value is."""
+    for i, x in enumerate(call.operands):
+        if not isinstance(x, np.ndarray) or not x.size:
+            continue
+        number = x.flat[0].item()
+        array = np.asarray(number, np.float32 if len(call.operands) == 1 and _is_float(x) else None)
+        rest = call.operands
+        y = _outcome(call, [*rest[:i], number, *rest[i + 1 :]])
+        truth = _outcome(call, [*rest[:i], array, *rest[i + 1 :]])
+        what = f"{call.op.name} with the number {number!r} as operand {i}"
+        assert (y is None) == (truth is None), f"{what}: {y}, of a 0-d array {truth}"
+        if y is not None:
+            assert_close(y, truth, TOLERANCES["float32"].function, what)
+
+
 def emptied(call: Call) -> Iterator[list[Any]]:
     """The call's operands with axes of length 0: once for each length, all axes of that length."""
     arrays = [x for x in call.operands if isinstance(x, np.ndarray)]
