@@ -189,6 +189,7 @@ def op(
         declared.defvjp = _vjp_decorator(declared)
         declared.defjvp = _jvp_decorator(declared)
         declared.defadd = _add_decorator(declared)
+        declared.defouter = _outer_decorator(declared)
         declared.foreign = not (forward.__module__ or "").startswith("tape.ops.")
         if not declared.foreign:
             OPS[declared.name] = declared
@@ -245,6 +246,19 @@ def _vjp_decorator(declared: Op) -> Callable[..., Any]:
         return attach
 
     return defvjp
+
+
+def _outer_decorator(declared: Op) -> Callable[..., Any]:
+    def defouter(rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Attach the vjp of what the op ends in, an activation: it runs once, before the others.
+
+        It turns the cotangent of the result into that of what the activation was applied to, and
+        the vjps of the operands are given that one as g.
+        """
+        declared.outer = Rule(rule, *_sources(declared, rule))
+        return rule
+
+    return defouter
 
 
 def _add_decorator(declared: Op) -> Callable[..., Any]:

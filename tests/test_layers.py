@@ -36,6 +36,7 @@ FAMILIES = [
     "key",
     "index",
     "lookup",
+    "activated",
     "linalg",
     "contract",
     "einsum",

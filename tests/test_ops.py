@@ -12,6 +12,8 @@ from tape.testing.values import emptied
 
 # Ops that are not exported from tape, each with the reason.
 INTERNAL = {
+    "activated_conv2d": "conv2d that ends in an activation",
+    "activated_linear": "linear that ends in an activation",
     "alias": "gives the functional forms of tape.grad a node of their own",
     "attains": "where an extreme value stands, for the gradients of max and min",
     "contract": "einsum of two operands",

@@ -252,7 +252,8 @@ cdef Node computed(Op op, State state, tuple operands, tuple settings, bint grap
     node.op, node.settings, node.borrowed = op, settings, borrowed
     cnp.PyArray_CLEARFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
     if graph:
-        record(node, operands, op.joint, op.vjps, op.jvp if state.saving_all else None)
+        record(node, operands, op.outer, op.joint, op.vjps,
+               op.jvp if state.saving_all else None)
     return node
 
 

@@ -22,6 +22,7 @@ cdef class Op:
     cdef readonly bint linear
     cdef readonly uint64_t serial
     cdef public Rule joint
+    cdef public Rule outer
     cdef public list vjps
     cdef public list adders
     cdef public Rule jvp

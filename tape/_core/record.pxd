@@ -8,4 +8,5 @@ cdef enum:
 
 
 cdef uint64_t* spell(tuple operands, uint64_t* words, int* n_words) except NULL
-cdef int record(Node node, tuple operands, Rule joint, list vjps, Rule jvp) except -1
+cdef int record(Node node, tuple operands, Rule outer, Rule joint, list vjps,
+                Rule jvp) except -1

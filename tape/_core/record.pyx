@@ -64,7 +64,8 @@ cdef uint64_t* spell(tuple operands, uint64_t* words, int* n_words) except NULL:
     return words
 
 
-cdef int record(Node node, tuple operands, Rule joint, list vjps, Rule jvp) except -1:
+cdef int record(Node node, tuple operands, Rule outer, Rule joint, list vjps,
+                Rule jvp) except -1:
     """Keep edges and values for the rules that will run; see Note [What a node keeps]."""
     cdef uint64_t held = 0
     cdef bint own = False, any_borrowed = False, is_held
@@ -82,6 +83,9 @@ cdef int record(Node node, tuple operands, Rule joint, list vjps, Rule jvp) exce
                 if rule is not <PyObject*>None:
                     held |= (<Rule>rule).values
                     own |= (<Rule>rule).reads_result
+    if outer is not None:
+        held |= outer.values
+        own |= outer.reads_result
     if jvp is not None:
         held |= jvp.values
         own |= jvp.reads_result

@@ -236,10 +236,13 @@ cdef class Walk:
         cdef Py_ssize_t first = self.first[i], n = self.first[i + 1] - first, j, t
         cdef Rule rule
         cdef object g = self.adjoints[i], parts = None
+        cdef bint entered = False
         for j in range(n):
             t = self.target[first + j]
             if t < 0 or not self.wanted[t] or self.complete[t]:
                 continue
+            if op.outer is not None and not entered:
+                g, entered = op.outer.call(node, g, None), True
             if op.joint is not None:
                 if parts is None:
                     parts = self.joint_cotangents(op, node, g, n)

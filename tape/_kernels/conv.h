@@ -270,7 +270,7 @@ static int FN(correlate)(const tape_convolution *g)
 {
     FN(correlation) s = {.g = g, .k = g->channels * g->n_taps, .vectors = (g->out_channels + LANES - 1) / LANES};
     const ptrdiff_t lanes = s.vectors * LANES, reach = g->reach_y;
-    const ptrdiff_t row_bytes = g->channels * (ptrdiff_t)sizeof(REAL);
+    const ptrdiff_t row_bytes = (g->channels > 0 ? g->channels : 1) * (ptrdiff_t)sizeof(REAL);
     if (g->batch * g->groups * g->out_height * g->out_width * g->out_channels == 0)
         return 0;
     s.wide = (g->out_width - 1) * g->stride_x + g->reach_x;

@@ -8,7 +8,8 @@ from numpy cimport (
     PyArray_TYPE, ndarray,
 )
 
-from tape._kernels.table cimport TAPE_DOUBLE, TAPE_FLOAT, kernels, tape_convolution
+from tape._kernels.ending cimport Ending, end_in
+from tape._kernels.table cimport kernels, tape_convolution
 
 cnp.import_array()
 
@@ -110,8 +111,11 @@ cdef int check_window(ptrdiff_t R, ptrdiff_t S) except -1:
     return 0
 
 
-def conv2d(x, w, int Ho, int Wo, stride, padding, dilation, ptrdiff_t groups, b=None):
+def conv2d(x, w, int Ho, int Wo, stride, padding, dilation, ptrdiff_t groups, b=None,
+           activation=None):
     """y (N, C_out, Ho, Wo): windows of x (N, C, H, W) times w (C_out, C / groups, R, S), plus b.
+
+    The activation is None, "relu" or "leaky_relu".
 
     Raises:
         TypeError: x or w is no array of floats.
@@ -121,6 +125,7 @@ def conv2d(x, w, int Ho, int Wo, stride, padding, dilation, ptrdiff_t groups, b=
     cdef ndarray image = images(x, "x", kind), weight = images(w, "w", kind), y, bias
     cdef tape_convolution p
     cdef Taps taps
+    cdef Ending ending
     cdef ptrdiff_t R = PyArray_DIM(weight, 2), S = PyArray_DIM(weight, 3)
     weight = cnp.PyArray_GETCONTIGUOUS(weight)
     check_window(R, S)
@@ -138,6 +143,11 @@ def conv2d(x, w, int Ho, int Wo, stride, padding, dilation, ptrdiff_t groups, b=
     if b is not None:
         bias = cnp.PyArray_FROM_OTF(b, kind, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_FORCECAST)
         p.bias = PyArray_DATA(bias)
+    if activation is not None:
+        end_in(activation, 0 if kind == cnp.NPY_FLOAT else 1, &ending)
+        if ending.row_work is not NULL:
+            raise ValueError(f"conv2d: does not end in {activation}")
+        p.activation, p.slope = ending.activation, ending.slope
     run(&p, 0 if kind == cnp.NPY_FLOAT else 1, False)
     return y
 

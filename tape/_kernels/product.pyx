@@ -10,6 +10,7 @@ from numpy cimport (
 import numpy as np
 
 from tape._kernels.dispatch cimport Kernel, Loop, is_float
+from tape._kernels.ending cimport end_in
 from tape._kernels.freelist cimport empty
 from tape._kernels.strides cimport MAX_DIMS, Strides, broadcast, run, strides_under
 from tape._kernels.table cimport TAPE_DOUBLE, TAPE_FLOAT, kernels, tape_product
@@ -63,7 +64,7 @@ cdef class MatrixProduct(Kernel):
             return None
         if ny == 2 and (nx == 2 or cnp.PyArray_IS_C_CONTIGUOUS(x)):
             return self.tall(x, y, PyArray_STRIDES(y)[0], PyArray_STRIDES(y)[1], PyArray_DIM(y, 1),
-                             None)
+                             None, None)
         w.ndim = broadcast(x, y, 2, w.dims)
         if w.ndim < 0:
             return None
@@ -78,10 +79,11 @@ cdef class MatrixProduct(Kernel):
         for axis in range(2):
             w.core_steps[axis] = PyArray_STRIDES(x)[nx - 2 + axis]
             w.core_steps[2 + axis] = PyArray_STRIDES(y)[ny - 2 + axis]
-        self.into(out, &w, x, y, None)
+        self.into(out, &w, x, y, None, None)
         return out
 
-    cdef int into(self, ndarray out, Strides* w, ndarray x, ndarray y, ndarray b) except -1:
+    cdef int into(self, ndarray out, Strides* w, ndarray x, ndarray y, ndarray b,
+                  activation) except -1:
         """Run the loop; `w` says how to step through x and y, b is added to every row if given."""
         cdef int typenum = PyArray_TYPE(x)
         cdef Fused fused
@@ -97,13 +99,19 @@ cdef class MatrixProduct(Kernel):
         fused.kind = TAPE_FLOAT if typenum == cnp.NPY_FLOAT else TAPE_DOUBLE
         if b is not None:
             fused.product.column_bias = PyArray_BYTES(b)
+        if activation is not None:
+            end_in(activation, fused.kind, &fused.ending)
+            fused.product.activation = fused.ending.activation
+            fused.product.slope = fused.ending.slope
+            fused.product.row_work = fused.ending.row_work
+            fused.product.row_context = &fused.ending
         run(w, multiply, &fused, size)
         if fused.failed:
             raise MemoryError
         return 0
 
     cdef ndarray tall(self, ndarray x, ndarray y, npy_intp down, npy_intp right, npy_intp n,
-                      ndarray b):
+                      ndarray b, activation):
         """x (..., k) times one matrix y (k, n), whose steps are given, in one product, plus b.
 
         x is a matrix, or a stack in C order, whose rows are those of one tall matrix.
@@ -121,12 +129,15 @@ cdef class MatrixProduct(Kernel):
         row_steps(x, w.core_steps)
         w.core_steps[2], w.core_steps[3] = down, right
         out = empty(ndim, dims, self.loop.out_type[PyArray_TYPE(x)])
-        self.into(out, &w, x, y, b)
+        self.into(out, &w, x, y, b, activation)
         return out
 
 
 cdef class Linear(MatrixProduct):
-    """x (..., k) @ w (n, k).T + b (n), or 0 for b; other operands are left to the op."""
+    """x (..., k) @ w (n, k).T + b (n), or 0 for b, and the activation that the first setting names.
+
+    Other operands are left to the op.
+    """
 
     cdef ndarray settled(self, list operands, tuple settings):
         cdef ndarray x, w, b = None
@@ -139,7 +150,7 @@ cdef class Linear(MatrixProduct):
         x, w = plain(<ndarray>operands[0]), plain(<ndarray>operands[1])
         n = PyArray_NDIM(x)
         if (n < 1 or PyArray_NDIM(w) != 2 or PyArray_DIM(x, n - 1) != PyArray_DIM(w, 1)
-                or not self.takes(x, w)):
+                or not self.takes(x, w) or len(settings) and not is_float(PyArray_TYPE(x))):
             return None
         if biased:
             b = <ndarray>bias
@@ -149,7 +160,8 @@ cdef class Linear(MatrixProduct):
             b = cnp.PyArray_GETCONTIGUOUS(plain(b))
         if n > 2:
             x = cnp.PyArray_GETCONTIGUOUS(x)
-        return self.tall(x, w, PyArray_STRIDES(w)[1], PyArray_STRIDES(w)[0], PyArray_DIM(w, 0), b)
+        return self.tall(x, w, PyArray_STRIDES(w)[1], PyArray_STRIDES(w)[0], PyArray_DIM(w, 0), b,
+                         settings[0] if len(settings) else None)
 
 
 cdef class OuterSum(MatrixProduct):
@@ -181,7 +193,7 @@ cdef class OuterSum(MatrixProduct):
         w.core_steps[0], w.core_steps[1] = steps[1], steps[0]
         row_steps(y, w.core_steps + 2)
         out = empty(2, dims, self.loop.out_type[PyArray_TYPE(x)])
-        self.into(out, &w, x, y, None)
+        self.into(out, &w, x, y, None, None)
         return out
 
 

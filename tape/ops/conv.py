@@ -9,18 +9,20 @@ from __future__ import annotations
 import numpy as np
 
 from tape._core.memory import asarray
-from tape._kernels.product import MatrixProduct
+from tape._kernels import conv as kernels
 from tape._kernels.window import fold, unfold
 from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
+from tape.ops.activated import FUSED, fused_name, slope
 from tape.ops.geometry import Geometry, batched, known_float, padding_pairs, pair, windows
+from tape.ops.reduce import sum
 from tape.ops.shape import reshape
 
-PRODUCT = MatrixProduct()
 PLAIN = Geometry()
+SAME = Geometry(padding=((1, 1), (1, 1)))
 
 
-def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=None):
     """Convolution (cross-correlation, as all of the field calls it) of images with a kernel.
 
     y[n, o, i, j] = b[o] + sum over c, r, s of
@@ -35,6 +37,8 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
         padding: zeros around the image: an integer, a pair, ((top, bottom), (left, right)), "valid"
             for none, or "same" for as many as keep H and W (stride 1 only).
         groups: channels are split into so many groups that do not see each other.
+        activation: a function of the result, such as `tape.relu`, or None. With relu, leaky_relu,
+            tanh and sigmoid everything is one node; and with gelu where no gradient is asked for.
 
     Raises:
         ShapeError: channels do not match, groups do not divide, or no window fits.
@@ -50,16 +54,21 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
     except TapeError as error:
         error.op = "conv2d"
         raise
+    if b is not None:
+        b = asarray(b)
+        if b.shape != (w.shape[0],):
+            raise ShapeError(
+                f"conv2d: b has shape {b.shape}, w {w.shape} makes {w.shape[0]} channels"
+            )
     images, alone = batched(x)
-    y = correlate2d(images, w, geometry=geometry)
-    if alone:
-        y = reshape(y, y.shape[1:])
-    if b is None:
-        return y
-    b = asarray(b)
-    if b.shape != (w.shape[0],):
-        raise ShapeError(f"conv2d: b has shape {b.shape}, w {w.shape} makes {w.shape[0]} channels")
-    return y + reshape(b, (w.shape[0], 1, 1))
+    fused = fused_name(activation, images, w, b)
+    b = 0 if b is None else b
+    if fused is None:
+        y = correlate2d(images, w, b, geometry=geometry)
+        y = y if activation is None else activation(y)
+    else:
+        y = activated(images, w, b, geometry=geometry, activation=fused)
+    return reshape(y, y.shape[1:]) if alone else y
 
 
 def geometry_of(w, stride, padding, dilation, groups):
@@ -73,8 +82,8 @@ def geometry_of(w, stride, padding, dilation, groups):
     return Geometry(stride, pairs, dilation, int(groups))
 
 
-def correlated(x, w, *, geometry):
-    """Shape rule: (N, C, H, W), (C_out, C / groups, R, S) -> (N, C_out, Ho, Wo)."""
+def correlated(x, w, b=(), *, geometry):
+    """Shape rule: (N, C, H, W), (C_out, C / groups, R, S), () or (C_out) -> (N, C_out, Ho, Wo)."""
     groups = geometry.groups
     if len(x) != 4 or len(w) != 4:
         raise ShapeError(
@@ -85,6 +94,8 @@ def correlated(x, w, *, geometry):
     if x[1] != w[1] * groups:
         of = f" in {groups} groups" if groups > 1 else ""
         raise ShapeError(f"x has {x[1]} channels, w expects {w[1] * groups}{of} (x {x}, w {w})")
+    if b not in ((), (w[0],)):
+        raise ShapeError(f"b {b} does not fit the {w[0]} output channels of w {w}")
     return (x[0], w[0], *windows(x[2:], w[2:], geometry))
 
 
@@ -108,41 +119,92 @@ FORMS = [
 ]
 
 
-def refused(x, w, match, geometry=PLAIN):
-    """A pair of shapes that conv2d must refuse."""
-    return bad(x, w, geometry=geometry, error=ShapeError, match=match)
+def refused(x, w, match, geometry=PLAIN, b=0, **more):
+    """Shapes that conv2d must refuse."""
+    return bad(x, w, b, geometry=geometry, error=ShapeError, match=match, **more)
+
+
+def by_columns(x, w, b, *, geometry):
+    """What correlate2d gives, by writing every window out."""
+    groups, C_out = geometry.groups, w.shape[0]
+    cols = columns(x, w.shape[2:], geometry)
+    weight = w.reshape(groups, C_out // groups, cols.shape[2])
+    Ho, Wo = windows(x.shape[2:], w.shape[2:], geometry)
+    y = np.matmul(weight, cols).reshape(x.shape[0], C_out, Ho, Wo)
+    return y + b.reshape(-1, 1, 1) if np.ndim(b) else y
 
 
 @op(
     name="conv2d",
     shape=correlated,
     saves="x w x.shape w.shape",
-    samples=[sample(x, w, geometry=geometry) for x, w, geometry in FORMS],
+    ref=by_columns,
+    samples=[
+        *[sample(x, w, 0, geometry=geometry) for x, w, geometry in FORMS],
+        *[sample(x, w, (w[0],), geometry=geometry) for x, w, geometry in FORMS[:2]],
+        sample((1, 20, 5, 17), (33, 20, 3, 3), (33,), geometry=SAME),
+    ],
     errors=[
         refused((8, 3, 9, 9), (16, 4, 3, 3), "x has 3 channels, w expects 4"),
         refused((3, 9, 9), (16, 3, 3, 3), r"must be \(N, C, H, W\)"),
         refused((1, 3, 2, 2), (1, 3, 3, 3), "does not fit the image"),
         refused((1, 3, 4, 4), (4, 1, 3, 3), "does not divide", Geometry(groups=3)),
         refused((1, 1, 4, 4), (1, 1, 3, 3), "at least 1", Geometry(stride=(0, 1))),
+        refused((1, 1, 4, 4), (2, 1, 3, 3), r"b \(3,\) does not fit the 2", b=(3,)),
         bad(
             np.ones((1, 1, 4, 4), np.int64),
             (1, 1, 3, 3),
+            0,
             geometry=PLAIN,
             error=DTypeError,
             match="x is int64, expected float32 or float64",
         ),
     ],
 )
-def correlate2d(x, w, /, *, geometry):
-    """conv2d without bias, its settings in pairs.
+def correlate2d(x, w, b, /, *, geometry):
+    """conv2d, its settings in pairs; b is 0 for none.
 
-    Shapes: x (N, C, H, W), w (C_out, C / groups, R, S) -> y (N, C_out, Ho, Wo)
+    Shapes: x (N, C, H, W), w (C_out, C / groups, R, S), b (C_out) -> y (N, C_out, Ho, Wo)
     """
-    groups, C_out = geometry.groups, w.shape[0]
-    cols = columns(known_float(x), w.shape[2:], geometry)
-    weight = w.reshape(groups, C_out // groups, cols.shape[2])
+    return convolved(x, w, b, geometry, None)
+
+
+def convolved(x, w, b, geometry, activation):
+    """The arrays through the kernel, which applies the activation itself where it can."""
+    stride, padding, dilation, groups, _ = geometry
     Ho, Wo = windows(x.shape[2:], w.shape[2:], geometry)
-    return PRODUCT(weight, cols).reshape(x.shape[0], C_out, Ho, Wo)
+    bias = b if np.ndim(b) else None
+    x = known_float(x)
+    w = w if w.dtype.kind == "f" else w.astype(x.dtype)
+    return kernels.conv2d(x, w, Ho, Wo, stride, padding, dilation, groups, bias, activation)
+
+
+def by_columns_activated(x, w, b, *, geometry, activation):
+    """What `activated` gives, one step after another."""
+    return FUSED[activation].forward(by_columns(x, w, b, geometry=geometry))
+
+
+@op(
+    name="activated_conv2d",
+    shape=correlated,
+    saves="x w y x.shape w.shape",
+    ref=by_columns_activated,
+    samples=[
+        sample(x, w, (w[0],), geometry=geometry, activation=activation, smooth=smooth)
+        for (x, w, geometry), activation, smooth in zip(
+            FORMS, ["tanh", "relu", "leaky_relu", "sigmoid", "tanh"], [1, 0, 0, 1, 1], strict=True
+        )
+    ],
+    errors=[refused((1, 3, 2, 2), (1, 3, 3, 3), "does not fit the image", activation="relu")],
+)
+def activated(x, w, b, /, *, geometry, activation):
+    """An activation of conv2d, as one node.
+
+    Shapes: x (N, C, H, W), w (C_out, C / groups, R, S), b (C_out) -> y (N, C_out, Ho, Wo)
+    """
+    if activation in ("relu", "leaky_relu"):
+        return convolved(x, w, b, geometry, activation)
+    return FUSED[activation].forward(convolved(x, w, b, geometry, None))
 
 
 def of_result(dy, x, w, geometry):
@@ -169,20 +231,8 @@ def conv2d_input_grad(dy, w, /, *, image, geometry):
 
     Shapes: dy (N, C_out, Ho, Wo), w (C_out, C / groups, R, S) -> dx (N, C, H, W)
     """
-    groups = geometry.groups
-    N, C_out, Ho, Wo = dy.shape
-    rows = w.shape[1] * w.shape[2] * w.shape[3]
-    weight = w.reshape(groups, C_out // groups, rows).swapaxes(1, 2)
-    cols = PRODUCT(weight, dy.reshape(N, groups, C_out // groups, Ho * Wo))
-    shape = (N, w.shape[1] * groups, *image)
-    return fold(
-        cols.reshape(N, groups * rows, Ho * Wo),
-        shape,
-        w.shape[2:],
-        geometry.stride,
-        geometry.padding,
-        geometry.dilation,
-    )
+    stride, padding, dilation, groups, _ = geometry
+    return kernels.conv2d_image(dy, w, *image, stride, padding, dilation, groups)
 
 
 def kernel_of(dy, x, *, window, geometry):
@@ -204,32 +254,47 @@ def conv2d_weight_grad(dy, x, /, *, window, geometry):
 
     Shapes: dy (N, C_out, Ho, Wo), x (N, C, H, W) -> dw (C_out, C / groups, R, S)
     """
-    groups = geometry.groups
-    N, C_out, Ho, Wo = dy.shape
-    cols = columns(x, window, geometry)
-    parts = dy.reshape(N, groups, C_out // groups, Ho * Wo)
-    total = np.add.reduce(PRODUCT(parts, cols.swapaxes(2, 3)), axis=0)
-    return total.reshape(C_out, x.shape[1] // groups, *window)
+    stride, padding, dilation, groups, _ = geometry
+    return kernels.conv2d_window(dy, x, *window, stride, padding, dilation, groups)
 
 
+@activated.defouter
+def activated_outer(g, y, activation):
+    return slope(g, y, activation)
+
+
+@activated.defvjp("x")
 @correlate2d.defvjp("x")
 def correlate2d_vjp_x(g, w, x_shape, geometry):
     return conv2d_input_grad(g, w, image=x_shape[2:], geometry=geometry)
 
 
+@activated.defvjp("w")
 @correlate2d.defvjp("w")
 def correlate2d_vjp_w(g, x, w_shape, geometry):
     return conv2d_weight_grad(g, x, window=w_shape[2:], geometry=geometry)
 
 
+@activated.defvjp("b")
+@correlate2d.defvjp("b")
+def correlate2d_vjp_b(g):
+    return sum(g, axis=(0, 2, 3))
+
+
 @correlate2d.defjvp
-def correlate2d_jvp(dx, dw, x, w, geometry):
-    return correlate2d(dx, w, geometry=geometry) + correlate2d(x, dw, geometry=geometry)
+def correlate2d_jvp(dx, dw, db, x, w, geometry):
+    return correlate2d(dx, w, db, geometry=geometry) + correlate2d(x, dw, 0, geometry=geometry)
+
+
+@activated.defjvp
+def activated_jvp(dx, dw, db, x, w, y, geometry, activation):
+    inner = correlate2d(dx, w, db, geometry=geometry) + correlate2d(x, dw, 0, geometry=geometry)
+    return slope(inner, y, activation)
 
 
 @conv2d_input_grad.defvjp("dy")
 def conv2d_input_grad_vjp_dy(g, w, geometry):
-    return correlate2d(g, w, geometry=geometry)
+    return correlate2d(g, w, 0, geometry=geometry)
 
 
 @conv2d_input_grad.defvjp("w")
@@ -245,7 +310,7 @@ def conv2d_input_grad_jvp(ddy, dw, dy, w, image, geometry):
 
 @conv2d_weight_grad.defvjp("dy")
 def conv2d_weight_grad_vjp_dy(g, x, geometry):
-    return correlate2d(x, g, geometry=geometry)
+    return correlate2d(x, g, 0, geometry=geometry)
 
 
 @conv2d_weight_grad.defvjp("x")

@@ -10,6 +10,7 @@ from tape import shapes
 from tape._kernels.product import Linear, MatrixProduct, OuterSum
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
+from tape.ops.activated import FUSED, fused_name, slope
 from tape.ops.reduce import sum_to
 from tape.ops.shape import matrix_transpose, reshape
 
@@ -193,19 +194,64 @@ def affine(x, w, b, /):
     return np.add(np.matmul(x, w.T), b)
 
 
+@op(
+    name="activated_linear",
+    shape=features,
+    saves="x w b.shape y",
+    kernel=Linear(),
+    samples=[
+        sample((3, 4), (2, 4), (2,), activation="relu", smooth=False),
+        sample((2, 3, 4), (2, 4), (2,), activation="leaky_relu", smooth=False),
+        sample((3, 4), (2, 4), (2,), activation="tanh"),
+        sample((3, 4), (2, 4), 0, activation="sigmoid"),
+        sample((4,), (20, 4), 1.5, activation="tanh"),
+        sample((0, 4), (2, 4), (2,), activation="tanh"),
+    ],
+    errors=[
+        bad(
+            (3, 5),
+            (2, 4),
+            (2,),
+            activation="tanh",
+            error=ShapeError,
+            match=r"x \(3, 5\) has 5 features, w \(2, 4\)",
+        ),
+    ],
+)
+def activated(x, w, b, /, *, activation):
+    """An activation of x @ w.T + b as one node. See `linear`.
+
+    Shapes: x (..., n_in), w (n_out, n_in), b (n_out) or () -> y (..., n_out)
+    """
+    return FUSED[activation].forward(np.add(np.matmul(x, w.T), b))
+
+
+@activated.defouter
+def activated_outer(g, y, activation):
+    return slope(g, y, activation)
+
+
+@activated.defvjp("x")
 @affine.defvjp("x")
 def affine_vjp_x(g, w):
     return matmul(g, w)
 
 
+@activated.defvjp("w")
 @affine.defvjp("w")
 def affine_vjp_w(g, x):
     return outer_sum(g, x)
 
 
+@activated.defvjp("b")
 @affine.defvjp("b")
 def affine_vjp_b(g, b_shape):
     return sum_to(g, b_shape)
+
+
+@activated.defjvp
+def activated_jvp(dx, dw, db, x, w, y, activation):
+    return slope(affine(dx, w, db) + affine(x, dw, 0), y, activation)
 
 
 @affine.defjvp
@@ -213,12 +259,15 @@ def affine_jvp(dx, dw, db, x, w):
     return affine(dx, w, db) + affine(x, dw, 0)
 
 
-def linear(x, w, b=None, /):
-    """A linear layer applied to every row: x @ w.T + b.
+def linear(x, w, b=None, /, activation=None):
+    """A linear layer applied to every row: activation(x @ w.T + b).
 
     Args:
         w: the weight, one row a result, as PyTorch keeps it.
         b: the bias, None for none.
+        activation: a function of the result, such as `tape.relu`, or None. With relu, leaky_relu,
+            tanh and sigmoid everything is one node, computed in one pass; and with gelu where no
+            gradient is asked for, as gelu's needs what it was applied to.
 
     Shapes: x (..., n_in), w (n_out, n_in), b (n_out) -> y (..., n_out)
 
@@ -230,4 +279,9 @@ def linear(x, w, b=None, /):
     >>> tape.linear(tape.tensor([1.0, 2.0]), w, b).tolist()
     [1.0, 8.0]
     """
-    return affine(x, w, 0 if b is None else b)
+    b = 0 if b is None else b
+    fused = fused_name(activation, x, w, b)
+    if fused is not None:
+        return activated(x, w, b, activation=fused)
+    y = affine(x, w, b)
+    return y if activation is None else activation(y)

@@ -122,7 +122,7 @@ def _use_up(call: Call) -> None:
 def saves_is_the_truth(call: Call) -> None:
     """Of operands and result exactly those values live on that the vjp rules read; see `saves`."""
     op = call.op
-    rules = [rule for rule in [op.joint, op.jvp, *op.vjps] if rule is not None]
+    rules = [rule for rule in [op.outer, op.joint, op.jvp, *op.vjps] if rule is not None]
     read = {name for rule in rules for name in _names(rule.function)}
     declared = set(op.saves)
     known = {*op.operand_names, "y", *[f"{name}_shape" for name in op.operand_names]}
@@ -161,6 +161,7 @@ def _read_by_vjps(call: Call) -> set[Any]:
     """Positions of the operands, and "y", that the vjp rules of this call read."""
     op, last = call.op, len(call.op.operand_names) - 1
     rules = [op.joint] if op.joint is not None else [op.vjps[i] for i in call.floats]
+    rules.append(op.outer)
     read = {name for rule in rules if rule is not None for name in _names(rule.function)}
     read &= {*op.operand_names, "y"}
     return {i for i in range(len(call.operands)) if op.operand_names[min(i, last)] in read} | (

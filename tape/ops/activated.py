@@ -1,0 +1,38 @@
+"""Activations that a product applies to its result while it is in the cache: one node, one pass."""
+
+from __future__ import annotations
+
+from tape._core.state import is_recording
+from tape._core.tensor import Tensor
+from tape.errors import GradError
+from tape.ops.activation import gelu, leaky_relu, relu, relu_gate, sigmoid, sigmoid_slope
+from tape.ops.elementwise import tanh, tanh_slope
+from tape.ops.logic import greater, where
+
+FUSED = {op.name: op for op in (relu, leaky_relu, tanh, sigmoid, gelu)}
+LEAK = leaky_relu.defaults[0]
+
+
+def fused_name(activation, *operands):
+    """The activation's name if a product of these operands may apply it itself, else None."""
+    name = getattr(activation, "name", None)
+    if name is None or FUSED.get(name) is not activation:
+        return None
+    if activation is gelu and is_recording():
+        # Its slope cannot be told from its result.
+        if any(isinstance(x, Tensor) and x.requires_grad for x in operands):
+            return None
+    return name
+
+
+def slope(g, y, activation):
+    """g times the slope of the activation whose result is y."""
+    if activation == "relu":
+        return relu_gate(g, y)
+    if activation == "leaky_relu":
+        return where(greater(y, 0), g, g * LEAK)
+    if activation == "tanh":
+        return tanh_slope(g, y)
+    if activation == "sigmoid":
+        return sigmoid_slope(g, y)
+    raise GradError(f"the slope of {activation} cannot be told from its result")
