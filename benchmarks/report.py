@@ -65,7 +65,7 @@ def summary(lines: Sequence[Line]) -> str:
     missed = [f"{line.row} / {line.against}" for line in judged if not line.met]
     failed = [f"{line.row} ({line.failed.splitlines()[0]})" for line in lines if line.failed]
     text = f"{len(judged) - len(missed)} of {len(judged)} targets met"
-    lacking = sum(line.target is not None and line.met is None for line in lines)
+    lacking = sum(bool(line.target) and line.met is None for line in lines)
     text += f"; {lacking} not measured, for want of a peer" if lacking else ""
     text += f"; missed: {'; '.join(missed)}" if missed else ""
     return text + (f"; FAILED: {'; '.join(failed)}" if failed else "")
