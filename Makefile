@@ -24,7 +24,7 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 build: $(VENV)/created
-	$(BIN)/python setup.py --quiet build_ext --inplace
+	$(BIN)/python setup.py --quiet build_clib build_ext --inplace
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -13,6 +13,11 @@ from tape._core.state import (
 from tape._core.tape import Tape as Tape
 from tape._core.tensor import Tensor as Tensor
 from tape import random as random
+from tape._kernels.table import (
+    get_num_threads as get_num_threads,
+    set_num_threads as set_num_threads,
+    show_config as show_config,
+)
 from tape.errors import (
     AxisError as AxisError,
     DataError as DataError,

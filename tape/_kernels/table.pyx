@@ -49,7 +49,7 @@ def use(isa: str) -> None:
         raise ValueError(f"TAPE_ISA: {isa!r} {why}; it may be {' or '.join(runs)}")
 
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(n):
     """Let kernels use up to n threads, which is 1 ... 256, from now on and in the whole process.
 
     A result never depends on how many. Until then they use as many as the environment variable
@@ -57,6 +57,13 @@ def set_num_threads(n: int) -> None:
 
     Raises:
         ValueError: n is not an integer from 1 to 256.
+
+    >>> import tape
+    >>> before = tape.get_num_threads()
+    >>> tape.set_num_threads(1)
+    >>> tape.get_num_threads()
+    1
+    >>> tape.set_num_threads(before)
     """
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 256:
         raise ValueError(f"set_num_threads: n must be an integer from 1 to 256, got {n!r}")
@@ -66,6 +73,23 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int:
     """Up to how many threads a kernel uses."""
     return tape_threads()
+
+
+def show_config() -> None:
+    """Print which instruction sets kernels were built for, which are found here, which are used.
+
+    >>> import tape
+    >>> tape.show_config()  # doctest: +ELLIPSIS
+    kernels built: ...
+    found here:    ...
+    used:          ... (TAPE_ISA chooses another one)
+    threads:       ... (OMP_NUM_THREADS or tape.set_num_threads)
+    """
+    sets = built()
+    print("kernels built:", ", ".join(sets))
+    print("found here:   ", ", ".join([name for name, here in sets.items() if here]))
+    print("used:         ", used(), "(TAPE_ISA chooses another one)")
+    print("threads:      ", get_num_threads(), "(OMP_NUM_THREADS or tape.set_num_threads)")
 
 
 tape_set_threads(usable_cores())

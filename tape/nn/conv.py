@@ -93,8 +93,16 @@ class Conv2d(Module):
         """The result for x."""
         if type(self.weight) is Uninferred:
             self.infer(weight=self._weight_shape(size_at("Conv2d", x, -3, n_axes=3)))
-        y = conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-        return y if self.activation is None else self.activation(y)
+        return conv2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            self.activation,
+        )
 
     def describe(self) -> str:
         """Channels, window, and what is not as usual."""

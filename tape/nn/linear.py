@@ -68,8 +68,7 @@ class Dense(Module):
         """The result for x."""
         if type(self.weight) is Uninferred:
             self.infer(weight=(self.n_out, size_at("Dense", x, -1)))
-        y = linear(x, self.weight, self.bias)
-        return y if self.activation is None else self.activation(y)
+        return linear(x, self.weight, self.bias, self.activation)
 
     def describe(self) -> str:
         """Output size and activation."""

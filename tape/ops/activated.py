@@ -18,11 +18,8 @@ def fused_name(activation, *operands):
     name = getattr(activation, "name", None)
     if name is None or FUSED.get(name) is not activation:
         return None
-    if activation is gelu and is_recording():
-        # Its slope cannot be told from its result.
-        if any(isinstance(x, Tensor) and x.requires_grad for x in operands):
-            return None
-    return name
+    needs = is_recording() and any(isinstance(x, Tensor) and x.requires_grad for x in operands)
+    return None if needs and activation is gelu else name  # gelu's result does not tell its slope
 
 
 def slope(g, y, activation):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tape._core.memory import asarray
 from tape._kernels import conv as kernels
-from tape._kernels.window import fold, unfold
+from tape._kernels.window import unfold
 from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.activated import FUSED, fused_name, slope

@@ -1,0 +1,295 @@
+"""The C kernels for products: every instruction set of this machine, against exact sums."""
+
+import mmap
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tape
+from tape._kernels import conv, table
+
+ISAS = [isa for isa, here in table.built().items() if here]
+EPS = {"float32": 2.0**-24, "float64": 2.0**-53}
+
+
+@pytest.fixture(autouse=True)
+def _kernels_as_before():
+    isa, threads = table.used(), tape.get_num_threads()
+    yield
+    table.use(isa)
+    tape.set_num_threads(threads)
+
+
+def product(a, b):
+    with tape.reuse(False):
+        return (tape.asarray(a) @ tape.asarray(b)).numpy()
+
+
+def close_enough(y, a, b):
+    """Each element within gamma_k |a| |b| of the sum in a wider type."""
+    wide = np.longdouble if a.dtype == np.float64 else np.float64
+    k, u = a.shape[-1], EPS[str(a.dtype)]
+    error = np.abs(y - a.astype(wide) @ b.astype(wide))
+    bound = k * u / (1 - k * u) * (np.abs(a).astype(wide) @ np.abs(b).astype(wide))
+    return bool((error <= bound).all())
+
+
+sizes = st.one_of(st.integers(0, 40), st.sampled_from([63, 64, 65, 128, 130, 513, 600]))
+layouts = st.sampled_from(["C", "F", "reversed", "strided", "stretched"])
+
+
+def laid(rng, shape, dtype, layout):
+    """Random numbers of a shape in memory in one of several ways."""
+    m, n = shape
+    x = rng.standard_normal(shape).astype(dtype)
+    if layout == "F":
+        return np.asfortranarray(x)
+    if layout == "reversed":
+        return x[::-1, ::-1]
+    if layout == "strided":
+        return rng.standard_normal((2 * m, 3 * n)).astype(dtype)[::2, ::3]
+    if layout == "stretched":
+        return np.broadcast_to(rng.standard_normal((1, n)).astype(dtype), shape)
+    return x
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@given(
+    m=sizes,
+    k=sizes,
+    n=sizes,
+    dtype=st.sampled_from(["float32", "float64"]),
+    of_a=layouts,
+    of_b=layouts,
+    seed=st.integers(0, 99),
+)
+def test_products_are_right_on_every_instruction_set(isa, m, k, n, dtype, of_a, of_b, seed):
+    table.use(isa)
+    rng = np.random.default_rng(seed)
+    a, b = laid(rng, (m, k), dtype, of_a), laid(rng, (k, n), dtype, of_b)
+    y = product(a, b)
+    assert y.shape == (m, n)
+    assert str(y.dtype) == dtype
+    assert close_enough(y, a, b)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_small_integers_are_exact(isa, dtype):
+    table.use(isa)
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-9, 10, shape).astype(dtype) for shape in [(70, 1100), (1100, 75)])
+    np.testing.assert_array_equal(product(a, b), a.astype(int) @ b.astype(int))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@given(
+    m=st.integers(1, 80),
+    k=st.sampled_from([1, 7, 64, 512, 513, 1300]),
+    n=st.integers(1, 200),
+    cut=st.floats(0, 1),
+    turned=st.tuples(st.booleans(), st.booleans()),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_a_row_does_not_depend_on_the_rest_of_the_batch(isa, m, k, n, cut, turned, dtype):
+    table.use(isa)
+    rng = np.random.default_rng(m * n)
+    a = rng.standard_normal((k, m) if turned[0] else (m, k)).astype(dtype)
+    b = rng.standard_normal((n, k) if turned[1] else (k, n)).astype(dtype)
+    a, b = (a.T if turned[0] else a), (b.T if turned[1] else b)
+    whole, at, right = product(a, b), int(cut * m), int(cut * n)
+    np.testing.assert_array_equal(np.concatenate([product(a[:at], b), product(a[at:], b)]), whole)
+    np.testing.assert_array_equal(product(a, b[:, right:]), whole[:, right:])
+    np.testing.assert_array_equal(product(np.stack([a, a]), b)[1], whole)
+    np.testing.assert_array_equal(product(np.ascontiguousarray(a), np.array(b, order="C")), whole)
+    tape.set_num_threads(3)
+    np.testing.assert_array_equal(product(a, b), whole)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_threads_do_not_change_a_bit(isa):
+    table.use(isa)
+    rng = np.random.default_rng(1)
+    a, b = (rng.standard_normal(s).astype("float32") for s in [(300, 700), (700, 333)])
+    x, w = (rng.standard_normal(s).astype("float32") for s in [(5, 20, 23, 19), (40, 20, 3, 3)])
+    geometry = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    g = rng.standard_normal((5, 40, 23, 19)).astype("float32")
+    results = []
+    for threads in (1, 2, 3, 5):
+        tape.set_num_threads(threads)
+        results.append(
+            [
+                product(a, b),
+                product(np.stack([a[:50]] * 7), b),
+                conv.conv2d(x, w, 23, 19, *geometry),
+                conv.conv2d_image(g, w, 23, 19, *geometry),
+                conv.conv2d_window(g, x, 3, 3, *geometry),
+            ]
+        )
+    for other in results[1:]:
+        for y, first in zip(other, results[0], strict=True):
+            np.testing.assert_array_equal(y, first)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_an_image_does_not_depend_on_the_rest_of_the_batch(isa):
+    table.use(isa)
+    rng = np.random.default_rng(2)
+    x, w = (rng.standard_normal(s).astype("float32") for s in [(4, 3, 17, 13), (21, 3, 3, 2)])
+    with tape.reuse(False):
+        whole = tape.conv2d(x, w, stride=(2, 1), padding=1).numpy()
+        for i in range(4):
+            np.testing.assert_array_equal(
+                tape.conv2d(x[i : i + 1], w, stride=(2, 1), padding=1).numpy()[0], whole[i]
+            )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    "activation", [tape.relu, tape.leaky_relu, tape.tanh, tape.sigmoid, tape.gelu]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_activation_in_the_product_gives_the_bits_of_the_one_after_it(isa, activation, dtype):
+    table.use(isa)
+    rng = np.random.default_rng(3)
+    x, w, b = (rng.standard_normal(s).astype(dtype) * 2 for s in [(37, 600), (70, 600), (70,)])
+    x[3, 0], x[4, 0], x[5, 0] = np.nan, np.inf, -np.inf
+    with np.errstate(all="ignore"):
+        apart = activation(tape.linear(x, w, b))
+        np.testing.assert_array_equal(tape.linear(x, w, b, activation), apart)
+        images, kernel = x[:6, :300].reshape(2, 3, 15, 20), w[:8, :27].reshape(8, 3, 3, 3)
+        apart = activation(tape.conv2d(images, kernel, b[:8]))
+        np.testing.assert_array_equal(
+            tape.conv2d(images, kernel, b[:8], activation=activation), apart
+        )
+
+
+def test_an_activation_in_the_product_is_one_node_with_the_same_gradients():
+    rng = np.random.default_rng(4)
+    x, w, b = (
+        tape.tensor(rng.standard_normal(s), requires_grad=True) for s in [(5, 7), (3, 7), (3,)]
+    )
+    for activation in (tape.relu, tape.leaky_relu, tape.tanh, tape.sigmoid, tape.gelu):
+        with tape.Tape() as t:
+            y = tape.linear(x, w, b, activation)
+        assert t.evaluations == (2 if activation is tape.gelu else 1)
+        want = tape.grad(activation(tape.linear(x, w, b)).sum(), [x, w, b])
+        for g, h in zip(tape.grad(y.sum(), [x, w, b]), want, strict=True):
+            np.testing.assert_allclose(g, h, rtol=1e-12)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_nan_and_infinity_pass_and_nothing_leaks_from_beyond_the_edge(isa):
+    table.use(isa)
+    for n in range(1, 40):
+        a, b = np.ones((n, 3), "float32"), np.ones((3, n), "float32")
+        b[:, -1] = np.inf
+        a[-1, 0] = 0
+        y = product(a, b)
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(y, a.astype("float64") @ b.astype("float64"))
+
+
+def test_a_product_over_nothing_is_zero_or_the_bias():
+    assert product(np.ones((3, 0), "float32"), np.ones((0, 4), "float32")).tolist() == [[0] * 4] * 3
+    y = tape.linear(
+        np.ones((2, 0), "float32"), np.ones((3, 0), "float32"), tape.tensor([1, 2, 3.0])
+    )
+    assert y.tolist() == [[1, 2, 3]] * 2
+    assert tape.conv2d(
+        np.ones((1, 0, 3, 3), "float32"), np.ones((2, 0, 2, 2), "float32"), np.float32([1, 2])
+    ).tolist() == [[[[v] * 2] * 2 for v in (1, 2)]]
+
+
+def beside_a_guard(x):
+    """A copy of x that ends where memory ends: one byte more is a fault."""
+    pages = -(-x.nbytes // mmap.PAGESIZE) + 1
+    room = mmap.mmap(-1, pages * mmap.PAGESIZE)
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(room))
+    last = start + (pages - 1) * mmap.PAGESIZE
+    assert libc.mprotect(ctypes.c_void_p(last), mmap.PAGESIZE, 0) == 0
+    y = np.frombuffer(room, x.dtype, x.size, (pages - 1) * mmap.PAGESIZE - x.nbytes)
+    y = y.reshape(x.shape)
+    y[...] = x
+    return y
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs mprotect")
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nothing_is_read_beyond_the_end(isa, dtype):
+    table.use(isa)
+    rng = np.random.default_rng(5)
+    for m, k, n in [(1, 1, 1), (6, 5, 17), (7, 33, 63), (30, 64, 65), (13, 520, 31)]:
+        a, b = (beside_a_guard(rng.standard_normal(s).astype(dtype)) for s in [(m, k), (k, n)])
+        w = beside_a_guard(rng.standard_normal((n, k)).astype(dtype))
+        assert close_enough(product(a, b), a, b)
+        assert close_enough(product(a, w.T), a, w.T)
+        assert close_enough(product(b.T, a.T), b.T, a.T)
+    for c, h, w_, o, r in [(1, 5, 5, 3, 3), (3, 7, 9, 17, 2), (2, 4, 31, 33, 4)]:
+        x = beside_a_guard(rng.standard_normal((2, c, h, w_)).astype(dtype))
+        w = beside_a_guard(rng.standard_normal((o, c, r, r)).astype(dtype))
+        y = conv.conv2d(x, w, h - r + 1, w_ - r + 1, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+        g = beside_a_guard(y)
+        conv.conv2d_image(g, w, h, w_, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+        conv.conv2d_window(g, x, r, r, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+
+
+FORK = """
+import os
+import numpy as np
+import tape
+tape.set_num_threads(4)
+a = np.random.default_rng(0).standard_normal((300, 300)).astype("float32")
+first = (tape.asarray(a) @ tape.asarray(a)).numpy()
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        same = np.array_equal((tape.tensor(a) @ tape.tensor(a)).numpy(), first)
+        os._exit(0 if same and tape.get_num_threads() == 4 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+assert np.array_equal((tape.tensor(a) @ tape.tensor(a)).numpy(), first)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_multiplies_with_threads_of_its_own():
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
+
+
+def imported_with(**variables):
+    code = "from tape._kernels import table; print(table.used(), table.get_num_threads())"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_environment_chooses_kernels_and_threads(isa):
+    assert imported_with(TAPE_ISA=isa, OMP_NUM_THREADS="3").stdout.split() == [isa, "3"]
+
+
+def test_kernels_that_are_not_there_are_refused():
+    failed = imported_with(TAPE_ISA="mmx")
+    assert failed.returncode
+    assert "TAPE_ISA: 'mmx' was not built; it may be" in failed.stderr
+    for wrong in (0, 257, 1.0, True, "2"):
+        with pytest.raises(ValueError, match="set_num_threads: n must be an integer from 1 to 256"):
+            tape.set_num_threads(wrong)
+
+
+def test_subnormal_numbers_stay():
+    tiny = np.finfo("float32").smallest_subnormal
+    assert product(np.array([[tiny]]), np.ones((1, 1), "float32")).item() == tiny
+    assert np.float32(tiny) * np.float32(1) != 0
