@@ -186,9 +186,12 @@ static void FN(scatter)(const REAL *from, ptrdiff_t from_row, ptrdiff_t rows, pt
     }
 }
 
+#include "conv_rows.h"
+
 typedef struct {
     const tape_convolution *g;
     tape_product end; /* activation only */
+    int along_rows;
     ptrdiff_t k, vectors, wide, block, blocks;
     ptrdiff_t high; /* of the slab of a whole block */
     REAL *b, *bias; /* packed weights and biases, group after group */
@@ -223,8 +226,10 @@ static void FN(correlate_block)(void *context, ptrdiff_t unit)
     const ptrdiff_t y0 = FN(cut)(g->out_height, block, s->blocks);
     const ptrdiff_t rows = FN(cut)(g->out_height, block + 1, s->blocks) - y0, pixels = rows * g->out_width;
     const ptrdiff_t lanes = s->vectors * LANES;
-    const size_t table_bytes = ((size_t)pixels * sizeof(int32_t) + 63) / 64 * 64;
-    REAL *slab = tape_scratch(TAPE_SCRATCH_A, (size_t)(g->channels * s->high * s->wide) * sizeof(REAL));
+    const size_t table_bytes = s->along_rows ? (size_t)FN(strip_count)(g, rows) * sizeof(FN(strip))
+                                             : ((size_t)pixels * sizeof(int32_t) + 63) / 64 * 64;
+    REAL *slab = tape_scratch(TAPE_SCRATCH_A,
+                              (size_t)(g->channels * s->high * s->wide + LANES) * sizeof(REAL));
     char *room = tape_scratch(TAPE_SCRATCH_B, table_bytes + (size_t)(PIXELS * lanes) * sizeof(REAL));
     if (!slab || !room) {
         s->failed = -1;
@@ -236,6 +241,16 @@ static void FN(correlate_block)(void *context, ptrdiff_t unit)
     REAL *y = (REAL *)g->y + image * g->y_image + group * g->out_channels * g->y_channel + y0 * g->y_row;
     const int in_a_row = g->y_col == 1 && (g->y_row == g->out_width || rows == 1);
     FN(fill_slab)(slab, g, x, g->channels, y0 * g->stride_y - g->top, s->high, s->wide);
+    if (s->along_rows) {
+        const FN(rows) t = {
+            .k = s->k, .w_row = s->k, .y_channel = g->y_channel, .taps = s->taps, .slab = slab,
+            .w = s->b + group * g->out_channels * s->k, .bias = s->bias ? s->bias + group * lanes : NULL,
+            .end = &s->end, .y = y,
+        };
+        FN(lay_strips)((FN(strip) *)room, g, rows, s->wide);
+        FN(correlate_rows)(&t, g->out_channels, (FN(strip) *)room, FN(strip_count)(g, rows));
+        return;
+    }
     FN(pixel_offsets)(places, g, rows, s->wide);
     for (ptrdiff_t p = 0; p < pixels; p += PIXELS) {
         const ptrdiff_t some = pixels - p < PIXELS ? pixels - p : PIXELS;
@@ -251,6 +266,15 @@ static void FN(correlate_block)(void *context, ptrdiff_t unit)
                 to[o * g->y_channel] = sums[i * lanes + o];
         }
     }
+}
+
+/* Weights (out channel, k). */
+static void FN(gather_weights)(REAL *to, const tape_convolution *g, const REAL *w)
+{
+    for (ptrdiff_t o = 0; o < g->out_channels; o++)
+        for (ptrdiff_t c = 0; c < g->channels; c++)
+            for (ptrdiff_t t = 0; t < g->n_taps; t++)
+                *to++ = w[o * g->w_out + c * g->w_in + g->tap_w[t]];
 }
 
 /* Weights as panels (k, vectors), o innermost, what is missing of the last vector as 0. */
@@ -288,8 +312,14 @@ static int FN(correlate)(const tape_convolution *g)
         return -1;
     s.taps = (int32_t *)room, s.b = (REAL *)(room + table_bytes);
     FN(tap_offsets)(s.taps, g, g->channels, s.high, s.wide);
-    for (ptrdiff_t group = 0; group < g->groups; group++)
-        FN(pack_weights)(s.b + group * s.k * lanes, g, (const REAL *)g->w + group * g->w_group, s.vectors);
+    s.along_rows = FN(along_rows)(g, s.k);
+    for (ptrdiff_t group = 0; group < g->groups; group++) {
+        const REAL *w = (const REAL *)g->w + group * g->w_group;
+        if (s.along_rows)
+            FN(gather_weights)(s.b + group * g->out_channels * s.k, g, w);
+        else
+            FN(pack_weights)(s.b + group * s.k * lanes, g, w, s.vectors);
+    }
     if (g->bias) {
         s.bias = s.b + g->groups * s.k * lanes;
         memset(s.bias, 0, (size_t)(g->groups * lanes) * sizeof(REAL));

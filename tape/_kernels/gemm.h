@@ -31,6 +31,11 @@ typedef struct {
     const REAL *column_bias; /* of this panel */
 } FN(panel);
 
+INLINE int FN(has_end)(const tape_product *g)
+{
+    return g->row_bias || g->column_bias || g->residual || g->activation != TAPE_NOTHING;
+}
+
 INLINE FN(vec) FN(finish)(const tape_product *end, FN(vec) y)
 {
     if (end->activation == TAPE_NOTHING)
@@ -45,10 +50,13 @@ INLINE FN(vec) FN(finish)(const tape_product *end, FN(vec) y)
 INLINE void FN(tile)(const int rows, const int vectors, const int whole, const FN(panel) *t,
                      const REAL *a, REAL *c, const REAL *row_bias, const REAL *residual)
 {
-    FN(vec) sums[ROWS][VECTORS];
+    FN(vec) sums[TALL][VECTORS];
     const REAL *b = t->b;
     const ptrdiff_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
-    const REAL *a3 = a + 3 * a_row; /* two bases: x86 adds 0, 1 or 2 strides for nothing */
+    const REAL *of_rows[(TALL + 2) / 3]; /* one of three: x86 adds 0, 1 or 2 strides for nothing */
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i += 3)
+        of_rows[i / 3] = a + i * a_row;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 8
@@ -63,12 +71,26 @@ INLINE void FN(tile)(const int rows, const int vectors, const int whole, const F
                                                : FN(load_first)(b + v * LANES, t->last);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
-            const FN(vec) of_a = FN(fill)(i < 3 ? a[i * a_row] : a3[(i - 3) * a_row]);
+            const FN(vec) of_a = FN(fill)(of_rows[i / 3][i % 3 * a_row]);
 #pragma GCC unroll 8
             for (int v = 0; v < vectors; v++)
                 sums[i][v] += of_a * of_b[v];
         }
-        a += a_col, a3 += a_col, b += b_row;
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i += 3)
+            of_rows[i / 3] += a_col;
+        b += b_row;
+    }
+    if (!t->onto && !t->end) {
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++, c += t->c_row)
+#pragma GCC unroll 8
+            for (int v = 0; v < vectors; v++)
+                if (whole || v < vectors - 1)
+                    FN(store)(c + v * LANES, sums[i][v]);
+                else
+                    FN(store_first)(c + v * LANES, sums[i][v], t->last);
+        return;
     }
 #define PART(from) (cut ? FN(load_first)(from, t->last) : FN(load)(from))
 #pragma GCC unroll 16
@@ -128,9 +150,43 @@ static const FN(tile_function) FN(tiles)[2][VECTORS][ROWS] = {
     {NAMES(1, 1), NAMES(2, 1)},
 #endif
 };
+
+/* Of one vector's width, tiles are taller: six sums would wait for each other. */
+#define TALLER(whole)                                                                       \
+    TILE(7, 1, whole) TILE(8, 1, whole) TILE(9, 1, whole) TILE(10, 1, whole)                \
+    TILE(11, 1, whole) TILE(12, 1, whole)
+#define TALLEST(whole) TILE(13, 1, whole) TILE(14, 1, whole) TILE(15, 1, whole) TILE(16, 1, whole)
+#define NAMES_TALLER(whole)                                                                 \
+    PASTE(FN(tile_7_1), whole), PASTE(FN(tile_8_1), whole), PASTE(FN(tile_9_1), whole),     \
+    PASTE(FN(tile_10_1), whole), PASTE(FN(tile_11_1), whole), PASTE(FN(tile_12_1), whole)
+#define NAMES_TALLEST(whole)                                                                \
+    PASTE(FN(tile_13_1), whole), PASTE(FN(tile_14_1), whole), PASTE(FN(tile_15_1), whole),  \
+    PASTE(FN(tile_16_1), whole)
+TALLER(0) TALLER(1)
+#if TALL == 16
+TALLEST(0) TALLEST(1)
+#endif
+static const FN(tile_function) FN(tall_tiles)[2][TALL - ROWS] = {
+#if TALL == 16
+    {NAMES_TALLER(0), NAMES_TALLEST(0)},
+    {NAMES_TALLER(1), NAMES_TALLEST(1)},
+#else
+    {NAMES_TALLER(0)},
+    {NAMES_TALLER(1)},
+#endif
+};
 #undef TILE
 #undef TILES
 #undef NAMES
+#undef TALLER
+#undef TALLEST
+#undef NAMES_TALLER
+#undef NAMES_TALLEST
+
+INLINE FN(tile_function) FN(tile_of)(ptrdiff_t rows, ptrdiff_t vectors, int whole)
+{
+    return rows > ROWS ? FN(tall_tiles)[whole][rows - ROWS - 1] : FN(tiles)[whole][vectors - 1][rows - 1];
+}
 
 /* The part-th of `parts` even cuts through n. */
 INLINE ptrdiff_t FN(cut)(ptrdiff_t n, ptrdiff_t part, ptrdiff_t parts) { return n * part / parts; }
@@ -181,7 +237,7 @@ static int FN(multiply_part)(const tape_product *g, ptrdiff_t m0, ptrdiff_t m1, 
     REAL *c = (REAL *)g->c + m0 * g->c_row;
     const REAL *row_bias = g->row_bias ? (const REAL *)g->row_bias + m0 : NULL;
     const REAL *residual = g->residual ? (const REAL *)g->residual + m0 * g->residual_row : NULL;
-    const ptrdiff_t tiles = (m + ROWS - 1) / ROWS, blocks = (m + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    const ptrdiff_t blocks = (m + BLOCK_ROWS - 1) / BLOCK_ROWS;
     const int packs_b = g->b_col != 1
         || (m >= 4 * ROWS && k * g->b_row * (ptrdiff_t)sizeof(REAL) > (1 << 20));
     const int packs_a = g->a_col != 1 && (g->a_row != 1 || n1 - n0 > 2 * WIDTH);
@@ -193,19 +249,20 @@ static int FN(multiply_part)(const tape_product *g, ptrdiff_t m0, ptrdiff_t m1, 
             return -1;
     }
     if (packs_a) {
-        packed_a = tape_scratch(TAPE_SCRATCH_A, (size_t)(deepest * (BLOCK_ROWS + ROWS)) * sizeof(REAL));
+        packed_a = tape_scratch(TAPE_SCRATCH_A, (size_t)(deepest * (BLOCK_ROWS + TALL)) * sizeof(REAL));
         if (!packed_a)
             return -1;
     }
     for (ptrdiff_t left = n0; left < n1; left += BLOCK_COLUMNS) {
         const ptrdiff_t n = n1 - left < BLOCK_COLUMNS ? n1 - left : BLOCK_COLUMNS;
         const ptrdiff_t vectors = (n + LANES - 1) / LANES, panels = (vectors + VECTORS - 1) / VECTORS;
+        const ptrdiff_t highest = vectors == 1 ? TALL : ROWS, tiles = (m + highest - 1) / highest;
         ptrdiff_t p0 = 0;
         do {
             FN(panel) t = {.k = k - p0 < DEPTH ? k - p0 : DEPTH, .c_row = g->c_row, .residual_row = g->residual_row};
             const int ends = p0 + t.k == k;
             t.onto = g->onto || p0 > 0;
-            t.end = ends ? g : NULL;
+            t.end = ends && FN(has_end)(g) ? g : NULL;
             for (ptrdiff_t block = 0; block < blocks; block++) {
                 const ptrdiff_t t0 = FN(cut)(tiles, block, blocks), t1 = FN(cut)(tiles, block + 1, blocks);
                 const ptrdiff_t first = FN(cut)(m, t0, tiles);
@@ -227,14 +284,13 @@ static int FN(multiply_part)(const tape_product *g, ptrdiff_t m0, ptrdiff_t m1, 
                             FN(pack_b)(packed_b + column * t.k, wide, from, g->b_row, g->b_col, t.k, exist);
                     }
                     t.column_bias = g->column_bias ? (const REAL *)g->column_bias + left + column : NULL;
-                    const FN(tile_function) *by_rows = FN(tiles)[t.last == LANES][v1 - v0 - 1];
                     for (ptrdiff_t i = t0; i < t1; i++) {
                         const ptrdiff_t r0 = FN(cut)(m, i, tiles), rows = FN(cut)(m, i + 1, tiles) - r0;
                         const REAL *of_a = a + r0 * g->a_row + p0 * g->a_col;
                         t.a_row = g->a_row, t.a_col = g->a_col;
                         if (packs_a)
                             of_a = packed_a + (r0 - first) * t.k, t.a_row = 1, t.a_col = rows;
-                        by_rows[rows - 1](&t, of_a, c + r0 * g->c_row + left + column,
+                        FN(tile_of)(rows, v1 - v0, t.last == LANES)(&t, of_a, c + r0 * g->c_row + left + column,
                                           row_bias ? row_bias + r0 : NULL,
                                           residual ? residual + r0 * g->residual_row + left + column : NULL);
                     }
@@ -249,11 +305,27 @@ static int FN(multiply_part)(const tape_product *g, ptrdiff_t m0, ptrdiff_t m1, 
     return 0;
 }
 
+/* Products that are one tile each, [from, to) of a batch. */
+static void FN(multiply_tiny)(const tape_product *g, ptrdiff_t from, ptrdiff_t to, ptrdiff_t a_step,
+                              ptrdiff_t b_step, ptrdiff_t c_step)
+{
+    const ptrdiff_t vectors = (g->n + LANES - 1) / LANES;
+    const int last = (int)(g->n - (vectors - 1) * LANES);
+    FN(panel) t = {.k = g->k, .a_row = g->a_row, .a_col = g->a_col, .b_row = g->b_row, .c_row = g->c_row,
+                   .residual_row = g->residual_row, .last = last, .onto = g->onto, .end = FN(has_end)(g) ? g : NULL,
+                   .column_bias = g->column_bias};
+    const FN(tile_function) tile = FN(tile_of)(g->m, vectors, last == LANES);
+    for (ptrdiff_t j = from; j < to; j++) {
+        t.b = (const REAL *)g->b + j * b_step;
+        tile(&t, (const REAL *)g->a + j * a_step, (REAL *)g->c + j * c_step, g->row_bias, g->residual);
+    }
+}
+
 typedef struct {
     const tape_product *product;
     ptrdiff_t batch, a_step, b_step, c_step;
     ptrdiff_t parts; /* of rows or columns if batch is 1, else of the batch */
-    int failed;
+    int tiny, failed;
 } FN(split);
 
 static void FN(multiply_share)(void *context, ptrdiff_t i)
@@ -261,7 +333,10 @@ static void FN(multiply_share)(void *context, ptrdiff_t i)
     FN(split) *s = context;
     const tape_product *g = s->product;
     int failed = 0;
-    if (s->batch > 1) {
+    if (s->tiny) {
+        FN(multiply_tiny)(g, FN(cut)(s->batch, i, s->parts), FN(cut)(s->batch, i + 1, s->parts), s->a_step,
+                          s->b_step, s->c_step);
+    } else if (s->batch > 1) {
         tape_product one = *g;
         for (ptrdiff_t j = FN(cut)(s->batch, i, s->parts); j < FN(cut)(s->batch, i + 1, s->parts); j++) {
             one.a = (const REAL *)g->a + j * s->a_step;
@@ -288,8 +363,12 @@ static int FN(multiply)(const tape_product *g, ptrdiff_t batch, ptrdiff_t a_step
     FN(split) s = {.product = g, .batch = batch, .a_step = a_step, .b_step = b_step, .c_step = c_step, .parts = 1};
     if ((double)batch * (double)g->m * (double)g->n * (double)(g->k + 1) > PARALLEL_ABOVE)
         s.parts = tape_threads();
+    s.tiny = g->b_col == 1 && g->n <= WIDTH && g->m <= (g->n <= LANES ? TALL : ROWS) && g->k <= DEPTH
+        && !g->row_work;
     if (batch > 1 && batch < s.parts)
         s.parts = batch;
+    if (batch == 1 && s.tiny)
+        s.parts = 1;
     if (batch == 1 && g->n < s.parts * WIDTH && g->m < s.parts)
         s.parts = 1;
     if (s.parts == 1)

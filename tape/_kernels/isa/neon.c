@@ -5,6 +5,7 @@
 #define ISA neon
 #define VECTORS 4
 #define ROWS 6
+#define TALL 16 /* rows of a tile of one vector's width */
 
 typedef float vec_float __attribute__((vector_size(16)));
 typedef double vec_double __attribute__((vector_size(16)));

@@ -5,6 +5,7 @@
 #define ISA scalar
 #define VECTORS 2 /* of a tile's width: 12 sums and 2 of b fit 16 registers */
 #define ROWS 6
+#define TALL 12 /* rows of a tile of one vector's width */
 
 typedef float vec_float __attribute__((vector_size(16)));
 typedef double vec_double __attribute__((vector_size(16)));

@@ -4,7 +4,7 @@
    ISA                         the name
    vec_float, vec_double       vectors with arithmetic operators
    load_first_x, store_first_x the first n elements of a vector from and to memory, no others
-   ROWS, VECTORS               of a tile of a matrix product; see gemm.h */
+   ROWS, VECTORS, TALL         of a tile of a matrix product; see gemm.h */
 #include <string.h>
 
 #include "../kernels.h"
