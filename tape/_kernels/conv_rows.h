@@ -1,4 +1,5 @@
-/* Correlation with vectors along the rows of the image. Included once for each type, by conv.h.
+/* Correlation with vectors along the rows of the image. Included once for each
+   type.
 
    Where a result has few channels, or few numbers go into each, vectors along channels are mostly
    empty or are hardly filled before they are turned round and stored. Then a tile is some channels

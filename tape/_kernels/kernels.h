@@ -69,6 +69,8 @@ typedef struct {
        block is too large for 32-bit offsets. */
     int (*correlate[TAPE_REALS])(const tape_convolution *p);
     int (*weigh[TAPE_REALS])(const tape_convolution *p);
+    /* Multiply and add in registers only, `rounds` times; how many operations (two each) that was. */
+    double (*fma_peak[TAPE_REALS])(ptrdiff_t rounds);
 } tape_kernels;
 
 /* The table in use; the best one that this machine can run, until another is chosen. */

@@ -51,6 +51,7 @@ cdef extern from "kernels.h" nogil:
         tape_multiply multiply[2]
         tape_convolve correlate[2]
         tape_convolve weigh[2]
+        double (*fma_peak[2])(ptrdiff_t rounds) noexcept nogil
 
 
 cdef const tape_kernels* kernels() noexcept nogil

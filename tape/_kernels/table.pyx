@@ -75,6 +75,11 @@ def get_num_threads() -> int:
     return tape_threads()
 
 
+def fma_peak(double_precision: bool, rounds: int) -> float:
+    """Multiply and add in registers only; how many floating-point operations that was."""
+    return tape_table().fma_peak[1 if double_precision else 0](rounds)
+
+
 def show_config() -> None:
     """Print which instruction sets kernels were built for, which are found here, which are used.
 

@@ -13,13 +13,24 @@
 #define PASTE_(a, b) a##_##b
 #define PASTE(a, b) PASTE_(a, b)
 #define PARALLEL_ABOVE 1e6 /* multiply-adds, 10 us of one core: benchmarks "two threads" */
+/* The compiler must have v in a register here, and may know nothing of it afterwards. */
+#if defined(__x86_64__)
+#define PIN(v) __asm__ volatile("" : "+v"(v))
+#else
+#define PIN(v) __asm__ volatile("" : "+w"(v))
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
 #define REAL float
 #define FN(name) PASTE(name, float)
 #include "../lanes.h"
 #include "../gemm.h"
+#include "../slab.h"
+#include "../gather.h"
+#include "../conv_rows.h"
 #include "../conv.h"
+#include "../weigh.h"
+#include "../peak.h"
 #undef REAL
 #undef FN
 
@@ -27,7 +38,12 @@
 #define FN(name) PASTE(name, double)
 #include "../lanes.h"
 #include "../gemm.h"
+#include "../slab.h"
+#include "../gather.h"
+#include "../conv_rows.h"
 #include "../conv.h"
+#include "../weigh.h"
+#include "../peak.h"
 #undef REAL
 #undef FN
 
@@ -39,4 +55,5 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
     .multiply = {multiply_float, multiply_double},
     .correlate = {correlate_float, correlate_double},
     .weigh = {weigh_float, weigh_double},
+    .fma_peak = {fma_peak_float, fma_peak_double},
 };
