@@ -8,6 +8,7 @@ REQUIRED: object
 
 @final
 class Op:
+    outer: Rule | None
     joint: Rule | None
     vjps: list[Rule | None]
     adders: list[Rule | None] | None

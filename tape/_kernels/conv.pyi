@@ -3,16 +3,16 @@ from typing import Any
 from numpy import floating
 from numpy.typing import NDArray
 
-Pair = tuple[int, int]
+__all__ = ["conv2d", "conv2d_image", "conv2d_window"]
 
 def conv2d(
     x: NDArray[floating[Any]],
     w: NDArray[floating[Any]],
     Ho: int,
     Wo: int,
-    stride: Pair,
-    padding: tuple[Pair, Pair],
-    dilation: Pair,
+    stride: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+    dilation: tuple[int, int],
     groups: int,
     b: NDArray[floating[Any]] | None = None,
     activation: str | None = None,
@@ -22,9 +22,9 @@ def conv2d_image(
     w: NDArray[floating[Any]],
     H: int,
     W: int,
-    stride: Pair,
-    padding: tuple[Pair, Pair],
-    dilation: Pair,
+    stride: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+    dilation: tuple[int, int],
     groups: int,
 ) -> NDArray[floating[Any]]: ...
 def conv2d_window(
@@ -32,8 +32,8 @@ def conv2d_window(
     x: NDArray[floating[Any]],
     R: int,
     S: int,
-    stride: Pair,
-    padding: tuple[Pair, Pair],
-    dilation: Pair,
+    stride: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+    dilation: tuple[int, int],
     groups: int,
 ) -> NDArray[floating[Any]]: ...

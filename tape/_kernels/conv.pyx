@@ -17,7 +17,7 @@ __all__ = ["conv2d", "conv2d_image", "conv2d_window"]
 
 cdef enum:
     MOST_TAPS = 4096  # of a window that is done in one go
-    LITTLE_WORK = 2000000  # multiply-adds, some 20 us: done before releasing the GIL would have paid
+    LITTLE_WORK = 2000000  # multiply-adds, some 20 us: done before releasing the GIL has paid
 
 
 cdef struct Taps:

@@ -42,11 +42,13 @@ cdef int end_in(str name, int kind, Ending* ending) except -1:
     elif name == "tanh":
         ending.row_work = by_loop
     elif name == "sigmoid":
-        ending.row_work = (
-            <tape_row_work> sigmoid_row[float] if kind == TAPE_FLOAT else <tape_row_work> sigmoid_row[double])
+        ending.row_work = <tape_row_work> sigmoid_row[float]
+        if kind != TAPE_FLOAT:
+            ending.row_work = <tape_row_work> sigmoid_row[double]
     elif name == "gelu":
-        ending.row_work = (
-            <tape_row_work> gelu_row[float] if kind == TAPE_FLOAT else <tape_row_work> gelu_row[double])
+        ending.row_work = <tape_row_work> gelu_row[float]
+        if kind != TAPE_FLOAT:
+            ending.row_work = <tape_row_work> gelu_row[double]
     else:
         raise ValueError(f"no product ends in {name}")
     return 0

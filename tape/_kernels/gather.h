@@ -3,7 +3,7 @@
    An address is the sum of two offsets: a tile is that of gemm.h with a table of one of them along k
    and six base pointers from the other. */
 
-#define GATHER_DEPTH 1024
+#define GATHER_DEPTH 2048
 
 typedef struct {
     ptrdiff_t k, b_row, c_row;

@@ -18,7 +18,7 @@
 
 #define DEPTH 512
 #define WIDTH ((ptrdiff_t)VECTORS * LANES)
-#define BLOCK_ROWS 120   /* of a, to stay in the second cache while b's panels pass by */
+#define BLOCK_ROWS 240   /* of a, to stay in the second cache while b's panels pass by */
 #define BLOCK_COLUMNS 4096 /* of packed b, to stay in the third */
 
 /* One panel of b, and where its tiles go. */

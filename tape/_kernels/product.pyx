@@ -19,7 +19,7 @@ cnp.import_array()
 
 
 cdef enum:
-    A_LIKE_AN_ELEMENT = 64  # multiply-adds that take as long as a number of an elementwise loop
+    A_LIKE_AN_ELEMENT = 100  # multiply-adds that take as long as a number of an elementwise loop
 
 
 cdef void multiply(char** args, npy_intp* lengths, npy_intp* steps, void* data) noexcept nogil:
