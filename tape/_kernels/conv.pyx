@@ -9,6 +9,7 @@ from numpy cimport (
 )
 
 from tape._kernels.ending cimport Ending, end_in
+from tape._kernels.freelist cimport empty
 from tape._kernels.table cimport kernels, tape_convolution
 
 cnp.import_array()
@@ -132,7 +133,7 @@ def conv2d(x, w, int Ho, int Wo, stride, padding, dilation, ptrdiff_t groups, b=
     memset(&p, 0, sizeof(p))
     p.batch, p.groups = PyArray_DIM(image, 0), groups
     p.channels, p.out_channels = PyArray_DIM(weight, 1), PyArray_DIM(weight, 0) // groups
-    y = cnp.PyArray_EMPTY(4, [p.batch, PyArray_DIM(weight, 0), Ho, Wo], kind, 0)
+    y = empty(4, [p.batch, PyArray_DIM(weight, 0), Ho, Wo], kind)
     lay_x(&p, image)
     lay_y(&p, y)
     p.w = PyArray_DATA(weight)
@@ -171,8 +172,9 @@ def conv2d_image(g, w, int H, int W, stride, padding, dilation, ptrdiff_t groups
     memset(&p, 0, sizeof(p))
     p.batch, p.groups = PyArray_DIM(result, 0), groups
     p.channels, p.out_channels = PyArray_DIM(weight, 0) // groups, PyArray_DIM(weight, 1)
-    # Pixels that no window covers stay 0.
-    dx = cnp.PyArray_ZEROS(4, [p.batch, p.out_channels * groups, H, W], kind, 0)
+    dx = empty(4, [p.batch, p.out_channels * groups, H, W], kind)
+    if stride_y > 1 or stride_x > 1:  # there may be pixels that no window covers
+        memset(PyArray_DATA(dx), 0, cnp.PyArray_NBYTES(dx))
     size = PyArray_ITEMSIZE(dx)
     lay_x(&p, result)
     lay_y(&p, dx)
@@ -219,8 +221,9 @@ def conv2d_window(g, x, ptrdiff_t R, ptrdiff_t S, stride, padding, dilation, ptr
     memset(&p, 0, sizeof(p))
     p.batch, p.groups = PyArray_DIM(image, 0), groups
     p.channels, p.out_channels = PyArray_DIM(image, 1) // groups, PyArray_DIM(result, 1) // groups
-    dw = cnp.PyArray_ZEROS(4, [p.out_channels * groups, p.channels, R, S], kind, 0)
+    dw = empty(4, [p.out_channels * groups, p.channels, R, S], kind)
     if p.batch == 0:
+        memset(PyArray_DATA(dw), 0, cnp.PyArray_NBYTES(dw))
         return dw
     lay_x(&p, image)
     lay_y(&p, result)
