@@ -2,6 +2,8 @@
 #ifndef TAPE_KERNELS_H
 #define TAPE_KERNELS_H
 
+#include "bits.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +42,7 @@ typedef struct {
        anything. `batch` of them lie a_step, b_step, c_step elements apart. */
     int (*multiply[TAPE_REALS])(const tape_product *p, ptrdiff_t batch, ptrdiff_t a_step,
                                 ptrdiff_t b_step, ptrdiff_t c_step);
+    tape_bit_kernels bits;
 } tape_kernels;
 
 /* The table in use; the best one that this machine can run, until another is chosen. */

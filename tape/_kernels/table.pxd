@@ -1,5 +1,7 @@
 from libc.stddef cimport ptrdiff_t
 
+from tape._kernels.bits_table cimport tape_bit_kernels
+
 cdef extern from "kernels.h" nogil:
     enum:
         TAPE_FLOAT, TAPE_DOUBLE, TAPE_NOTHING, TAPE_RELU, TAPE_LEAKY_RELU
@@ -29,6 +31,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct tape_kernels:
         const char* name
         tape_multiply multiply[2]
+        tape_bit_kernels bits
 
 
 cdef const tape_kernels* kernels() noexcept nogil

@@ -4,6 +4,7 @@
 #define ISA avx512
 #define VECTORS 4 /* of a tile's width: 24 sums, 4 of b, the rest for a */
 #define ROWS 6
+#define BITS "bits_avx512.h"
 
 typedef __m512 vec_float;
 typedef __m512d vec_double;

@@ -4,6 +4,7 @@
 #define ISA neon
 #define VECTORS 4
 #define ROWS 6
+#define BITS "bits_neon.h"
 
 typedef float vec_float __attribute__((vector_size(16)));
 typedef double vec_double __attribute__((vector_size(16)));
