@@ -14,6 +14,7 @@ from tape.testing.values import emptied
 INTERNAL = {
     "alias": "gives the functional forms of tape.grad a node of their own",
     "attains": "where an extreme value stands, for the gradients of max and min",
+    "bit_values": "behind unpack_bits, and what the rules of binary ops read",
     "cast": "behind tape.astype, which gives a tensor that has the dtype as it is",
     "contract": "einsum of two operands",
     "conv2d_input_grad": "the gradient of conv2d by its images",
@@ -32,6 +33,7 @@ INTERNAL = {
     "reframed": "shifts along an axis, for scans",
     "relu_gate": "the gradient of relu",
     "set_item": "behind x[...] = v",
+    "sign_bits": "behind pack_bits, and what binary ops save",
     "sigmoid_slope": "the gradient of sigmoid",
     "spread_mean2d": "the gradient of avg_pool2d",
     "standardize": "behind layer_norm and batch_norm",

@@ -3,7 +3,7 @@ from typing import Any
 from numpy import floating, uint32
 from numpy.typing import NDArray
 
-__all__ = ["PackedBits", "binary_pool", "pack", "unpack"]
+__all__ = ["PackedBits", "binary_pool", "pack", "unpack", "words_as", "words_shape"]
 
 class PackedBits:
     def __init__(
@@ -46,3 +46,12 @@ def pack(
 def unpack(
     bits: PackedBits, dtype: str = "float32", zero: float = 1.0, one: float = -1.0
 ) -> NDArray[floating[Any]]: ...
+def words_as(
+    words: NDArray[uint32],
+    shape: tuple[int, ...],
+    axis: int,
+    border: tuple[int, int, int, int] = (0, 0, 0, 0),
+) -> PackedBits: ...
+def words_shape(
+    shape: tuple[int, ...], axis: int, border: tuple[int, int, int, int]
+) -> tuple[int, ...]: ...

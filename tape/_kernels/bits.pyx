@@ -21,7 +21,7 @@ from tape._kernels.window cimport Window, read_window
 
 cnp.import_array()
 
-__all__ = ["PackedBits", "binary_pool", "pack", "unpack"]
+__all__ = ["PackedBits", "binary_pool", "pack", "unpack", "words_as", "words_shape"]
 
 RULES = {"negative": TAPE_NEGATIVE, "not positive": TAPE_NOT_POSITIVE, "outside": TAPE_OUTSIDE}
 NO_BORDER = (0, 0, 0, 0)
@@ -109,8 +109,10 @@ cdef tuple checked_border(str op, object border, int ndim, int axis):
 
 def words_shape(tuple shape, int axis, tuple border):
     """The shape of the words of signs of that shape."""
+    if not 0 <= axis < len(shape) or len(border) != 4 or (any(border) and len(shape) != 4):
+        raise ValueError(f"signs {shape} cannot be packed along axis {axis}, border {border}")
     rest = [*shape[:axis], *shape[axis + 1:], (shape[axis] + 31) // 32]
-    if border is not NO_BORDER:
+    if any(border):
         rest[1] += border[0] + border[1]
         rest[2] += border[2] + border[3]
     return tuple(rest)
@@ -238,7 +240,8 @@ def binary_pool(PackedBits x not None, window, stride=None, padding=((0, 0), (0,
     n, w.H, w.W = x.shape[0], x.shape[2], x.shape[3]
     read_window(&w, "binary_pool", window, window if stride is None else stride, padding, dilation,
                 False)
-    if 2 * max(w.top, w.bottom) > w.R or 2 * max(w.left, w.right) > w.S:
+    if (2 * max(w.top, w.bottom) > w.dh * (w.R - 1) + 1
+            or 2 * max(w.left, w.right) > w.dw * (w.S - 1) + 1):
         raise ValueError(f"binary_pool: padding {padding} is more than half the window {window}")
     p.rows, p.columns, p.words = w.Ho, w.Wo, PyArray_DIM(words, 3)
     p.image_rows, p.image_columns, p.height, p.width = w.H, w.W, w.R, w.S
@@ -263,3 +266,14 @@ def binary_pool(PackedBits x not None, window, stride=None, padding=((0, 0), (0,
         with nogil:
             tape_bit_pool_image(&p)
     return packed(y, (n, x.shape[1], w.Ho, w.Wo), 1, border)
+
+
+def words_as(words, tuple shape, int axis, border=NO_BORDER):
+    """PackedBits of words whose bits are known to be right; ValueError if there are too few."""
+    words = np.ascontiguousarray(words, np.uint32)
+    if words.shape != words_shape(shape, axis, border):
+        raise ValueError(
+            f"words have shape {words.shape}, signs {shape} packed along axis {axis} with a border "
+            f"{border} take {words_shape(shape, axis, border)}"
+        )
+    return packed(words.view(), shape, axis, border)
