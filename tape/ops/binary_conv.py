@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from tape._kernels.bit_filters import BitFilters
-from tape._kernels.bits import PackedBits, words_as, words_shape
-from tape.errors import ShapeError
+from tape._kernels.bits import PackedBits, binary_pool, words_as, words_shape
+from tape.errors import DTypeError, ShapeError
 from tape.op import op, sample
 from tape.ops.arrange import pad
 from tape.ops.binary import (
@@ -25,6 +25,7 @@ from tape.ops.binary import (
 )
 from tape.ops.conv import conv2d_input_grad, conv2d_weight_grad, correlate2d, correlated
 from tape.ops.geometry import Geometry, batched, padding_pairs, pair
+from tape.ops.pool import pooled, pooling
 from tape.ops.shape import reshape
 from tape.ops.signs import NO_BORDER, checked_window, gate_of, gated
 
@@ -207,3 +208,28 @@ def correlate_signs_jvp(
         image, geometry = with_padding(image, geometry, pad_value)
         y = y + correlate2d(image, gated(dw, w_gate, kernels), geometry=geometry)
     return y
+
+
+def binary_max_pool2d(x, kernel, stride=None, padding=0, dilation=1, least=False, border=NO_BORDER):
+    """The greatest sign of each window of packed images, or the least; see `max_pool2d`.
+
+    Args:
+        x: signs (N, C, H, W) that `pack_bits` has packed.
+        least: -1 if any of a window's signs is.
+        border: pixels (top, bottom, left, right) to leave around the result.
+
+    Raises:
+        ShapeError: no window fits, or the padding is more than half of the window.
+        DTypeError: x is not packed.
+
+    >>> import tape
+    >>> bits = tape.pack_bits(tape.tensor([[[[1.0, -1.0], [-1.0, -1.0]]]]))
+    >>> tape.unpack_bits(tape.binary_max_pool2d(bits, (2, 1))).tolist()
+    [[[[1.0, -1.0]]]]
+    """
+    if not isinstance(x, PackedBits):
+        raise DTypeError(f"binary_max_pool2d: x is a {type(x).__name__}, expected PackedBits")
+    window, geometry = pooling(kernel, stride, padding, dilation, False)
+    pooled(tuple(x.shape), window=window, geometry=geometry)
+    settings = geometry[:3]
+    return binary_pool(x, window, *settings, least=least, border=border)

@@ -285,3 +285,47 @@ def straight_sign_vjp(g, gate, x_shape):
 @straight_sign.defjvp
 def straight_sign_jvp(dx, gate, x_shape):
     return gated(dx, gate, x_shape)
+
+
+def sign_thresholds(f, reach, filters, strict=False):
+    """Whole numbers that tell the sign of f(a) from a: what `BitFilters` takes as least and flip.
+
+    The sign is that of a < least, the other way round where flip is set. So normalisation and sign
+    after a convolution cost nothing, and are what they would be unfused to the last bit: f is the
+    very float32 expression, evaluated at whole numbers until only one place is left where it can
+    change its sign.
+
+    Args:
+        f: of an array (filters) of correlations, float32, gives the numbers whose sign is taken,
+            each of them rising or falling with its correlation, as every step of batch_norm is.
+        reach: the greatest correlation: how many signs a filter has.
+        strict: only f(a) > 0 is +1. By default only f(a) < 0 is -1.
+
+    Raises:
+        ValueError: f gives NaN, or another shape.
+
+    >>> import numpy as np, tape
+    >>> least, flip = tape.sign_thresholds(lambda a: np.float32([1, -1]) * (a - 2.5), 9, 2)
+    >>> least.tolist(), flip.tolist()
+    ([3, 3], [False, True])
+    """
+
+    def positive(a):
+        y = np.asarray(f(a.astype(np.float32)))
+        if y.shape != (filters,):
+            raise ValueError(f"sign_thresholds: f gives shape {y.shape}, expected {(filters,)}")
+        if np.isnan(y).any():
+            at = int(np.isnan(y).argmax())
+            raise ValueError(f"sign_thresholds: f gives NaN for filter {at} at {int(a[at])}")
+        return y > 0 if strict else ~(y < 0)
+
+    low, high = (np.full(filters, a, np.int64) for a in (-reach, reach))
+    at_low, at_high = positive(low), positive(high)
+    flip = at_low & ~at_high
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        same = positive(middle) == at_low
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    ends = np.iinfo(np.int32)
+    constant = np.where(at_low, ends.min, ends.max)
+    return np.where(at_low == at_high, constant, high).astype(np.int32), flip
