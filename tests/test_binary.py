@@ -66,7 +66,7 @@ def test_binary_matmul_is_matmul_of_signs_with_gates(rng, stack, k):
     g = rng.standard_normal(y.shape)
     dx, dw = tape.grad(y, [x, w], g=g)
     np.testing.assert_allclose(dx, (g @ sign(columns).T) * (np.abs(rows) <= 1), atol=1e-12)
-    outer = sign(rows).reshape(-1, k).T @ g.reshape(-1, 5)
+    outer = sign(rows).reshape(int(np.prod(stack)), k).T @ g.reshape(-1, 5)
     np.testing.assert_allclose(dw, outer * (np.abs(columns) <= 1), atol=1e-12)
     packed = tape.binary_matmul(tape.pack_bits(rows), tape.pack_bits(columns, axis=0))
     np.testing.assert_array_equal(packed.numpy(), y.numpy())

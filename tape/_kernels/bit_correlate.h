@@ -47,24 +47,31 @@ static void bit_share(void *context, ptrdiff_t part)
             blocks /= 2;
         t.width = blocks * BIT_BLOCK, t.first = block * BIT_BLOCK;
         t.channels = (int)(k->filters - t.first < t.width ? k->filters - t.first : t.width);
+        const int whole_words = k->kind == TAPE_SIGNS && !k->y_bit && t.width == 32
+                                && t.first % 32 == 0;
+        bit_signs signs = {.y_step = k->y_w};
+        if (whole_words && k->flip)
+            signs.flip = k->flip[t.first / 32];
         ptrdiff_t i = tile0, image = i / job->tiles_a_row / k->rows;
         ptrdiff_t h = i / job->tiles_a_row % k->rows, j = i % job->tiles_a_row;
         for (; i < tile1; i++) {
             const ptrdiff_t left = j * job->width + (j < job->wider ? j : job->wider);
             t.pixels = (int)(job->width + (j < job->wider));
-            bit_tile(t.pixels, blocks, &window,
-                     job->x + (image * k->x_n + h * k->x_h + left * k->x_w) * BIT_UNIT,
-                     (const char *)k->filter_bits + block * window.filter_step, m);
             const ptrdiff_t y = image * k->y_n + h * k->y_h + left * k->y_w;
-            if (k->kind == TAPE_SIGNS) {
-                t.y = (char *)k->y + y * 4;
-            } else {
-                t.y = (char *)k->y + (y + t.first * k->y_c) * 4;
-                t.residual = k->residual ? k->residual + y + t.first * k->y_c : 0;
-            }
             t.offsets = k->offsets + k->row_class[h] + t.first;
             t.class = k->column_class + left;
-            finish_tile(&t);
+            t.y = (char *)k->y + y * 4;
+            if (k->kind != TAPE_SIGNS) {
+                t.y += t.first * k->y_c * 4;
+                t.residual = k->residual ? k->residual + y + t.first * k->y_c : 0;
+            }
+            signs.offsets = t.offsets, signs.class = t.class;
+            signs.y = (uint32_t *)t.y + t.first / 32;
+            if (!bit_tile(t.pixels, blocks, &window,
+                          job->x + (image * k->x_n + h * k->x_h + left * k->x_w) * BIT_UNIT,
+                          (const char *)k->filter_bits + block * window.filter_step, m,
+                          whole_words ? &signs : NULL))
+                finish_tile(&t);
             if (++j == job->tiles_a_row) {
                 j = 0;
                 if (++h == k->rows)

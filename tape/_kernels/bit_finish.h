@@ -10,7 +10,7 @@ INLINE vec_counts load_counts(const int32_t *from) { return *(const loose_counts
 /* What a tile of windows next to each other needs to know: m[pixel * width + channel]. */
 typedef struct {
     const tape_bit_windows *k;
-    const int32_t *m;
+    int32_t *m;
     ptrdiff_t width, first; /* channels a pixel, and which filter is the first */
     int pixels, channels;   /* channels that exist */
     const int32_t *offsets; /* of the row's class and of the first filter */
@@ -65,9 +65,16 @@ INLINE void finish_across(const int scaled, const bit_tile_end *t)
         const int n = t->pixels - p < COUNTS ? t->pixels - p : COUNTS;
         for (ptrdiff_t c = 0; c < t->channels; c += COUNTS) {
             vec_float v[COUNTS];
+#ifdef BIT_TRANSPOSES
+            float *m = (float *)t->m + p * t->width + c; /* done with: it takes what comes of it */
+            for (int i = 0; i < n; i++)
+                store_float(m + i * t->width, finished(scaled, t, p + i, c));
+            transposed_square(m, t->width, v);
+#else
             for (int i = 0; i < COUNTS; i++)
                 v[i] = i < n ? finished(scaled, t, p + i, c) : (vec_float){0};
             transpose_float(v);
+#endif
             for (int i = 0; i < COUNTS && c + i < t->channels; i++) {
                 const ptrdiff_t at = p + (c + i) * t->k->y_c;
                 if (scaled && t->residual)

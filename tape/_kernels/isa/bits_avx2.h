@@ -18,12 +18,6 @@
 #define BIT_MOST_COUNTS (12 * 32)
 #define KEEP(v) __asm__("" : "+x"(v))
 
-typedef struct {
-    ptrdiff_t x_step, filter_step; /* bytes from pixel to pixel, from block to block */
-    ptrdiff_t runs, run_words;
-    const ptrdiff_t *run_at;
-} bit_window;
-
 enum { STEPS_A_BYTE = 63, BYTES_A_SHORT = 255 };
 
 #define COUNT4(x) (((x) & 1) + ((x) >> 1 & 1) + ((x) >> 2 & 1) + ((x) >> 3 & 1))
@@ -143,10 +137,12 @@ static void (*const bit_tiles[BIT_PIXELS][4])(const bit_window *, const char *, 
     {BIT_NAMES_2(4)}, {BIT_NAMES_2(5)}, {BIT_NAMES_2(6)},
 };
 
-static void bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
-                     const char *filters, int32_t *m)
+static int bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
+                     const char *filters, int32_t *m, const bit_signs *signs)
 {
+    (void)signs;
     bit_tiles[pixels - 1][blocks - 1](k, x, filters, m);
+    return 0;
 }
 
 static void arrange_block(const uint32_t *filters, int n, ptrdiff_t runs, ptrdiff_t run_words,

@@ -8,21 +8,46 @@
 #define BIT_UNIT 4
 #define BIT_FILTER_BYTES 64 /* of a block and word */
 #define BIT_PIXELS 14
-#define BIT_MOST_COUNTS (28 * 16)
+#define BIT_MOST_COUNTS (16 * 8 * 16) /* of 16 pixels, so that squares may be read whole */
 #define KEEP(v) __asm__("" : "+v"(v))
-
-typedef struct {
-    ptrdiff_t x_step, filter_step; /* bytes from pixel to pixel, from block to block */
-    ptrdiff_t runs, run_words;
-    const ptrdiff_t *run_at;
-} bit_window;
 
 /* How many blocks for so many pixels: what 32 registers hold, with a word of each block and two for
    the one in work. */
 static inline int bit_blocks(int pixels) { return pixels > 6 ? 2 : pixels > 3 ? 4 : 8; }
 
+/* Below 0 where the mismatches of a block are more than its offsets. */
+INLINE __m512i bit_room(__m512i sums, const int32_t *offsets)
+{
+    return _mm512_sub_epi32(_mm512_loadu_si512(offsets), sums);
+}
+
+/* Of 2 blocks, the signs can go to their 32 bits straight from the registers.
+
+   Masks are slow (comparing 28 sums and moving 28 masks takes 56 cycles, an eighth of a tile of 18
+   words), so the numbers of 2 pixels are narrowed to bytes first, 4 filters a lane, and put in
+   order 4 by 4. */
+INLINE void bit_signs_of(const int pixels, const __m512i (*sums)[8], const bit_signs *s)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    uint32_t *y = s->y;
+#pragma GCC unroll 7
+    for (int p = 0; p < pixels; p += 2, y += 2 * s->y_step) {
+        const int q = p + 1 < pixels ? p + 1 : p;
+        const int32_t *of_p = s->offsets + s->class[p], *of_q = s->offsets + s->class[q];
+        const __m512i a = _mm512_packs_epi32(bit_room(sums[p][0], of_p),
+                                             bit_room(sums[p][1], of_p + 16));
+        const __m512i b = _mm512_packs_epi32(bit_room(sums[q][0], of_q),
+                                             bit_room(sums[q][1], of_q + 16));
+        const uint64_t signs = _mm512_movepi8_mask(
+            _mm512_permutexvar_epi32(order, _mm512_packs_epi16(a, b)));
+        y[0] = (uint32_t)signs ^ s->flip;
+        if (p + 1 < pixels)
+            y[s->y_step] = (uint32_t)(signs >> 32) ^ s->flip;
+    }
+}
+
 INLINE void bit_tile_of(const int pixels, const int blocks, const bit_window *k, const char *x,
-                        const char *filters, int32_t *m)
+                        const char *filters, int32_t *m, const bit_signs *signs)
 {
     const ptrdiff_t step = k->x_step, filter_step = k->filter_step;
     __m512i sums[BIT_PIXELS][8];
@@ -63,6 +88,10 @@ INLINE void bit_tile_of(const int pixels, const int blocks, const bit_window *k,
         }
         filters += k->run_words * BIT_FILTER_BYTES;
     }
+    if (blocks == 2 && signs) {
+        bit_signs_of(pixels, (const __m512i (*)[8])sums, signs);
+        return;
+    }
 #pragma GCC unroll 16
     for (int p = 0; p < pixels; p++)
 #pragma GCC unroll 8
@@ -72,9 +101,10 @@ INLINE void bit_tile_of(const int pixels, const int blocks, const bit_window *k,
 
 #define BIT_TILE(pixels, blocks)                                                                  \
     static __attribute__((noinline)) void bit_tile_##pixels##_##blocks(                           \
-        const bit_window *k, const char *x, const char *filters, int32_t *m)                      \
+        const bit_window *k, const char *x, const char *filters, int32_t *m,                      \
+        const bit_signs *signs)                                                                   \
     {                                                                                             \
-        bit_tile_of(pixels, blocks, k, x, filters, m);                                            \
+        bit_tile_of(pixels, blocks, k, x, filters, m, signs);                                     \
     }
 #define BIT_TILES_2(pixels) BIT_TILE(pixels, 1) BIT_TILE(pixels, 2)
 #define BIT_TILES_4(pixels) BIT_TILES_2(pixels) BIT_TILE(pixels, 4)
@@ -88,16 +118,46 @@ BIT_TILES_2(12) BIT_TILES_2(13) BIT_TILES_2(14)
 #define BIT_NAMES_4(pixels) BIT_NAMES_2(pixels), 0, bit_tile_##pixels##_4
 #define BIT_NAMES_8(pixels) BIT_NAMES_4(pixels), 0, 0, 0, bit_tile_##pixels##_8
 static void (*const bit_tiles[BIT_PIXELS][8])(const bit_window *, const char *, const char *,
-                                              int32_t *) = {
+                                              int32_t *, const bit_signs *) = {
     {BIT_NAMES_8(1)}, {BIT_NAMES_8(2)}, {BIT_NAMES_8(3)}, {BIT_NAMES_4(4)}, {BIT_NAMES_4(5)},
     {BIT_NAMES_4(6)}, {BIT_NAMES_2(7)}, {BIT_NAMES_2(8)}, {BIT_NAMES_2(9)}, {BIT_NAMES_2(10)},
     {BIT_NAMES_2(11)}, {BIT_NAMES_2(12)}, {BIT_NAMES_2(13)}, {BIT_NAMES_2(14)},
 };
 
-static void bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
-                     const char *filters, int32_t *m)
+/* The mismatches to m, or else signs to where they say; whether that was done. */
+static inline int bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
+                           const char *filters, int32_t *m, const bit_signs *signs)
 {
-    bit_tiles[pixels - 1][blocks - 1](k, x, filters, m);
+    signs = blocks == 2 ? signs : NULL;
+    bit_tiles[pixels - 1][blocks - 1](k, x, filters, m, signs);
+    return signs != NULL;
+}
+
+/* A square of 16 x 16 numbers whose rows lie `step` apart, transposed: 4 x 4 numbers at a time, the
+   4 rows of a register being loaded as such, which takes half of the shuffles. */
+#define BIT_TRANSPOSES
+INLINE void transposed_square(const float *from, ptrdiff_t step, vec_float *v)
+{
+#pragma GCC unroll 4
+    for (int c = 0; c < 16; c += 4) {
+        __m512 r[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const float *at = from + i * step + c;
+            __m512 rows = _mm512_castps128_ps512(_mm_loadu_ps(at));
+            rows = _mm512_insertf32x4(rows, _mm_loadu_ps(at + 4 * step), 1);
+            rows = _mm512_insertf32x4(rows, _mm_loadu_ps(at + 8 * step), 2);
+            r[i] = _mm512_insertf32x4(rows, _mm_loadu_ps(at + 12 * step), 3);
+        }
+        const __m512d a = (__m512d)_mm512_unpacklo_ps(r[0], r[1]);
+        const __m512d b = (__m512d)_mm512_unpacklo_ps(r[2], r[3]);
+        const __m512d e = (__m512d)_mm512_unpackhi_ps(r[0], r[1]);
+        const __m512d f = (__m512d)_mm512_unpackhi_ps(r[2], r[3]);
+        v[c] = (__m512)_mm512_unpacklo_pd(a, b);
+        v[c + 1] = (__m512)_mm512_unpackhi_pd(a, b);
+        v[c + 2] = (__m512)_mm512_unpacklo_pd(e, f);
+        v[c + 3] = (__m512)_mm512_unpackhi_pd(e, f);
+    }
 }
 
 static void arrange_block(const uint32_t *filters, int n, ptrdiff_t runs, ptrdiff_t run_words,

@@ -9,12 +9,6 @@
 #define BIT_MOST_COUNTS (4 * 16)
 #define KEEP(v) __asm__("" : "+w"(v))
 
-typedef struct {
-    ptrdiff_t x_step, filter_step; /* bytes from pixel to pixel, from block to block */
-    ptrdiff_t runs, run_words;
-    const ptrdiff_t *run_at;
-} bit_window;
-
 enum { WORDS_A_BYTE = 31 };
 
 static inline int bit_blocks(int pixels) { (void)pixels; return 1; }
@@ -66,9 +60,10 @@ INLINE void bit_tile_of(const int pixels, const bit_window *k, const char *x, co
     }
 }
 
-static void bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
-                     const char *filters, int32_t *m)
+static int bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
+                     const char *filters, int32_t *m, const bit_signs *signs)
 {
+    (void)signs;
     (void)blocks;
     if (pixels == 4)
         bit_tile_of(4, k, x, filters, m);
@@ -78,6 +73,7 @@ static void bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
         bit_tile_of(2, k, x, filters, m);
     else
         bit_tile_of(1, k, x, filters, m);
+    return 0;
 }
 
 static void arrange_block(const uint32_t *filters, int n, ptrdiff_t runs, ptrdiff_t run_words,

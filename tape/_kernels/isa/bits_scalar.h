@@ -16,12 +16,6 @@
 #define KEEP(v) __asm__("" : "+w"(v))
 #endif
 
-typedef struct {
-    ptrdiff_t x_step, filter_step; /* bytes from pixel to pixel, from block to block */
-    ptrdiff_t runs, run_words;
-    const ptrdiff_t *run_at;
-} bit_window;
-
 static inline int bit_blocks(int pixels) { (void)pixels; return 1; }
 
 INLINE int64_t ones_of_64(const int has_popcnt, uint64_t x)
@@ -114,9 +108,10 @@ static int has_popcnt(void)
 }
 #endif
 
-static void bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
-                     const char *filters, int32_t *m)
+static int bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
+                     const char *filters, int32_t *m, const bit_signs *signs)
 {
+    (void)signs;
     (void)blocks;
 #ifdef __x86_64__
     static int known = 0;
@@ -129,6 +124,7 @@ static void bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
 #else
     bit_tile_by(1, pixels, k, x, filters, m);
 #endif
+    return 0;
 }
 
 static void arrange_block(const uint32_t *filters, int n, ptrdiff_t runs, ptrdiff_t run_words,
@@ -187,7 +183,7 @@ static double popcount_peak(ptrdiff_t rounds)
     static const ptrdiff_t at = 0;
     const bit_window window = {.runs = 1, .run_words = 16, .run_at = &at};
     for (ptrdiff_t n = rounds; n > 0; n--) {
-        bit_tile(2, 1, &window, zeros, zeros, m);
+        bit_tile(2, 1, &window, zeros, zeros, m, NULL);
         __asm__ volatile("" : : "r"(m) : "memory");
     }
     return (double)rounds * 2 * BIT_BLOCK * 16 * 32;

@@ -33,6 +33,7 @@
 #define BITS_PARALLEL_ABOVE 2e6 /* comparisons of 16 bits, some 10 us: benchmarks "two threads" */
 typedef int32_t ints_float __attribute__((vector_size(sizeof(vec_float))));
 typedef int64_t ints_double __attribute__((vector_size(sizeof(vec_double))));
+#include "../bit_tile.h"
 #include BITS
 
 #define REAL float
