@@ -9,7 +9,7 @@
    of a row are split evenly into tiles (15 are 8 and 7, not 14 and 1).
 
    Note [Order of a convolution]
-   A few blocks of filters stay in the first cache (4.6 KB for 32 filters 3 x 3 x 128) while all
+   A few blocks of filters stay in the first cache (4.6 KB: 32 filters 3 x 3 x 128) while all
    windows pass by, whose words are shared by neighbouring windows. */
 
 typedef struct {
