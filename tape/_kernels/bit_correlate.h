@@ -40,12 +40,15 @@ static void bit_share(void *context, ptrdiff_t part)
         .run_words = k->run_words,
         .run_at = k->run_at,
     };
-    bit_tile_end t = {.k = k, .m = m};
+    bit_tile_end t = {
+        .kind = k->kind, .m = m, .y_w = k->y_w, .y_c = k->y_c, .y_bit = k->y_bit, .flip = k->flip,
+    };
     for (ptrdiff_t block = group0 * job->most_blocks; block < end;) {
         int blocks = job->most_blocks;
         while (blocks > end - block)
             blocks /= 2;
         t.width = blocks * BIT_BLOCK, t.first = block * BIT_BLOCK;
+        t.scale = k->scale ? k->scale + t.first : NULL, t.bias = k->bias ? k->bias + t.first : NULL;
         t.channels = (int)(k->filters - t.first < t.width ? k->filters - t.first : t.width);
         const int whole_words = k->kind == TAPE_SIGNS && !k->y_bit && t.width == 32
                                 && t.first % 32 == 0;

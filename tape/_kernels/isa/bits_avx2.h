@@ -51,13 +51,14 @@ INLINE void widen_bytes(__m256i sum, __m256i *shorts)
     shorts[1] = _mm256_add_epi16(shorts[1], _mm256_unpackhi_epi8(sum, zero));
 }
 
-/* 16 bits to 32. */
+/* 16 bits to 32, which count downwards. */
 INLINE void widen_shorts(__m256i *shorts, __m256i *m)
 {
     const __m256i zero = _mm256_setzero_si256();
     for (int i = 0; i < 2; i++) {
-        m[2 * i] = _mm256_add_epi32(m[2 * i], _mm256_unpacklo_epi16(shorts[i], zero));
-        m[2 * i + 1] = _mm256_add_epi32(m[2 * i + 1], _mm256_unpackhi_epi16(shorts[i], zero));
+        m[2 * i] = _mm256_sub_epi32(m[2 * i], _mm256_unpacklo_epi16(shorts[i], zero));
+        m[2 * i + 1]
+            = _mm256_sub_epi32(m[2 * i + 1], _mm256_unpackhi_epi16(shorts[i], zero));
         shorts[i] = zero;
     }
 }
@@ -160,13 +161,15 @@ static void arrange_block(const uint32_t *filters, int n, ptrdiff_t runs, ptrdif
 
 static inline int ones_of(uint32_t word) { return __builtin_popcount(word); }
 
-static inline uint32_t greater_16(const int32_t *a, const int32_t *b)
+static inline uint32_t below_16(const int32_t *a, const int32_t *b)
 {
-    const __m256i *x = (const __m256i *)a, *y = (const __m256i *)b;
-    const __m256i low = _mm256_cmpgt_epi32(_mm256_loadu_si256(x), _mm256_loadu_si256(y));
-    const __m256i high = _mm256_cmpgt_epi32(_mm256_loadu_si256(x + 1), _mm256_loadu_si256(y + 1));
-    return (uint32_t)_mm256_movemask_ps((__m256)low)
-        | (uint32_t)_mm256_movemask_ps((__m256)high) << 8;
+    uint32_t signs = 0;
+    for (int i = 0; i < 16; i += 8) {
+        const __m256i x = _mm256_loadu_si256((const __m256i *)(a + i));
+        const __m256i y = _mm256_loadu_si256((const __m256i *)(b + i));
+        signs |= (uint32_t)_mm256_movemask_ps((__m256)_mm256_add_epi32(x, y)) << i;
+    }
+    return signs;
 }
 
 static inline uint32_t signs_of_float(ints_float v)

@@ -15,13 +15,8 @@
    the one in work. */
 static inline int bit_blocks(int pixels) { return pixels > 6 ? 2 : pixels > 3 ? 4 : 8; }
 
-/* Below 0 where the mismatches of a block are more than its offsets. */
-INLINE __m512i bit_room(__m512i sums, const int32_t *offsets)
-{
-    return _mm512_sub_epi32(_mm512_loadu_si512(offsets), sums);
-}
-
-/* Of 2 blocks, the signs can go to their 32 bits straight from the registers.
+/* Of 2 blocks, the signs can go to their 32 bits straight from the registers, where sums began at
+   the offsets, so that they are below 0 now or not.
 
    Masks are slow (comparing 28 sums and moving 28 masks takes 56 cycles, an eighth of a tile of 18
    words), so the numbers of 2 pixels are narrowed to bytes first, 4 filters a lane, and put in
@@ -29,20 +24,19 @@ INLINE __m512i bit_room(__m512i sums, const int32_t *offsets)
 INLINE void bit_signs_of(const int pixels, const __m512i (*sums)[8], const bit_signs *s)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const ptrdiff_t step = s->y_step;
+    const uint32_t flip = s->flip;
     uint32_t *y = s->y;
 #pragma GCC unroll 7
-    for (int p = 0; p < pixels; p += 2, y += 2 * s->y_step) {
+    for (int p = 0; p < pixels; p += 2, y += 2 * step) {
         const int q = p + 1 < pixels ? p + 1 : p;
-        const int32_t *of_p = s->offsets + s->class[p], *of_q = s->offsets + s->class[q];
-        const __m512i a = _mm512_packs_epi32(bit_room(sums[p][0], of_p),
-                                             bit_room(sums[p][1], of_p + 16));
-        const __m512i b = _mm512_packs_epi32(bit_room(sums[q][0], of_q),
-                                             bit_room(sums[q][1], of_q + 16));
+        const __m512i a = _mm512_packs_epi32(sums[p][0], sums[p][1]);
+        const __m512i b = _mm512_packs_epi32(sums[q][0], sums[q][1]);
         const uint64_t signs = _mm512_movepi8_mask(
             _mm512_permutexvar_epi32(order, _mm512_packs_epi16(a, b)));
-        y[0] = (uint32_t)signs ^ s->flip;
+        y[0] = (uint32_t)signs ^ flip;
         if (p + 1 < pixels)
-            y[s->y_step] = (uint32_t)(signs >> 32) ^ s->flip;
+            y[step] = (uint32_t)(signs >> 32) ^ flip;
     }
 }
 
@@ -55,7 +49,9 @@ INLINE void bit_tile_of(const int pixels, const int blocks, const bit_window *k,
     for (int p = 0; p < pixels; p++)
 #pragma GCC unroll 8
         for (int b = 0; b < blocks; b++)
-            sums[p][b] = _mm512_setzero_si512();
+            sums[p][b] = blocks == 2 && signs
+                             ? _mm512_loadu_si512(signs->offsets + signs->class[p] + 16 * b)
+                             : _mm512_setzero_si512();
     for (ptrdiff_t run = 0; run < k->runs; run++) {
         const char *at[5], *of[3]; /* x86 adds 0, 1 or 2 steps for nothing */
 #pragma GCC unroll 5
@@ -74,7 +70,7 @@ INLINE void bit_tile_of(const int pixels, const int blocks, const bit_window *k,
                 const __m512i a = _mm512_set1_epi32(*(const int *)(at[p / 3] + p % 3 * step));
 #pragma GCC unroll 8
                 for (int b = 0; b < blocks; b++) {
-                    sums[p][b] = _mm512_add_epi32(
+                    sums[p][b] = _mm512_sub_epi32(
                         sums[p][b], _mm512_popcnt_epi32(_mm512_xor_si512(a, w[b])));
                     KEEP(sums[p][b]);
                 }
@@ -124,7 +120,7 @@ static void (*const bit_tiles[BIT_PIXELS][8])(const bit_window *, const char *, 
     {BIT_NAMES_2(11)}, {BIT_NAMES_2(12)}, {BIT_NAMES_2(13)}, {BIT_NAMES_2(14)},
 };
 
-/* The mismatches to m, or else signs to where they say; whether that was done. */
+/* Minus the mismatches to m, or else signs to where they say; whether that was done. */
 static inline int bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
                            const char *filters, int32_t *m, const bit_signs *signs)
 {
@@ -182,9 +178,9 @@ static void arrange_block(const uint32_t *filters, int n, ptrdiff_t runs, ptrdif
 
 static inline int ones_of(uint32_t word) { return __builtin_popcount(word); }
 
-static inline uint32_t greater_16(const int32_t *a, const int32_t *b)
+static inline uint32_t below_16(const int32_t *a, const int32_t *b)
 {
-    return _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(a), _mm512_loadu_si512(b));
+    return _mm512_movepi32_mask(_mm512_add_epi32(_mm512_loadu_si512(a), _mm512_loadu_si512(b)));
 }
 
 static inline uint32_t signs_of_float(ints_float v)

@@ -58,6 +58,8 @@ INLINE void bit_tile_of(const int pixels, const bit_window *k, const char *x, co
             }
         }
     }
+    for (int i = 0; i < pixels * 16; i += 4)
+        vst1q_s32(m + i, vnegq_s32(vld1q_s32(m + i)));
 }
 
 static int bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
@@ -88,15 +90,16 @@ static void arrange_block(const uint32_t *filters, int n, ptrdiff_t runs, ptrdif
 
 static inline int ones_of(uint32_t word) { return __builtin_popcount(word); }
 
-static inline uint32_t greater_16(const int32_t *a, const int32_t *b)
+static inline uint32_t below_16(const int32_t *a, const int32_t *b)
 {
     static const uint16_t place[8] = {1, 2, 4, 8, 16, 32, 64, 128};
     const uint16x8_t bits = vld1q_u16(place);
     uint32_t signs = 0;
     for (int i = 0; i < 16; i += 8) {
-        const uint16x4_t low = vmovn_u32(vcgtq_s32(vld1q_s32(a + i), vld1q_s32(b + i)));
-        const uint16x4_t high = vmovn_u32(vcgtq_s32(vld1q_s32(a + i + 4), vld1q_s32(b + i + 4)));
-        signs |= (uint32_t)vaddvq_u16(vandq_u16(vcombine_u16(low, high), bits)) << i;
+        const int32x4_t x = vaddq_s32(vld1q_s32(a + i), vld1q_s32(b + i));
+        const int32x4_t y = vaddq_s32(vld1q_s32(a + i + 4), vld1q_s32(b + i + 4));
+        const uint16x8_t below = vcombine_u16(vmovn_u32(vcltzq_s32(x)), vmovn_u32(vcltzq_s32(y)));
+        signs |= (uint32_t)vaddvq_u16(vandq_u16(below, bits)) << i;
     }
     return signs;
 }

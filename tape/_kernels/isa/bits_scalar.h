@@ -75,7 +75,7 @@ INLINE const char *bit_square(const int has_popcnt, const int pixels, const bit_
     }
     for (int p = 0; p < pixels; p++)
         for (int f = 0; f < 4; f++)
-            m[p * BIT_BLOCK + f] = (int32_t)sums[p][f];
+            m[p * BIT_BLOCK + f] = -(int32_t)sums[p][f];
     return w;
 }
 
@@ -145,21 +145,20 @@ static void arrange_block(const uint32_t *filters, int n, ptrdiff_t runs, ptrdif
 
 static inline int ones_of(uint32_t word) { return (int)ones_of_64(0, word); }
 
-static inline uint32_t greater_16(const int32_t *a, const int32_t *b)
+static inline uint32_t below_16(const int32_t *a, const int32_t *b)
 {
-#ifdef __x86_64__
-    const __m128i *x = (const __m128i *)a, *y = (const __m128i *)b;
-    __m128i g[4];
-    for (int i = 0; i < 4; i++)
-        g[i] = _mm_cmpgt_epi32(_mm_loadu_si128(x + i), _mm_loadu_si128(y + i));
-    return (uint32_t)_mm_movemask_epi8(
-        _mm_packs_epi16(_mm_packs_epi32(g[0], g[1]), _mm_packs_epi32(g[2], g[3])));
-#else
     uint32_t signs = 0;
+#ifdef __x86_64__
+    for (int i = 0; i < 16; i += 4) {
+        const __m128i x = _mm_loadu_si128((const __m128i *)(a + i));
+        const __m128i y = _mm_loadu_si128((const __m128i *)(b + i));
+        signs |= (uint32_t)_mm_movemask_ps((__m128)_mm_add_epi32(x, y)) << i;
+    }
+#else
     for (int i = 0; i < 16; i++)
-        signs |= (uint32_t)(a[i] > b[i]) << i;
-    return signs;
+        signs |= (uint32_t)(a[i] + b[i] < 0) << i;
 #endif
+    return signs;
 }
 
 static inline uint32_t signs_of_float(ints_float v)
