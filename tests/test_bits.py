@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import mmap
+import os
 import pickle
 import re
 import shutil
@@ -201,6 +202,19 @@ def test_every_pattern_of_twelve_bits_is_counted(isa):
     x = 1 - 2 * (numbers[:, None] >> np.arange(12) & 1).astype(np.float32)
     y = BitFilters(pack(x[:, :, None, None])).counts(pack(np.ascontiguousarray(x.T)[None, :, None]))
     np.testing.assert_array_equal(y[0, :, 0], x.astype(np.int64) @ x.T.astype(np.int64))
+
+
+def test_a_machine_without_popcnt_counts_too():
+    code = """
+import numpy as np
+from tape._kernels.bit_filters import BitFilters
+from tape._kernels.bits import pack
+x = np.random.default_rng(0).standard_normal((5, 131)).astype(np.float32)
+y = BitFilters(pack(x[:, :, None, None])).counts(pack(x.T[None, :, None]))
+assert (y[0, :, 0] == np.sign(x) @ np.sign(x).T).all()
+"""
+    environment = {**os.environ, "TAPE_ISA": "scalar", "TAPE_WITHOUT_POPCNT": "1"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 @pytest.fixture

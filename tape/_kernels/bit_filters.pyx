@@ -146,7 +146,7 @@ cdef class BitFilters:
         at.columns = Cuts(at.w.Wo, W, S, at.w.sw, at.w.left, at.w.dw)
         classes = at.rows.n * at.columns.n
         at.offsets = integers(
-            product(self.groups * classes, self.each_padded, "BitFilters"), NPY_INT32)
+            product(self.groups * classes, self.each_padded, "BitFilters") + 16, NPY_INT32)
         if self.ones is None:
             self.ones = integers(self.groups * size, NPY_INT32)
             # Only filters that are cut need to know what is cut off.
@@ -160,7 +160,8 @@ cdef class BitFilters:
         b.left, b.right = steps(at.columns.first), steps(at.columns.last)
         for g in range(self.groups):
             b.ones = <const int32_t *> PyArray_DATA(self.ones) + g * size
-            b.offsets = <int32_t *> PyArray_DATA(at.offsets) + g * classes * self.each_padded
+            b.offsets = <int32_t *> aligned(PyArray_DATA(at.offsets))
+            b.offsets += g * classes * self.each_padded
             if tape_bit_offsets(&b) < 0:
                 raise MemoryError
             if self.least is not None:
@@ -253,7 +254,7 @@ cdef class BitFilters:
         for g in range(self.groups):
             k.x = first + g * group_step
             k.filter_bits = arranged + g * size
-            k.offsets = <const int32_t *> PyArray_DATA(self.placed.offsets)
+            k.offsets = <const int32_t *> aligned(PyArray_DATA(self.placed.offsets))
             k.offsets += g * classes * self.each_padded
             k.scale = k.bias = NULL
             if self.scale_of is not None:
