@@ -94,6 +94,7 @@ def libraries() -> list[tuple[str, dict]]:
     sources = {"select": (["select.c"], "")}
     sources |= {isa: ([f"isa/{isa}.c"], flags) for isa, flags in isas.items()}
     sources["parallel"] = (["parallel.c"], "")
+    sources["bits"] = (["bit_words.c"], "")
     return [
         (
             f"tape_{name}",

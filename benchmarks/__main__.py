@@ -32,9 +32,15 @@ def main() -> int:
     options = arguments()
     machine.limit_threads(options.threads)
     # Only now may NumPy and the peers be loaded.
-    from . import report, rows_kernels, rows_memory, rows_ops, rows_train, timing
+    from . import report, rows_bits, rows_kernels, rows_memory, rows_ops, rows_train, timing
 
-    known = [*rows_ops.ROWS, *rows_train.ROWS, *rows_kernels.ROWS, *rows_memory.ROWS]
+    known = [
+        *rows_ops.ROWS,
+        *rows_train.ROWS,
+        *rows_kernels.ROWS,
+        *rows_bits.ROWS,
+        *rows_memory.ROWS,
+    ]
     rows = [row for row in known if options.k.lower() in row.name.lower()]
     if not rows:
         print(f"no row's name contains {options.k!r}; the rows are:", file=sys.stderr)

@@ -66,6 +66,13 @@ from tape.ops.arrange import (
     roll as roll,
     tile as tile,
 )
+from tape._kernels.bit_filters import BitFilters as BitFilters
+from tape._kernels.bits import PackedBits as PackedBits
+from tape.ops.binary import binary_matmul as binary_matmul
+from tape.ops.binary_conv import (
+    binary_conv2d as binary_conv2d,
+    binary_max_pool2d as binary_max_pool2d,
+)
 from tape.ops.conv import conv2d as conv2d
 from tape.ops.create import (
     arange as arange,
@@ -165,6 +172,12 @@ from tape.ops.shape import (
     squeeze as squeeze,
     swapaxes as swapaxes,
     transpose as transpose,
+)
+from tape.ops.signs import (
+    pack_bits as pack_bits,
+    sign_ste as sign_ste,
+    sign_thresholds as sign_thresholds,
+    unpack_bits as unpack_bits,
 )
 from tape.ops.softmax import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
 

@@ -236,7 +236,7 @@ import resource
 import numpy as np
 import tape
 
-PIECE = 16 << 20  # bytes of one value, far above what malloc serves from its heap
+PIECE = 24 << 20  # bytes of one value, more than arrays have that are kept for the next result
 n = int((PIECE / 8) ** 0.5)
 w = tape.tensor(np.full((n, n), 0.5), requires_grad=True)
 v = tape.tensor(np.full((n, n), 0.1), requires_grad=True)

@@ -2,6 +2,8 @@
 #ifndef TAPE_KERNELS_H
 #define TAPE_KERNELS_H
 
+#include "bits.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -71,6 +73,7 @@ typedef struct {
     int (*weigh[TAPE_REALS])(const tape_convolution *p);
     /* Multiply and add in registers only, `rounds` times; how many operations (two each) that was. */
     double (*fma_peak[TAPE_REALS])(ptrdiff_t rounds);
+    tape_bit_kernels bits;
 } tape_kernels;
 
 /* The table in use; the best one that this machine can run, until another is chosen. */

@@ -1,5 +1,7 @@
 from libc.stddef cimport ptrdiff_t
 
+from tape._kernels.bits_table cimport tape_bit_kernels
+
 cdef extern from "kernels.h" nogil:
     enum:
         TAPE_FLOAT, TAPE_DOUBLE, TAPE_NOTHING, TAPE_RELU, TAPE_LEAKY_RELU
@@ -52,6 +54,7 @@ cdef extern from "kernels.h" nogil:
         tape_convolve correlate[2]
         tape_convolve weigh[2]
         double (*fma_peak[2])(ptrdiff_t rounds) noexcept nogil
+        tape_bit_kernels bits
 
 
 cdef const tape_kernels* kernels() noexcept nogil

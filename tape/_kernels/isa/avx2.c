@@ -5,6 +5,7 @@
 #define VECTORS 2 /* of a tile's width: 12 sums, 2 of b, 1 of a */
 #define ROWS 6
 #define TALL 12 /* rows of a tile of one vector's width */
+#define BITS "bits_avx2.h"
 
 typedef __m256 vec_float;
 typedef __m256d vec_double;

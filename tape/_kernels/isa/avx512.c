@@ -5,6 +5,7 @@
 #define VECTORS 4 /* of a tile's width: 24 sums, 4 of b, the rest for a */
 #define ROWS 6
 #define TALL 16 /* rows of a tile of one vector's width */
+#define BITS "bits_avx512.h"
 
 typedef __m512 vec_float;
 typedef __m512d vec_double;

@@ -6,6 +6,7 @@
 #define VECTORS 4
 #define ROWS 6
 #define TALL 16 /* rows of a tile of one vector's width */
+#define BITS "bits_neon.h"
 
 typedef float vec_float __attribute__((vector_size(16)));
 typedef double vec_double __attribute__((vector_size(16)));

@@ -1,11 +1,13 @@
 /* Whatever every machine of the architecture has: vectors of 16 bytes that the compiler makes. */
 
+#include <stdlib.h>
 #include <string.h>
 
 #define ISA scalar
 #define VECTORS 2 /* of a tile's width: 12 sums and 2 of b fit 16 registers */
 #define ROWS 6
 #define TALL 12 /* rows of a tile of one vector's width */
+#define BITS "bits_scalar.h"
 
 typedef float vec_float __attribute__((vector_size(16)));
 typedef double vec_double __attribute__((vector_size(16)));

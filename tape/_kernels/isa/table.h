@@ -4,11 +4,12 @@
    ISA                         the name
    vec_float, vec_double       vectors with arithmetic operators
    load_first_x, store_first_x the first n elements of a vector from and to memory, no others
-   ROWS, VECTORS, TALL         of a tile of a matrix product; see gemm.h */
-#include <string.h>
-
+   ROWS, VECTORS, TALL         of a tile of a matrix product; see gemm.h
+   BITS                        the file that compares and counts bits; see bit_correlate.h */
 #include "../kernels.h"
 #include "../parallel.h"
+
+#include <string.h>
 
 #define PASTE_(a, b) a##_##b
 #define PASTE(a, b) PASTE_(a, b)
@@ -47,6 +48,27 @@
 #undef REAL
 #undef FN
 
+#define BITS_PARALLEL_ABOVE 2e6 /* comparisons of 16 bits, some 10 us: benchmarks "two threads" */
+typedef int32_t ints_float __attribute__((vector_size(sizeof(vec_float))));
+typedef int64_t ints_double __attribute__((vector_size(sizeof(vec_double))));
+#include "../bit_tile.h"
+#include BITS
+
+#define REAL float
+#define FN(name) PASTE(name, float)
+#include "../bit_pack.h"
+#undef REAL
+#undef FN
+
+#define REAL double
+#define FN(name) PASTE(name, double)
+#include "../bit_pack.h"
+#undef REAL
+#undef FN
+
+#include "../bit_finish.h"
+#include "../bit_correlate.h"
+
 #define NAME_(isa) #isa
 #define NAME(isa) NAME_(isa)
 
@@ -56,4 +78,13 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
     .correlate = {correlate_float, correlate_double},
     .weigh = {weigh_float, weigh_double},
     .fma_peak = {fma_peak_float, fma_peak_double},
+    .bits = {
+        .pack = {pack_float, pack_double},
+        .unpack = {unpack_float, unpack_double},
+        .arranged = arranged,
+        .arrange = arrange,
+        .ones = count_ones,
+        .correlate = correlate,
+        .popcount_peak = popcount_peak,
+    },
 };

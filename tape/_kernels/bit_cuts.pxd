@@ -1,0 +1,12 @@
+from numpy cimport ndarray
+
+
+cdef class Cuts:
+    cdef Py_ssize_t n           # how many ways there are
+    cdef ndarray first, last    # taps [first, last) of each way are inside
+    cdef ndarray of_window      # which way each window is cut
+
+    cdef void scale(self, Py_ssize_t by) noexcept
+
+
+cdef ndarray integers(Py_ssize_t n, int kind)

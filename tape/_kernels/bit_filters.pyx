@@ -1,0 +1,387 @@
+"""Correlation of signs with filters of signs: binary convolutions and matrix products.
+
+A `BitFilters` is made once for filters and used for many images. What depends on the size of the
+images or on the instruction set in use is made when it is first needed, and kept.
+"""
+
+from libc.stdint cimport int32_t, uint32_t, uint8_t
+from libc.string cimport memcpy
+
+cimport numpy as cnp
+from numpy cimport (
+    NPY_FLOAT, NPY_INT32, NPY_INTP, NPY_UINT8, NPY_UINT32, PyArray_DATA, PyArray_DIM,
+    PyArray_EMPTY, PyArray_ZEROS, ndarray, npy_intp,
+)
+
+import numpy as np
+
+from tape._kernels.arrays cimport product
+from tape._kernels.bit_cuts cimport Cuts, integers
+from tape._kernels.bits cimport PackedBits, packed, volume
+from tape._kernels.bits_table cimport (
+    TAPE_COUNTS, TAPE_SCALED, TAPE_SIGNS, tape_bit_borders, tape_bit_channels, tape_bit_kernels,
+    tape_bit_offsets, tape_bit_thresholds, tape_bit_windows,
+)
+from tape._kernels.freelist cimport empty
+from tape._kernels.table cimport kernels
+from tape._kernels.window cimport Window, read_window
+
+cnp.import_array()
+
+__all__ = ["BitFilters", "popcount_peak"]
+
+cdef enum:
+    LONGEST = 1 << 29           # bits of a filter, so that offsets fit 32 bits at any pad_value
+    RELEASE_MACS = 1 << 24      # some 7 us of AVX-512, 70 us without vectors
+
+
+cdef ndarray padded_vector(
+    str name, object values, Py_ssize_t filters, Py_ssize_t groups, object dtype
+):
+    """One number a filter, each group's followed by zeros up to a multiple of 32."""
+    cdef Py_ssize_t each = filters // groups
+    values = np.asarray(values)
+    if values.shape != (filters,):
+        raise ValueError(f"BitFilters: {name} has shape {values.shape}, expected {(filters,)}")
+    result = np.zeros((groups, (each + 31) // 32 * 32), dtype)
+    result[:, :each] = values.reshape(groups, each)
+    return result
+
+
+cdef class Placed:
+    """What a BitFilters needs to know about images of one size."""
+
+    cdef Window w
+    cdef Cuts rows, columns
+    cdef ndarray offsets        # (groups, row classes, column classes, filters of a group padded)
+
+
+cdef class BitFilters:
+    """Filters of signs and how they move over images of signs.
+
+    Args:
+        w: signs (C_out, C / groups, R, S) packed along axis 1.
+        pad_value: what the padding holds: 0, 1 or -1.
+        scale, bias: one number a filter, for `scaled`.
+        least: for `signs`, the least correlation of each filter whose sign is +1, int32.
+        flip: for `signs`, for which filters it is the least whose sign is -1.
+
+    Raises:
+        ValueError: a setting is wrong, or a filter is too long to count in 32 bits.
+    """
+
+    cdef ndarray words, arranged, ones, scale_of, bias_of, least, flip
+    cdef const tape_bit_kernels *arranged_for
+    cdef ndarray run_at
+    cdef Placed placed
+    cdef readonly tuple shape
+    cdef tuple stride, padding, dilation
+    cdef Py_ssize_t groups, each, each_padded, tap_words
+    cdef int pad_value
+    cdef bint merged            # the taps of a row are one run of words
+
+    def __init__(self, PackedBits w not None, stride=(1, 1), padding=((0, 0), (0, 0)),
+                 dilation=(1, 1), groups=1, pad_value=0, *, scale=None, bias=None, least=None,
+                 flip=None):
+        if len(w.shape) != 4 or w.axis != 1 or any(w.border):
+            raise ValueError(
+                f"BitFilters: w is {w!r}, expected filters (C_out, C / groups, R, S) packed along "
+                "axis 1 without a border"
+            )
+        if isinstance(groups, bool) or groups < 1 or w.shape[0] % groups:
+            raise ValueError(f"BitFilters: groups = {groups} does not divide {w.shape[0]} filters")
+        if pad_value not in (-1, 0, 1):
+            raise ValueError(f"BitFilters: pad_value is {pad_value!r}, expected 0, 1 or -1")
+        if w.shape[1] * w.shape[2] * w.shape[3] > LONGEST:
+            raise ValueError(f"BitFilters: filters {w.shape} of more than {LONGEST} bits each")
+        self.words, self.shape, self.groups, self.pad_value = w.words, w.shape, groups, pad_value
+        self.stride, self.padding, self.dilation = tuple(stride), tuple(padding), tuple(dilation)
+        self.tap_words = PyArray_DIM(w.words, 3)
+        self.each = w.shape[0] // groups
+        self.each_padded = (self.each + 31) // 32 * 32
+        self.merged = groups == 1 and self.dilation[1] == 1
+        if scale is not None:
+            self.scale_of = padded_vector("scale", scale, w.shape[0], groups, np.float32)
+        if bias is not None:
+            self.bias_of = padded_vector("bias", bias, w.shape[0], groups, np.float32)
+        if least is not None:
+            self.least = padded_vector("least", least, w.shape[0], groups, np.int32)
+        if flip is not None:
+            flips = padded_vector("flip", flip, w.shape[0], groups, bool)
+            self.flip = np.packbits(flips, axis=1, bitorder="little")
+
+    cdef int arrange(self, const tape_bit_kernels *k) except -1:
+        """Put the filters in the order that the kernels want."""
+        cdef Py_ssize_t R = self.shape[2], S = self.shape[3], g
+        cdef Py_ssize_t words = R * S * self.tap_words, size = k.arranged(self.each, words)
+        cdef npy_intp bytes = product(size, self.groups, "BitFilters") + 64
+        cdef uint8_t *to
+        self.arranged_for = NULL
+        self.arranged = PyArray_EMPTY(1, &bytes, NPY_UINT8, 0)
+        to = <uint8_t *> aligned(PyArray_DATA(self.arranged))
+        for g in range(self.groups):
+            if self.merged:
+                k.arrange(self.filters(g), self.each, R, S * self.tap_words, to + g * size)
+            else:
+                k.arrange(self.filters(g), self.each, R * S, self.tap_words, to + g * size)
+        self.arranged_for = k
+        return 0
+
+    cdef const uint32_t *filters(self, Py_ssize_t group) noexcept:
+        cdef Py_ssize_t size = self.shape[2] * self.shape[3] * self.tap_words
+        return <const uint32_t *> PyArray_DATA(self.words) + group * self.each * size
+
+    cdef int place(self, Py_ssize_t H, Py_ssize_t W) except -1:
+        """Find out what images of that size need."""
+        cdef Placed at
+        cdef tape_bit_borders b
+        cdef Py_ssize_t g, R = self.shape[2], S = self.shape[3], classes
+        cdef Py_ssize_t size = R * S * self.each_padded
+        if self.placed is not None and self.placed.w.H == H and self.placed.w.W == W:
+            return 0
+        at = Placed()
+        at.w.H, at.w.W = H, W
+        read_window(&at.w, "BitFilters", (R, S), self.stride, self.padding, self.dilation, False)
+        at.rows = Cuts(at.w.Ho, H, R, at.w.sh, at.w.top, at.w.dh)
+        at.columns = Cuts(at.w.Wo, W, S, at.w.sw, at.w.left, at.w.dw)
+        classes = at.rows.n * at.columns.n
+        at.offsets = integers(
+            product(self.groups * classes, self.each_padded, "BitFilters") + 16, NPY_INT32)
+        if self.ones is None:
+            self.ones = integers(self.groups * size, NPY_INT32)
+            # Only filters that are cut need to know what is cut off.
+            for g in range(self.groups if self.pad_value != 1 else 0):
+                kernels().bits.ones(self.filters(g), self.each, R * S, self.tap_words,
+                                    <int32_t *> PyArray_DATA(self.ones) + g * size)
+        b.filters, b.height, b.width, b.channels = self.each, R, S, self.shape[1]
+        b.pad_value = self.pad_value
+        b.row_classes, b.column_classes = at.rows.n, at.columns.n
+        b.top, b.bottom = steps(at.rows.first), steps(at.rows.last)
+        b.left, b.right = steps(at.columns.first), steps(at.columns.last)
+        for g in range(self.groups):
+            b.ones = <const int32_t *> PyArray_DATA(self.ones) + g * size
+            b.offsets = <int32_t *> aligned(PyArray_DATA(at.offsets))
+            b.offsets += g * classes * self.each_padded
+            if tape_bit_offsets(&b) < 0:
+                raise MemoryError
+            if self.least is not None:
+                tape_bit_thresholds(
+                    b.offsets, classes, self.each,
+                    <const int32_t *> PyArray_DATA(self.least) + g * self.each_padded)
+        at.columns.scale(self.each_padded)
+        at.rows.scale(self.each_padded * at.columns.n)
+        self.placed = at
+        return 0
+
+    cdef ndarray pixels(self, PackedBits x, tape_bit_windows *k, Py_ssize_t *group_step):
+        """The words of x with the border and the words a pixel that are needed; k is told where."""
+        cdef Window *w = &self.placed.w
+        cdef ndarray words = x.words
+        cdef Py_ssize_t C = self.shape[1], n = PyArray_DIM(words, 3), width, height, row, g, i, j
+        cdef Py_ssize_t top = x.border[0], left = x.border[2]
+        cdef const uint32_t *source
+        cdef uint32_t *to
+        cdef npy_intp dims[4]
+        if (top < w.top or x.border[1] < w.bottom or left < w.left or x.border[3] < w.right
+                or (self.groups > 1 and C % 32)):
+            dims[0] = PyArray_DIM(words, 0)
+            dims[1], dims[2] = w.top + w.H + w.bottom, w.left + w.W + w.right
+            dims[3] = self.groups * self.tap_words
+            volume(dims, 4, "BitFilters")
+            words = PyArray_ZEROS(4, dims, NPY_UINT32, 0)
+            for i in range(dims[0]):
+                for j in range(w.H):
+                    row = (i * PyArray_DIM(x.words, 1) + top + j) * PyArray_DIM(x.words, 2) + left
+                    source = <const uint32_t *> PyArray_DATA(x.words) + row * n
+                    to = <uint32_t *> PyArray_DATA(words)
+                    to += ((i * dims[1] + w.top + j) * dims[2] + w.left) * dims[3]
+                    if self.groups == 1 or C % 32 == 0:
+                        memcpy(to, source, w.W * n * sizeof(uint32_t))
+                        continue
+                    for g in range(self.groups):
+                        tape_bit_channels(source, n, to + g * self.tap_words, dims[3], w.W,
+                                          g * C, C)
+            top, left, n = w.top, w.left, dims[3]
+        width, height = PyArray_DIM(words, 2), PyArray_DIM(words, 1)
+        k.x = <const uint32_t *> PyArray_DATA(words) + ((top - w.top) * width + left - w.left) * n
+        k.x_n, k.x_h, k.x_w = height * width * n, w.sh * width * n, w.sw * n
+        k.x_words = PyArray_DIM(words, 0) * k.x_n - ((top - w.top) * width + left - w.left) * n
+        group_step[0] = self.tap_words
+        self.runs(k, width * n, n)
+        return words
+
+    cdef int runs(self, tape_bit_windows *k, Py_ssize_t row, Py_ssize_t pixel) except -1:
+        """The runs of words of a window, given the distances of rows and pixels."""
+        cdef Window *w = &self.placed.w
+        cdef Py_ssize_t r, s
+        cdef npy_intp *at
+        k.runs, k.run_words = w.R, w.S * self.tap_words
+        if not self.merged:
+            k.runs, k.run_words = w.R * w.S, self.tap_words
+        if self.run_at is None:
+            self.run_at = integers(k.runs, NPY_INTP)
+        at = <npy_intp *> PyArray_DATA(self.run_at)
+        for r in range(w.R):
+            if self.merged:
+                at[r] = r * w.dh * row
+            else:
+                for s in range(w.S):
+                    at[r * w.S + s] = r * w.dh * row + s * w.dw * pixel
+        k.run_at = <const ptrdiff_t *> at
+        return 0
+
+    cdef int correlate(self, PackedBits x, tape_bit_windows *k, ndarray y) except -1:
+        """Fill y, whose strides k knows."""
+        cdef const tape_bit_kernels *table = &kernels().bits
+        cdef Py_ssize_t g, group_step = 0, size, classes
+        cdef int failed = 0
+        cdef ndarray words  # which live as long as k points there
+        cdef const uint32_t *first
+        cdef const char *arranged
+        cdef double macs
+        words = self.pixels(x, k, &group_step)
+        first = k.x
+        if self.arranged_for != table:
+            self.arrange(table)
+        arranged = <const char *> aligned(PyArray_DATA(self.arranged))
+        size = table.arranged(self.each, self.shape[2] * self.shape[3] * self.tap_words)
+        classes = self.placed.rows.n * self.placed.columns.n
+        k.images, k.rows, k.columns = x.shape[0], self.placed.w.Ho, self.placed.w.Wo
+        k.filters = self.each
+        k.row_class = steps(self.placed.rows.of_window)
+        k.column_class = steps(self.placed.columns.of_window)
+        macs = <double> k.images * k.rows * k.columns * self.shape[0] * k.runs * k.run_words * 32
+        for g in range(self.groups):
+            k.x = first + g * group_step
+            k.filter_bits = arranged + g * size
+            k.offsets = <const int32_t *> aligned(PyArray_DATA(self.placed.offsets))
+            k.offsets += g * classes * self.each_padded
+            k.scale = k.bias = NULL
+            if self.scale_of is not None:
+                k.scale = <const float *> PyArray_DATA(self.scale_of) + g * self.each_padded
+            if self.bias_of is not None:
+                k.bias = <const float *> PyArray_DATA(self.bias_of) + g * self.each_padded
+            if self.flip is not None:
+                k.flip = <const uint32_t *> PyArray_DATA(self.flip) + g * self.each_padded // 32
+            if macs > RELEASE_MACS:
+                with nogil:
+                    failed |= table.correlate(k)
+            else:
+                failed |= table.correlate(k)
+            if k.kind == TAPE_SIGNS:
+                k.y_bit += <int> self.each
+                k.y = <uint32_t *> k.y + k.y_bit // 32
+                k.y_bit %= 32
+            else:
+                k.y = <float *> k.y + self.each * k.y_c
+                if k.residual != NULL:
+                    k.residual += self.each * k.y_c
+            k.x_words -= group_step
+        if failed:
+            raise MemoryError(f"BitFilters: no memory to rewrite {words.nbytes} bytes of {x!r}")
+        return 0
+
+    cdef int check(self, object x, str what) except -1:
+        """Whether x is images that these filters can be used on."""
+        cdef PackedBits bits
+        if not isinstance(x, PackedBits):
+            raise TypeError(f"BitFilters: x is a {type(x).__name__}, expected PackedBits")
+        bits = x
+        if len(bits.shape) != 4 or bits.axis != 1:
+            raise ValueError(f"BitFilters: x is {x!r}, expected images packed along axis 1")
+        if bits.shape[1] != self.shape[1] * self.groups:
+            raise ValueError(
+                f"BitFilters: x has {bits.shape[1]} channels, w expects "
+                f"{self.shape[1] * self.groups} (x {bits.shape}, w {self.shape}, "
+                f"groups = {self.groups})"
+            )
+        if (what == "signs") != (self.least is not None):
+            made = "without" if self.least is None else "with"
+            raise ValueError(f"BitFilters: {what} of filters that were made {made} `least`")
+        return self.place(bits.shape[2], bits.shape[3])
+
+    cdef ndarray numbers(self, PackedBits x, int kind, object residual, bint channels_last):
+        cdef tape_bit_windows k
+        cdef npy_intp dims[4]
+        cdef Py_ssize_t Ho = self.placed.w.Ho, Wo = self.placed.w.Wo, C = self.shape[0]
+        cdef ndarray y
+        k.kind, k.residual, k.flip, k.y_bit = kind, NULL, NULL, 0
+        dims[0] = x.shape[0]
+        if channels_last:
+            dims[1], dims[2], dims[3] = Ho, Wo, C
+            k.y_n, k.y_h, k.y_w, k.y_c = Ho * Wo * C, Wo * C, C, 1
+        else:
+            dims[1], dims[2], dims[3] = C, Ho, Wo
+            k.y_n, k.y_h, k.y_w, k.y_c = C * Ho * Wo, Wo, 1, Ho * Wo
+        volume(dims, 4, "BitFilters")
+        y = empty(4, dims, NPY_FLOAT if kind == TAPE_SCALED else NPY_INT32)
+        k.y = PyArray_DATA(y)
+        if residual is not None:
+            shape = (x.shape[0], C, Ho, Wo)
+            if not isinstance(residual, ndarray):
+                raise TypeError(f"BitFilters: residual is a {type(residual).__name__}")
+            if residual.dtype != np.float32 or residual.shape != shape:
+                raise ValueError(
+                    f"BitFilters: residual is {residual.dtype} {residual.shape}, expected float32 "
+                    f"{shape}"
+                )
+            if channels_last:
+                residual = residual.transpose(0, 2, 3, 1)
+            residual = np.ascontiguousarray(residual)
+            k.residual = <const float *> PyArray_DATA(<ndarray> residual)
+        self.correlate(x, &k, y)
+        return y.transpose(0, 3, 1, 2) if channels_last else y
+
+    def counts(self, x, *, channels_last=False):
+        """The correlation (N, C_out, Ho, Wo), int32; `channels_last` is about its memory."""
+        self.check(x, "counts")
+        return self.numbers(x, TAPE_COUNTS, None, channels_last)
+
+    def scaled(self, x, residual=None, *, channels_last=False):
+        """correlation * scale + bias + residual, float32, each step rounded."""
+        self.check(x, "scaled")
+        return self.numbers(x, TAPE_SCALED, residual, channels_last)
+
+    def signs(self, x, border=(0, 0, 0, 0)):
+        """The signs of results, as `least` and `flip` say; `border` is what the next layer pads."""
+        cdef tape_bit_windows k
+        cdef npy_intp dims[4]
+        cdef ndarray y
+        cdef PackedBits bits
+        cdef Py_ssize_t top, bottom, left, right
+        self.check(x, "signs")
+        bits = x
+        top, bottom, left, right = border
+        if min(top, bottom, left, right) < 0 or max(top, bottom, left, right) >= 1 << 31:
+            raise ValueError(f"BitFilters: border is {border!r}, expected pixels of at least 0")
+        dims[0] = bits.shape[0]
+        dims[1], dims[2] = top + self.placed.w.Ho + bottom, left + self.placed.w.Wo + right
+        dims[3] = (self.shape[0] + 31) // 32
+        volume(dims, 4, "BitFilters")
+        y = PyArray_ZEROS(4, dims, NPY_UINT32, 0)
+        k.kind, k.residual, k.flip = TAPE_SIGNS, NULL, NULL
+        k.y_w = dims[3]
+        k.y_h = dims[3] * dims[2]
+        k.y_n = k.y_h * dims[1]
+        k.y_c = k.y_bit = 0
+        k.y = <uint32_t *> PyArray_DATA(y) + top * k.y_h + left * k.y_w
+        self.correlate(bits, &k, y)
+        shape = (bits.shape[0], self.shape[0], self.placed.w.Ho, self.placed.w.Wo)
+        return packed(y, shape, 1, (top, bottom, left, right))
+
+
+cdef const ptrdiff_t *steps(ndarray of) noexcept:
+    return <const ptrdiff_t *> PyArray_DATA(of)
+
+
+cdef void *aligned(void *start) noexcept:
+    """The first address from there on that begins a cache line."""
+    return <void *> ((<size_t> start + 63) // 64 * 64)
+
+
+def popcount_peak(Py_ssize_t rounds):
+    """Run the loop that bounds these kernels; how many pairs of bits it compared and counted."""
+    cdef double done
+    with nogil:
+        done = kernels().bits.popcount_peak(rounds)
+    return done

@@ -1,0 +1,96 @@
+/* What needs no particular instructions: see bits.h. */
+#include "bits.h"
+
+#include <stdlib.h>
+
+int tape_bit_offsets(const tape_bit_borders *b)
+{
+    const ptrdiff_t padded = (b->filters + 31) / 32 * 32, across = (b->width + 1) * padded;
+    const int32_t taps = (int32_t)(b->height * b->width);
+    /* corner[r][s]: for each filter, the sum of t over the rows above r and the columns left of s.
+     */
+    int32_t *corner = calloc((size_t)((b->height + 1) * across), sizeof *corner);
+    if (!corner)
+        return -1;
+    for (ptrdiff_t r = 0; r < b->height; r++)
+        for (ptrdiff_t s = 0; s < b->width; s++) {
+            const int32_t *ones = b->ones + (r * b->width + s) * padded;
+            const int32_t *before = corner + r * across + s * padded;
+            int32_t *to = corner + (r + 1) * across + (s + 1) * padded;
+            for (ptrdiff_t o = 0; o < padded; o++)
+                to[o] = before[padded + o] + before[across + o] - before[o]
+                        + ((int32_t)b->channels - 2 * ones[o]);
+        }
+    const int32_t *all = corner + b->height * across + b->width * padded, weight = 1 - b->pad_value;
+    int32_t *to = b->offsets;
+    for (ptrdiff_t i = 0; i < b->row_classes; i++)
+        for (ptrdiff_t j = 0; j < b->column_classes; j++, to += padded) {
+            const int32_t *above = corner + b->top[i] * across;
+            const int32_t *below = corner + b->bottom[i] * across;
+            const ptrdiff_t left = b->left[j] * padded, right = b->right[j] * padded;
+            for (ptrdiff_t o = 0; o < padded; o++) {
+                const int32_t inside
+                    = below[right + o] - below[left + o] - above[right + o] + above[left + o];
+                to[o] = taps * (int32_t)b->channels - weight * (all[o] - inside);
+            }
+        }
+    free(corner);
+    return 0;
+}
+
+void tape_bit_thresholds(int32_t *offsets, ptrdiff_t classes, ptrdiff_t filters,
+                         const int32_t *least)
+{
+    const ptrdiff_t padded = (filters + 31) / 32 * 32;
+    for (ptrdiff_t i = 0; i < classes; i++, offsets += padded)
+        for (ptrdiff_t o = 0; o < padded; o++) {
+            /* offset - 2 m >= least, that is, m <= floor((offset - least) / 2) */
+            const int64_t room = o < filters ? (int64_t)offsets[o] - least[o] : INT32_MAX;
+            const int64_t most = room >= 0 ? room / 2 : -((1 - room) / 2);
+            offsets[o] = (int32_t)(o < filters ? most : INT32_MAX);
+        }
+}
+
+void tape_bit_channels(const uint32_t *from, ptrdiff_t from_step, uint32_t *to, ptrdiff_t to_step,
+                       ptrdiff_t pixels, ptrdiff_t first, ptrdiff_t n)
+{
+    const ptrdiff_t words = (n + 31) / 32, shift = first % 32;
+    const uint32_t last = n % 32 ? (1u << n % 32) - 1 : ~0u;
+    from += first / 32;
+    for (ptrdiff_t p = 0; p < pixels; p++, from += from_step, to += to_step) {
+        for (ptrdiff_t i = 0; i < words; i++) {
+            uint32_t word = from[i] >> shift;
+            if (shift && shift + n > 32 * (i + 1)) /* the next word holds bits of this one */
+                word |= from[i + 1] << (32 - shift);
+            to[i] = word;
+        }
+        if (words)
+            to[words - 1] &= last;
+    }
+}
+
+void tape_bit_pool_image(const tape_bit_pool *p)
+{
+    for (ptrdiff_t i = 0; i < p->rows; i++)
+        for (ptrdiff_t j = 0; j < p->columns; j++) {
+            uint32_t *y = p->y + i * p->y_h + j * p->y_w;
+            for (ptrdiff_t c = 0; c < p->words; c++)
+                y[c] = p->least ? 0 : ~0u;
+            for (ptrdiff_t r = 0; r < p->height; r++)
+                for (ptrdiff_t s = 0; s < p->width; s++) {
+                    const ptrdiff_t h = i * p->stride_h + r * p->dilation_h - p->top;
+                    const ptrdiff_t w = j * p->stride_w + s * p->dilation_w - p->left;
+                    if (h < 0 || h >= p->image_rows || w < 0 || w >= p->image_columns)
+                        continue;
+                    const uint32_t *x = p->x + h * p->x_h + w * p->x_w;
+                    if (p->least)
+                        for (ptrdiff_t c = 0; c < p->words; c++)
+                            y[c] |= x[c];
+                    else
+                        for (ptrdiff_t c = 0; c < p->words; c++)
+                            y[c] &= x[c];
+                }
+            if (p->words)
+                y[p->words - 1] &= p->last;
+        }
+}
