@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks [--quick] [--threads N] [-k TEXT] [--json FILE]`."""
+"""The command line: `python -m benchmarks [limits] [--quick] [--threads N] [-k TEXT] ...`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def arguments() -> argparse.Namespace:
         prog="python -m benchmarks",
         description="Speed and memory of tape beside NumPy, PyTorch and JAX, in turns.",
     )
+    parser.add_argument("what", nargs="?", choices=["limits"], help="only the peaks of this core")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter memory rows")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads for everybody")
     parser.add_argument("-k", default="", metavar="TEXT", help="only rows whose name contains TEXT")
@@ -32,18 +33,20 @@ def main() -> int:
     options = arguments()
     machine.limit_threads(options.threads)
     # Only now may NumPy and the peers be loaded.
-    from . import report, rows_bits, rows_kernels, rows_memory, rows_ops, rows_train, timing
+    from . import limits, report, rows_bits, rows_kernels, rows_memory, rows_ops, rows_train, timing
 
     known = [
         *rows_ops.ROWS,
         *rows_train.ROWS,
+        *limits.ROWS,
         *rows_kernels.ROWS,
         *rows_bits.ROWS,
         *rows_memory.ROWS,
     ]
-    rows = [row for row in known if options.k.lower() in row.name.lower()]
+    wanted = (options.what or options.k).lower()
+    rows = [row for row in known if wanted in row.name.lower()]
     if not rows:
-        print(f"no row's name contains {options.k!r}; the rows are:", file=sys.stderr)
+        print(f"no row's name contains {wanted!r}; the rows are:", file=sys.stderr)
         print(*(f"  {row.name}" for row in known), sep="\n", file=sys.stderr)
         return 2
     about = machine.describe(options.threads)

@@ -6,39 +6,14 @@ filters is done once. "Bits to bits" ends in the signs that the next layer takes
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-
 import numpy as np
 
-from .row import Contender, Line, MeasuredRow, TimedRow, faster_than
+from .isa import using
+from .row import Contender, TimedRow, faster_than
 
 SHAPES = [(64, 56), (128, 28), (256, 14)]
 BORDER = (1, 1, 1, 1)
 BOUND = "the popcount bound"
-
-
-def runs_here(isa: str) -> bool:
-    """Whether there are kernels for that instruction set and this machine has it."""
-    from tape._kernels import table
-
-    return table.built().get(isa, False)
-
-
-def using(isa: str) -> Callable[[], contextlib.AbstractContextManager]:
-    """A scope in which the kernels of an instruction set are used."""
-    from tape._kernels import table
-
-    @contextlib.contextmanager
-    def scope() -> Iterator[None]:
-        before = table.used()
-        table.use(isa)
-        try:
-            yield
-        finally:
-            table.use(before)
-
-    return scope
 
 
 def popcount_bound(macs: float) -> Contender:
@@ -114,31 +89,6 @@ def torch_linear(rows: int) -> Contender:
     return Contender("linear(x, w)", names, scope=torch.no_grad, comparable=False)
 
 
-def peaks(quick: bool) -> list[Line]:
-    """Pairs of bits compared and counted in a second, by instruction set."""
-    import time
-
-    from tape._kernels.bit_filters import popcount_peak
-
-    lines = []
-    for isa in ("avx512", "avx2", "neon", "scalar"):
-        if not runs_here(isa):
-            continue
-        with using(isa)():
-            rounds = max(1, round(4e8 / popcount_peak(1)))
-            best = 0.0
-            for _ in range(10 if quick else 40):
-                start = time.thread_time()
-                done = popcount_peak(rounds)
-                best = max(best, done / (time.thread_time() - start))
-        text = f"{best * 1e-9:.0f} Gbit-MAC/s"
-        lines.append(Line(LIMITS, isa, "", "", text, figures={"bit_macs_per_second": best}))
-    return lines
-
-
-LIMITS = "limits: popcount"
-
-
 def bits_row(channels: int, size: int) -> TimedRow:
     """Bits to bits, against the bound and PyTorch."""
     layouts = ("channels first", "channels last")
@@ -188,7 +138,6 @@ def isa_row(isa: str, limit: float) -> TimedRow:
 
 
 ROWS = [
-    MeasuredRow(LIMITS, peaks),
     *(bits_row(*shape) for shape in SHAPES),
     *(floats_row(*shape) for shape in SHAPES),
     dense_row(1, 40),

@@ -153,6 +153,52 @@ def conv(
     )
 
 
+def digits_step(library: str) -> Contender:
+    """A training step of the network with three convolutions of the CNTK 103D tutorial."""
+    images, labels = arrays((64, 1, 28, 28))[0], np.arange(64) % 10
+    if library == "tape":
+        import tape
+        from tape import nn
+
+        relu = tape.relu
+        net = nn.Sequential(
+            nn.Conv2d(32, 5, padding=2, activation=relu),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(48, 3, activation=relu),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(64, 3, activation=relu),
+            nn.Flatten(),
+            nn.Dense(96, activation=relu),
+            nn.Dropout(0.5),
+            nn.Dense(10),
+        )
+        net(tape.zeros((1, 1, 28, 28)))
+        x, y, cross_entropy = tape.tensor(images), tape.tensor(labels), tape.cross_entropy
+        opt = tape.optim.Adam(net.parameters(), lr=1e-3)
+    else:
+        import torch
+        from torch import nn
+
+        net = nn.Sequential(
+            *(nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
+            *(nn.Conv2d(32, 48, 3), nn.ReLU(), nn.MaxPool2d(3, 2)),
+            *(nn.Conv2d(48, 64, 3), nn.ReLU(), nn.Flatten()),
+            *(nn.Linear(576, 96), nn.ReLU(), nn.Dropout(0.5), nn.Linear(96, 10)),
+        )
+        x, y = torch.from_numpy(images), torch.from_numpy(labels)
+        cross_entropy = torch.nn.functional.cross_entropy
+        opt = torch.optim.Adam(net.parameters(), lr=1e-3)
+
+    def step():
+        opt.zero_grad()
+        loss = cross_entropy(net(x), y)
+        loss.backward()
+        opt.step()
+        return loss
+
+    return Contender("step()", {"step": step}, comparable=False)
+
+
 WIDE = (784, 1024, 1024, 10)
 
 
@@ -243,6 +289,11 @@ ROWS = [
         for backward, limit in ((False, 0.95), (True, 1))
     ],
     *[conv(*shape, True, 1.5) for shape in ((64, 1, 32, 28, 5), (32, 3, 32, 32, 3))],
+    TimedRow(
+        "train step of the CNTK 103D network, batch 64, Adam",
+        {"tape": lambda: digits_step("tape"), "torch": lambda: digits_step("torch")},
+        [faster_than("torch", 1.5)],
+    ),
     wide_step(),
     MeasuredRow("matmul float32, two threads", two_threads),
 ]

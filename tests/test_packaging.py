@@ -3,6 +3,8 @@
 import ast
 import importlib.metadata
 import json
+import os
+import platform
 import re
 import subprocess
 import sys
@@ -159,3 +161,25 @@ def test_the_version_is_that_of_the_distribution():
     assert tape.__version__ == importlib.metadata.version("tape-autodiff")
     with pytest.raises(AttributeError, match="no attribute '__versions__'"):
         tape.__versions__  # noqa: B018
+
+
+def test_a_compiler_without_an_instruction_set_builds_the_others_and_says_so(tmp_path):
+    compiler = tmp_path / "cc"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *avx512*) exit 1;; esac\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    code = "import setup; print(*(name for name, _ in setup.libraries()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "CC": str(compiler)},
+        capture_output=True,
+        text=True,
+    )
+    if "No module named" in done.stderr:
+        pytest.skip("setup.py needs Cython and setuptools")
+    names = done.stdout.split()
+    assert "tape_scalar" in names
+    assert "tape_avx512" not in names
+    if platform.machine() == "x86_64":
+        assert "tape_avx2" in names
+        assert re.search("the compiler does not know .*avx512.*: no avx512 kernels", done.stderr)

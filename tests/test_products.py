@@ -2,6 +2,8 @@
 
 import mmap
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -263,6 +265,39 @@ assert np.array_equal((tape.tensor(a) @ tape.tensor(a)).numpy(), first)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_multiplies_with_threads_of_its_own():
     subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
+
+
+def innermost_loops(lines):
+    """Bodies of loops without a jump inside, as lists of lines of a disassembly."""
+    at = {}
+    for i, line in enumerate(lines):
+        if found := re.match(r"\s+([0-9a-f]+):", line):
+            at[found[1]] = i
+    for i, line in enumerate(lines):
+        found = re.search(r"\sj\w+\s+([0-9a-f]+)", line)
+        if found and at.get(found[1], i) < i:
+            body = lines[at[found[1]] : i]
+            if not any(re.search(r"\sj\w+\s", other) for other in body):
+                yield body
+
+
+@pytest.mark.skipif(not shutil.which("objdump"), reason="no objdump here")
+@pytest.mark.skipif("avx512" not in ISAS, reason="no AVX-512 here")
+def test_the_inner_loops_of_products_keep_their_sums_in_registers():
+    lines = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", table.__file__],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    loops = [
+        body
+        for body in innermost_loops(lines)
+        if sum("vfmadd" in line and "zmm" in line for line in body) >= 4
+    ]
+    assert len(loops) > 200
+    spilled = r"[xyz]mm.*\(%rsp|\(%rsp.*[xyz]mm"
+    assert not [line for body in loops for line in body if re.search(spilled, line)]
 
 
 def imported_with(**variables):

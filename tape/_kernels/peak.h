@@ -14,9 +14,10 @@ static double FN(fma_peak)(ptrdiff_t rounds)
             sums[i] = sums[i] * x + y;
             PIN(sums[i]); /* or the compiler would see where this leads */
         }
-    volatile REAL kept = 0;
+    FN(vec) total = sums[0];
 #pragma GCC unroll 16
-    for (int i = 0; i < CHAINS; i++)
-        kept += sums[i][0];
+    for (int i = 1; i < CHAINS; i++)
+        total += sums[i];
+    PIN(total);
     return 2.0 * CHAINS * LANES * (double)rounds;
 }
