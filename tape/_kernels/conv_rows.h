@@ -39,16 +39,16 @@ INLINE void FN(row_tile)(const int channels, const int vectors, const FN(rows) *
     }
     for (ptrdiff_t p = 0; p < t->k; p++, w++, w3++) {
         const ptrdiff_t at = t->taps[p];
-        FN(vec) of_x[BROAD];
-#pragma GCC unroll 16
-        for (int v = 0; v < vectors; v++)
-            of_x[v] = FN(load)(from[v] + at);
+        FN(vec) of_w[ROWS]; /* of all channels: fewer than vectors, or as few that all fit */
 #pragma GCC unroll 8
-        for (int i = 0; i < channels; i++) {
-            const FN(vec) of_w = FN(fill)(i < 3 ? w[i * w_row] : w3[(i - 3) * w_row]);
+        for (int i = 0; i < channels; i++)
+            of_w[i] = FN(fill)(i < 3 ? w[i * w_row] : w3[(i - 3) * w_row]);
 #pragma GCC unroll 16
-            for (int v = 0; v < vectors; v++)
-                sums[i][v] += of_w * of_x[v];
+        for (int v = 0; v < vectors; v++) {
+            const FN(vec) of_x = FN(load)(from[v] + at);
+#pragma GCC unroll 8
+            for (int i = 0; i < channels; i++)
+                sums[i][v] += of_w[i] * of_x;
         }
     }
     for (int v = 0; v < n_strips; v++) {
