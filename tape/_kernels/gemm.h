@@ -17,6 +17,7 @@
    copying only if the elements of a column or row are not neighbours. */
 
 #define DEPTH 512
+#define AHEAD 128 /* steps along k from which a tile is long enough to fetch c meanwhile */
 #define WIDTH ((ptrdiff_t)VECTORS * LANES)
 #define BLOCK_ROWS 240   /* of a, to stay in the second cache while b's panels pass by */
 #define BLOCK_COLUMNS 4096 /* of packed b, to stay in the third */
@@ -62,6 +63,12 @@ INLINE void FN(tile)(const int rows, const int vectors, const int whole, const F
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; v++)
             sums[i][v] = (FN(vec)){0};
+    if (t->k >= AHEAD) /* c may be far away: let it come while the sums are made */
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 8
+            for (int v = 0; v < vectors; v++)
+                __builtin_prefetch(c + i * t->c_row + v * LANES, 1);
 #pragma GCC unroll 2
     for (ptrdiff_t p = t->k; p > 0; p--) {
         FN(vec) of_b[VECTORS];
@@ -382,6 +389,7 @@ static int FN(multiply)(const tape_product *g, ptrdiff_t batch, ptrdiff_t a_step
 }
 
 #undef DEPTH
+#undef AHEAD
 #undef WIDTH
 #undef BLOCK_ROWS
 #undef BLOCK_COLUMNS
