@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -334,6 +335,27 @@ X, W = np.ones((1, 4, 5, 5), np.float32), np.ones((6, 4, 3, 3), np.float32)
 def test_bad_input_is_refused_with_numbers(call, message):
     with pytest.raises((TypeError, ValueError, MemoryError), match=message):
         call()
+
+
+def test_threads_may_share_filters(isa):
+    # Each asks for images of its own size; what one needs must not be taken away by another.
+    rng = np.random.default_rng(0)
+    kernel = pack(signs(rng, 256, 256, 3, 3))
+    padding = ((1, 1), (1, 1))
+    filters = BitFilters(kernel, padding=padding)
+    images = [pack(signs(rng, 1, 256, n, n + 3)) for n in (20, 33, 47, 11)]
+    wanted = [BitFilters(kernel, padding=padding).counts(x) for x in images]
+
+    def differs(i):
+        return any(not np.array_equal(filters.counts(images[i]), wanted[i]) for _ in range(20))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(images)) as pool:
+            assert not any(pool.map(differs, range(len(images))))
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.mark.skipif(not shutil.which("objdump"), reason="no objdump here")

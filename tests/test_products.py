@@ -152,6 +152,36 @@ def test_an_image_does_not_depend_on_the_rest_of_the_batch(isa):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("activation", [None, tape.relu])
+def test_a_channel_does_not_depend_on_the_others_or_on_the_width(isa, activation):
+    table.use(isa)
+    rng = np.random.default_rng(2)
+    x, w = (rng.standard_normal(s).astype("float32") for s in [(2, 300, 5, 40), (33, 300, 3, 3)])
+    settings = {"padding": 1, "activation": activation}
+    with tape.reuse(False):
+        whole = tape.conv2d(x, w, **settings).numpy()
+        for n in (1, 2, 16, 17):
+            np.testing.assert_array_equal(tape.conv2d(x, w[:n], **settings).numpy(), whole[:, :n])
+            narrow = tape.conv2d(x[..., : n + 1], w, **settings).numpy()
+            np.testing.assert_array_equal(narrow[..., :n], whole[..., :n])
+
+
+def test_a_window_may_be_as_large_as_one_likes():
+    rng = np.random.default_rng(6)
+    x, w = (
+        tape.tensor(rng.integers(-3, 4, s).astype("float32"), requires_grad=True)
+        for s in [(2, 2, 70, 66), (3, 2, 70, 65)]
+    )
+    y = tape.conv2d(x, w)
+    assert y.shape == (2, 3, 1, 2)
+    wide = [np.einsum("nchw,ochw->no", x.numpy()[..., i : i + 65], w.numpy()) for i in (0, 1)]
+    np.testing.assert_array_equal(y.numpy()[:, :, 0], np.stack(wide, -1))
+    dx, dw = tape.grad(y.sum(), [x, w])
+    np.testing.assert_array_equal(dx.numpy()[0, :, :, 0], w.numpy().sum(0)[:, :, 0])
+    np.testing.assert_array_equal(dw.numpy()[0], (x.numpy()[..., :65] + x.numpy()[..., 1:]).sum(0))
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
     "activation", [tape.relu, tape.leaky_relu, tape.tanh, tape.sigmoid, tape.gelu]
 )

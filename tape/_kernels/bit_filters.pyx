@@ -17,7 +17,7 @@ import numpy as np
 
 from tape._kernels.arrays cimport product
 from tape._kernels.bit_cuts cimport Cuts, integers
-from tape._kernels.bits cimport PackedBits, packed, volume
+from tape._kernels.bits cimport PackedBits, checked_border, packed, volume
 from tape._kernels.bits_table cimport (
     TAPE_COUNTS, TAPE_SCALED, TAPE_SIGNS, tape_bit_borders, tape_bit_channels, tape_bit_kernels,
     tape_bit_offsets, tape_bit_thresholds, tape_bit_windows,
@@ -72,7 +72,6 @@ cdef class BitFilters:
 
     cdef ndarray words, arranged, ones, scale_of, bias_of, least, flip
     cdef const tape_bit_kernels *arranged_for
-    cdef ndarray run_at
     cdef Placed placed
     cdef readonly tuple shape
     cdef tuple stride, padding, dilation
@@ -115,30 +114,32 @@ cdef class BitFilters:
         cdef Py_ssize_t R = self.shape[2], S = self.shape[3], g
         cdef Py_ssize_t words = R * S * self.tap_words, size = k.arranged(self.each, words)
         cdef npy_intp bytes = product(size, self.groups, "BitFilters") + 64
-        cdef uint8_t *to
-        self.arranged_for = NULL
-        self.arranged = PyArray_EMPTY(1, &bytes, NPY_UINT8, 0)
-        to = <uint8_t *> aligned(PyArray_DATA(self.arranged))
+        cdef ndarray room = PyArray_EMPTY(1, &bytes, NPY_UINT8, 0)
+        cdef uint8_t *to = <uint8_t *> aligned(PyArray_DATA(room))
         for g in range(self.groups):
             if self.merged:
                 k.arrange(self.filters(g), self.each, R, S * self.tap_words, to + g * size)
             else:
                 k.arrange(self.filters(g), self.each, R * S, self.tap_words, to + g * size)
-        self.arranged_for = k
+        self.arranged, self.arranged_for = room, k
         return 0
 
     cdef const uint32_t *filters(self, Py_ssize_t group) noexcept:
         cdef Py_ssize_t size = self.shape[2] * self.shape[3] * self.tap_words
         return <const uint32_t *> PyArray_DATA(self.words) + group * self.each * size
 
-    cdef int place(self, Py_ssize_t H, Py_ssize_t W) except -1:
-        """Find out what images of that size need."""
+    cdef Placed place(self, Py_ssize_t H, Py_ssize_t W):
+        """What images of that size need.
+
+        Who uses it has to hold it: another thread may put what its own images need in its place.
+        """
         cdef Placed at
         cdef tape_bit_borders b
         cdef Py_ssize_t g, R = self.shape[2], S = self.shape[3], classes
         cdef Py_ssize_t size = R * S * self.each_padded
-        if self.placed is not None and self.placed.w.H == H and self.placed.w.W == W:
-            return 0
+        at = self.placed
+        if at is not None and at.w.H == H and at.w.W == W:
+            return at
         at = Placed()
         at.w.H, at.w.W = H, W
         read_window(&at.w, "BitFilters", (R, S), self.stride, self.padding, self.dilation, False)
@@ -171,11 +172,14 @@ cdef class BitFilters:
         at.columns.scale(self.each_padded)
         at.rows.scale(self.each_padded * at.columns.n)
         self.placed = at
-        return 0
+        return at
 
-    cdef ndarray pixels(self, PackedBits x, tape_bit_windows *k, Py_ssize_t *group_step):
-        """The words of x with the border and the words a pixel that are needed; k is told where."""
-        cdef Window *w = &self.placed.w
+    cdef tuple pixels(self, Placed at, PackedBits x, tape_bit_windows *k):
+        """The words of x with the border and the words a pixel that are needed, and the runs.
+
+        k is told where they are, and points into both.
+        """
+        cdef Window *w = &at.w
         cdef ndarray words = x.words
         cdef Py_ssize_t C = self.shape[1], n = PyArray_DIM(words, 3), width, height, row, g, i, j
         cdef Py_ssize_t top = x.border[0], left = x.border[2]
@@ -206,21 +210,20 @@ cdef class BitFilters:
         k.x = <const uint32_t *> PyArray_DATA(words) + ((top - w.top) * width + left - w.left) * n
         k.x_n, k.x_h, k.x_w = height * width * n, w.sh * width * n, w.sw * n
         k.x_words = PyArray_DIM(words, 0) * k.x_n - ((top - w.top) * width + left - w.left) * n
-        group_step[0] = self.tap_words
-        self.runs(k, width * n, n)
-        return words
+        return words, self.runs(w, k, width * n, n)
 
-    cdef int runs(self, tape_bit_windows *k, Py_ssize_t row, Py_ssize_t pixel) except -1:
+    cdef ndarray runs(
+        self, const Window *w, tape_bit_windows *k, Py_ssize_t row, Py_ssize_t pixel
+    ):
         """The runs of words of a window, given the distances of rows and pixels."""
-        cdef Window *w = &self.placed.w
         cdef Py_ssize_t r, s
+        cdef ndarray run_at
         cdef npy_intp *at
         k.runs, k.run_words = w.R, w.S * self.tap_words
         if not self.merged:
             k.runs, k.run_words = w.R * w.S, self.tap_words
-        if self.run_at is None:
-            self.run_at = integers(k.runs, NPY_INTP)
-        at = <npy_intp *> PyArray_DATA(self.run_at)
+        run_at = integers(k.runs, NPY_INTP)
+        at = <npy_intp *> PyArray_DATA(run_at)
         for r in range(w.R):
             if self.merged:
                 at[r] = r * w.dh * row
@@ -228,33 +231,33 @@ cdef class BitFilters:
                 for s in range(w.S):
                     at[r * w.S + s] = r * w.dh * row + s * w.dw * pixel
         k.run_at = <const ptrdiff_t *> at
-        return 0
+        return run_at
 
-    cdef int correlate(self, PackedBits x, tape_bit_windows *k, ndarray y) except -1:
+    cdef int correlate(self, Placed at, PackedBits x, tape_bit_windows *k, ndarray y) except -1:
         """Fill y, whose strides k knows."""
         cdef const tape_bit_kernels *table = &kernels().bits
-        cdef Py_ssize_t g, group_step = 0, size, classes
+        cdef Py_ssize_t g, size, classes
         cdef int failed = 0
-        cdef ndarray words  # which live as long as k points there
-        cdef const uint32_t *first
+        cdef tuple _pointed_at = self.pixels(at, x, k)  # lives as long as k points there
+        cdef ndarray filter_bits
+        cdef const uint32_t *first = k.x
         cdef const char *arranged
         cdef double macs
-        words = self.pixels(x, k, &group_step)
-        first = k.x
         if self.arranged_for != table:
             self.arrange(table)
-        arranged = <const char *> aligned(PyArray_DATA(self.arranged))
+        filter_bits = self.arranged
+        arranged = <const char *> aligned(PyArray_DATA(filter_bits))
         size = table.arranged(self.each, self.shape[2] * self.shape[3] * self.tap_words)
-        classes = self.placed.rows.n * self.placed.columns.n
-        k.images, k.rows, k.columns = x.shape[0], self.placed.w.Ho, self.placed.w.Wo
+        classes = at.rows.n * at.columns.n
+        k.images, k.rows, k.columns = x.shape[0], at.w.Ho, at.w.Wo
         k.filters = self.each
-        k.row_class = steps(self.placed.rows.of_window)
-        k.column_class = steps(self.placed.columns.of_window)
+        k.row_class = steps(at.rows.of_window)
+        k.column_class = steps(at.columns.of_window)
         macs = <double> k.images * k.rows * k.columns * self.shape[0] * k.runs * k.run_words * 32
         for g in range(self.groups):
-            k.x = first + g * group_step
+            k.x = first + g * self.tap_words
             k.filter_bits = arranged + g * size
-            k.offsets = <const int32_t *> aligned(PyArray_DATA(self.placed.offsets))
+            k.offsets = <const int32_t *> aligned(PyArray_DATA(at.offsets))
             k.offsets += g * classes * self.each_padded
             k.scale = k.bias = NULL
             if self.scale_of is not None:
@@ -276,13 +279,13 @@ cdef class BitFilters:
                 k.y = <float *> k.y + self.each * k.y_c
                 if k.residual != NULL:
                     k.residual += self.each * k.y_c
-            k.x_words -= group_step
+            k.x_words -= self.tap_words
         if failed:
-            raise MemoryError(f"BitFilters: no memory to rewrite {words.nbytes} bytes of {x!r}")
+            raise MemoryError(f"BitFilters: no memory to rewrite {x!r}")
         return 0
 
-    cdef int check(self, object x, str what) except -1:
-        """Whether x is images that these filters can be used on."""
+    cdef Placed check(self, object x, str what):
+        """What images x need, if they are what these filters can be used on."""
         cdef PackedBits bits
         if not isinstance(x, PackedBits):
             raise TypeError(f"BitFilters: x is a {type(x).__name__}, expected PackedBits")
@@ -300,10 +303,12 @@ cdef class BitFilters:
             raise ValueError(f"BitFilters: {what} of filters that were made {made} `least`")
         return self.place(bits.shape[2], bits.shape[3])
 
-    cdef ndarray numbers(self, PackedBits x, int kind, object residual, bint channels_last):
+    cdef ndarray numbers(
+        self, Placed at, PackedBits x, int kind, object residual, bint channels_last
+    ):
         cdef tape_bit_windows k
         cdef npy_intp dims[4]
-        cdef Py_ssize_t Ho = self.placed.w.Ho, Wo = self.placed.w.Wo, C = self.shape[0]
+        cdef Py_ssize_t Ho = at.w.Ho, Wo = at.w.Wo, C = self.shape[0]
         cdef ndarray y
         k.kind, k.residual, k.flip, k.y_bit = kind, NULL, NULL, 0
         dims[0] = x.shape[0]
@@ -329,18 +334,16 @@ cdef class BitFilters:
                 residual = residual.transpose(0, 2, 3, 1)
             residual = np.ascontiguousarray(residual)
             k.residual = <const float *> PyArray_DATA(<ndarray> residual)
-        self.correlate(x, &k, y)
+        self.correlate(at, x, &k, y)
         return y.transpose(0, 3, 1, 2) if channels_last else y
 
     def counts(self, x, *, channels_last=False):
         """The correlation (N, C_out, Ho, Wo), int32; `channels_last` is about its memory."""
-        self.check(x, "counts")
-        return self.numbers(x, TAPE_COUNTS, None, channels_last)
+        return self.numbers(self.check(x, "counts"), x, TAPE_COUNTS, None, channels_last)
 
     def scaled(self, x, residual=None, *, channels_last=False):
         """correlation * scale + bias + residual, float32, each step rounded."""
-        self.check(x, "scaled")
-        return self.numbers(x, TAPE_SCALED, residual, channels_last)
+        return self.numbers(self.check(x, "scaled"), x, TAPE_SCALED, residual, channels_last)
 
     def signs(self, x, border=(0, 0, 0, 0)):
         """The signs of results, as `least` and `flip` say; `border` is what the next layer pads."""
@@ -349,13 +352,11 @@ cdef class BitFilters:
         cdef ndarray y
         cdef PackedBits bits
         cdef Py_ssize_t top, bottom, left, right
-        self.check(x, "signs")
+        cdef Placed at = self.check(x, "signs")
         bits = x
-        top, bottom, left, right = border
-        if min(top, bottom, left, right) < 0 or max(top, bottom, left, right) >= 1 << 31:
-            raise ValueError(f"BitFilters: border is {border!r}, expected pixels of at least 0")
+        top, bottom, left, right = checked_border("BitFilters", border, 4, 1)
         dims[0] = bits.shape[0]
-        dims[1], dims[2] = top + self.placed.w.Ho + bottom, left + self.placed.w.Wo + right
+        dims[1], dims[2] = top + at.w.Ho + bottom, left + at.w.Wo + right
         dims[3] = (self.shape[0] + 31) // 32
         volume(dims, 4, "BitFilters")
         y = PyArray_ZEROS(4, dims, NPY_UINT32, 0)
@@ -365,8 +366,8 @@ cdef class BitFilters:
         k.y_n = k.y_h * dims[1]
         k.y_c = k.y_bit = 0
         k.y = <uint32_t *> PyArray_DATA(y) + top * k.y_h + left * k.y_w
-        self.correlate(bits, &k, y)
-        shape = (bits.shape[0], self.shape[0], self.placed.w.Ho, self.placed.w.Wo)
+        self.correlate(at, bits, &k, y)
+        shape = (bits.shape[0], self.shape[0], at.w.Ho, at.w.Wo)
         return packed(y, shape, 1, (top, bottom, left, right))
 
 

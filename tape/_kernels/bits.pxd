@@ -13,6 +13,9 @@ cdef class PackedBits:
 cdef PackedBits packed(ndarray words, tuple shape, int axis, tuple border)
 
 
+cdef tuple checked_border(str op, object border, int ndim, int axis)
+
+
 cdef inline Py_ssize_t volume(const npy_intp *dims, int ndim, str op) except -1:
     """How many numbers an array has, or ValueError if their bytes cannot be counted."""
     cdef Py_ssize_t count = 8

@@ -100,7 +100,10 @@ cdef int checked_axis(str op, object axis, int ndim) except -1:
 cdef tuple checked_border(str op, object border, int ndim, int axis):
     if border is NO_BORDER:
         return NO_BORDER
-    if len(border) != 4 or not all(0 <= int(n) < 1 << 31 for n in border):
+    if (
+        not isinstance(border, (tuple, list)) or len(border) != 4
+        or not all(hasattr(n, "__index__") and 0 <= n < 1 << 31 for n in border)
+    ):
         raise ValueError(f"{op}: border is {border!r}, expected pixels (top, bottom, left, right)")
     if any(border) and (ndim != 4 or axis != 1):
         raise ValueError(f"{op}: only images packed along axis 1 have a border, got {border!r}")

@@ -8,6 +8,7 @@ from numpy cimport (
     PyArray_TYPE, ndarray,
 )
 
+from tape._kernels.arrays cimport product
 from tape._kernels.ending cimport Ending, end_in
 from tape._kernels.freelist cimport empty
 from tape._kernels.table cimport kernels, tape_convolution
@@ -17,14 +18,13 @@ cnp.import_array()
 __all__ = ["conv2d", "conv2d_image", "conv2d_window"]
 
 cdef enum:
-    MOST_TAPS = 4096  # of a window that is done in one go
     LITTLE_WORK = 2000000  # multiply-adds, some 20 us: done before releasing the GIL has paid
 
 
 cdef struct Taps:
-    ptrdiff_t y[MOST_TAPS]
-    ptrdiff_t x[MOST_TAPS]
-    ptrdiff_t w[MOST_TAPS]
+    ptrdiff_t *y
+    ptrdiff_t *x
+    ptrdiff_t *w
 
 
 cdef ndarray images(x, str name, dtype):
@@ -106,13 +106,16 @@ cdef void window_taps(tape_convolution* p, Taps* taps, ptrdiff_t R, ptrdiff_t S,
     set_reach(p)
 
 
-cdef int check_window(ptrdiff_t R, ptrdiff_t S) except -1:
-    if R * S > MOST_TAPS:
-        raise ValueError(f"conv2d: a window of {R} x {S} has more than {MOST_TAPS} numbers")
-    return 0
+cdef ndarray room_for(Taps* taps, ptrdiff_t R, ptrdiff_t S):
+    """Memory for the taps of a window, which lives as long as what is returned."""
+    cdef ndarray room = cnp.PyArray_EMPTY(2, [3, product(R, S, "conv2d")], cnp.NPY_INTP, 0)
+    taps.y = <ptrdiff_t*>PyArray_DATA(room)
+    taps.x = taps.y + R * S
+    taps.w = taps.x + R * S
+    return room
 
 
-def conv2d(x, w, int Ho, int Wo, stride, padding, dilation, ptrdiff_t groups, b=None,
+def conv2d(x, w, ptrdiff_t Ho, ptrdiff_t Wo, stride, padding, dilation, ptrdiff_t groups, b=None,
            activation=None):
     """y (N, C_out, Ho, Wo): windows of x (N, C, H, W) times w (C_out, C / groups, R, S), plus b.
 
@@ -120,7 +123,7 @@ def conv2d(x, w, int Ho, int Wo, stride, padding, dilation, ptrdiff_t groups, b=
 
     Raises:
         TypeError: x or w is no array of floats.
-        ValueError: there are not four axes, or a window or block is too large.
+        ValueError: there are not four axes, or a block is too large.
     """
     cdef int kind = common_type(x, w)
     cdef ndarray image = images(x, "x", kind), weight = images(w, "w", kind), y, bias
@@ -128,8 +131,8 @@ def conv2d(x, w, int Ho, int Wo, stride, padding, dilation, ptrdiff_t groups, b=
     cdef Taps taps
     cdef Ending ending
     cdef ptrdiff_t R = PyArray_DIM(weight, 2), S = PyArray_DIM(weight, 3)
+    cdef ndarray _room = room_for(&taps, R, S)
     weight = cnp.PyArray_GETCONTIGUOUS(weight)
-    check_window(R, S)
     memset(&p, 0, sizeof(p))
     p.batch, p.groups = PyArray_DIM(image, 0), groups
     p.channels, p.out_channels = PyArray_DIM(weight, 1), PyArray_DIM(weight, 0) // groups
@@ -158,7 +161,7 @@ def conv2d_image(g, w, int H, int W, stride, padding, dilation, ptrdiff_t groups
 
     Raises:
         TypeError: g or w is no array of floats.
-        ValueError: there are not four axes, or a window or block is too large.
+        ValueError: there are not four axes, or a block is too large.
     """
     cdef int kind = common_type(g, w)
     cdef ndarray result = images(g, "g", kind), weight = images(w, "w", kind), dx
@@ -167,8 +170,8 @@ def conv2d_image(g, w, int H, int W, stride, padding, dilation, ptrdiff_t groups
     cdef ptrdiff_t R = PyArray_DIM(weight, 2), S = PyArray_DIM(weight, 3), r, s, i, j, at_y, at_x
     cdef ptrdiff_t top = padding[0][0], left = padding[1][0], down = dilation[0]
     cdef ptrdiff_t right = dilation[1], stride_y = stride[0], stride_x = stride[1], size
+    cdef ndarray _room = room_for(&taps, R, S)
     weight = cnp.PyArray_GETCONTIGUOUS(weight)
-    check_window(R, S)
     memset(&p, 0, sizeof(p))
     p.batch, p.groups = PyArray_DIM(result, 0), groups
     p.channels, p.out_channels = PyArray_DIM(weight, 0) // groups, PyArray_DIM(weight, 1)
@@ -210,13 +213,13 @@ def conv2d_window(g, x, ptrdiff_t R, ptrdiff_t S, stride, padding, dilation, ptr
 
     Raises:
         TypeError: g or x is no array of floats.
-        ValueError: there are not four axes, or a window or block is too large.
+        ValueError: there are not four axes, or a block is too large.
     """
     cdef int kind = common_type(g, x)
     cdef ndarray result = images(g, "g", kind), image = images(x, "x", kind), dw
     cdef tape_convolution p
     cdef Taps taps
-    check_window(R, S)
+    cdef ndarray _room = room_for(&taps, R, S)
     result = cnp.PyArray_GETCONTIGUOUS(result)
     memset(&p, 0, sizeof(p))
     p.batch, p.groups = PyArray_DIM(image, 0), groups

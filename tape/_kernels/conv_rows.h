@@ -4,7 +4,10 @@
    Where a result has few channels, or few numbers go into each, vectors along channels are mostly
    empty or are hardly filled before they are turned round and stored. Then a tile is some channels
    times some vectors of pixels of the result: for each tap, every vector is loaded from its place
-   in the slab plus the tap's offset, and multiplied with one weight of each channel. */
+   in the slab plus the tap's offset, and multiplied with one weight of each channel.
+
+   Which way is taken depends on how many channels there are, and no result may: so both sum along k
+   in the same blocks. */
 
 #define FEW 3                /* channels of a tile with twice the vectors */
 #define BROAD (2 * VECTORS)
@@ -19,7 +22,8 @@ typedef struct {
     ptrdiff_t k, w_row, y_channel;
     const int32_t *taps;
     const REAL *slab, *w, *bias;
-    const tape_product *end;
+    int onto;
+    const tape_product *end; /* what to do with finished sums; NULL if more follow */
     REAL *y;
 } FN(rows);
 
@@ -56,9 +60,13 @@ INLINE void FN(row_tile)(const int channels, const int vectors, const FN(rows) *
 #pragma GCC unroll 8
         for (int i = 0; i < channels; i++, to += t->y_channel) {
             FN(vec) y = sums[i][v];
-            if (t->bias)
-                y += FN(fill)(t->bias[channel + i]);
-            y = FN(finish)(t->end, y);
+            if (t->onto)
+                y = FN(load_first)(to, strips[v].exist) + y;
+            if (t->end) {
+                if (t->bias)
+                    y += FN(fill)(t->bias[channel + i]);
+                y = FN(finish)(t->end, y);
+            }
             if (strips[v].exist == LANES)
                 FN(store)(to, y);
             else
@@ -118,7 +126,14 @@ static void FN(correlate_rows)(const FN(rows) *t, ptrdiff_t channels, const FN(s
         const int some = (int)(n - at < wide ? n - at : wide);
         for (ptrdiff_t i = 0; i < tiles; i++) {
             const ptrdiff_t c0 = FN(cut)(channels, i, tiles), c1 = FN(cut)(channels, i + 1, tiles);
-            FN(row_tiles)[c1 - c0 - 1](t, c0, strips + at, some);
+            FN(rows) of_k = *t;
+            do {
+                const ptrdiff_t left = t->k - (of_k.w - t->w);
+                of_k.k = left < GATHER_DEPTH ? left : GATHER_DEPTH;
+                of_k.onto = left < t->k, of_k.end = left > of_k.k ? NULL : t->end;
+                FN(row_tiles)[c1 - c0 - 1](&of_k, c0, strips + at, some);
+                of_k.taps += of_k.k, of_k.w += of_k.k;
+            } while (of_k.w - t->w < t->k);
         }
         at += some;
     }

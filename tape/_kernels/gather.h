@@ -3,7 +3,9 @@
    An address is the sum of two offsets: a tile is that of gemm.h with a table of one of them along k
    and six base pointers from the other. */
 
-#define GATHER_DEPTH 2048
+#ifndef GATHER_DEPTH
+#define GATHER_DEPTH 2048 /* numbers added up in one go: conv_rows.h has to do the same */
+#endif
 
 typedef struct {
     ptrdiff_t k, b_row, c_row;
@@ -139,5 +141,3 @@ static void FN(scatter)(const REAL *from, ptrdiff_t from_row, ptrdiff_t rows, pt
         }
     }
 }
-
-#undef GATHER_DEPTH

@@ -36,7 +36,7 @@ def words_of(x, axis, op_name, name):
     """(x or 0, words, border) of an operand: floats are packed, packed signs have no gradient."""
     if not isinstance(x, PackedBits):
         words = sign_bits(
-            floating(x, op_name), axis=axis, rule="negative", window=0.0, border=NO_BORDER
+            floating(x, op_name, name), axis=axis, rule="negative", window=0.0, border=NO_BORDER
         )
         return x, words, NO_BORDER
     if x.axis != axis % len(x.shape):
@@ -45,6 +45,11 @@ def words_of(x, axis, op_name, name):
             f"({name} {x.shape})"
         )
     return 0.0, x.words, x.border
+
+
+def signed(x, op_name, name):
+    """x if it is packed or holds floats, else DTypeError."""
+    return x if isinstance(x, PackedBits) else floating(x, op_name, name)
 
 
 def result_type(*operands):
@@ -119,7 +124,9 @@ def binary_matmul(x, w, window=1.0):
     >>> tape.binary_matmul(x, w).tolist()
     [[1.0]]
     """
-    shape, columns = tuple(x.shape), tuple(w.shape)
+    shape, columns = [
+        tuple(signed(a, "binary_matmul", name).shape) for a, name in ((x, "x"), (w, "w"))
+    ]
     if not shape or len(columns) != 2 or shape[-1] != columns[0]:
         raise ShapeError(f"binary_matmul: takes x (..., k) and w (k, n), got {shape} and {columns}")
     window = checked_window(window, "binary_matmul")

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from tape._core.memory import asarray
 from tape._kernels.bit_filters import BitFilters
 from tape._kernels.bits import PackedBits, binary_pool, words_as, words_shape
-from tape.errors import DTypeError, ShapeError
+from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import op, sample
 from tape.ops.arrange import pad
 from tape.ops.binary import (
@@ -23,8 +24,14 @@ from tape.ops.binary import (
     words_of,
     wrong,
 )
-from tape.ops.conv import conv2d_input_grad, conv2d_weight_grad, correlate2d, correlated
-from tape.ops.geometry import Geometry, batched, padding_pairs, pair
+from tape.ops.conv import (
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    correlate2d,
+    correlated,
+    geometry_of,
+)
+from tape.ops.geometry import Geometry, batched
 from tape.ops.pool import pooled, pooling
 from tape.ops.shape import reshape
 from tape.ops.signs import NO_BORDER, checked_window, gate_of, gated
@@ -60,12 +67,12 @@ def binary_conv2d(x, w, stride=1, padding=0, dilation=1, groups=1, pad_value=0, 
     >>> tape.binary_conv2d(x, w, padding=(0, 1)).tolist()
     [[[[-1.0, 0.0, 0.0, -1.0]]]]
     """
-    stride, dilation = pair(stride, "stride"), pair(dilation, "dilation")
-    if len(w.shape) != 4:
-        raise ShapeError(
-            f"binary_conv2d: w must be (C_out, C / groups, R, S), got {tuple(w.shape)}"
-        )
-    padding = padding_pairs(padding, tuple(w.shape)[-2:], stride, dilation)
+    w = w if isinstance(w, PackedBits) else asarray(w)
+    try:
+        geometry = geometry_of(tuple(w.shape), stride, padding, dilation, groups)
+    except TapeError as error:
+        error.op = "binary_conv2d"
+        raise
     window = checked_window(window, "binary_conv2d")
     images, alone = (x, False) if isinstance(x, PackedBits) else batched(x)
     if len(images.shape) != 4:
@@ -86,7 +93,7 @@ def binary_conv2d(x, w, stride=1, padding=0, dilation=1, groups=1, pad_value=0, 
         images=tuple(images.shape),
         kernels=tuple(w.shape),
         border=border,
-        geometry=Geometry(stride, padding, dilation, groups),
+        geometry=geometry,
         pad_value=pad_value,
     )
     return reshape(y, y.shape[1:]) if alone else y

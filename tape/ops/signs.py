@@ -38,12 +38,13 @@ NO_BORDER = (0, 0, 0, 0)
 WORDS = np.array([[5], [0], [7]], np.uint32)
 
 
-def floating(x, op_name):
+def floating(x, op_name, name="x"):
     """x if it holds floats, else DTypeError."""
     dtype = getattr(x, "dtype", None)
     if dtype is None or dtype.kind != "f":
         raise DTypeError(
-            f"{op_name}: x is {dtype or type(x).__name__}, expected float32, float64 or PackedBits"
+            f"{op_name}: {name} is {dtype or type(x).__name__}, expected float32, float64 or "
+            "PackedBits"
         )
     return x
 
@@ -168,7 +169,11 @@ def pack_bits(x, axis=None, strict=False, border=NO_BORDER):
         raise DTypeError(f"pack_bits: x is packed already: {x!r}")
     shape = floating(x, "pack_bits").shape
     axis = axis_of(len(shape), (1 if len(shape) == 4 else -1) if axis is None else axis)
-    if len(border) != 4 or min(border) < 0:
+    if (
+        not isinstance(border, (tuple, list))
+        or len(border) != 4
+        or not all(hasattr(n, "__index__") and n >= 0 for n in border)
+    ):
         raise ShapeError(f"pack_bits: border is {border!r}, expected (top, bottom, left, right)")
     if any(border) and (len(shape) != 4 or axis != 1):
         raise ShapeError(f"pack_bits: only images packed along axis 1 have a border, x is {shape}")
@@ -216,8 +221,12 @@ def gated(g, gate, shape):
 
 def checked_window(window, op_name):
     """window, a number of at least 0 or None, or ShapeError."""
-    if window is None or (isinstance(window, (int, float)) and window >= 0):
+    if window is None or (isinstance(window, float) and window >= 0):
         return window
+    if hasattr(window, "__index__") and 0 <= window < 1 << 53:
+        return float(window)
+    if isinstance(window, np.floating) and window >= 0:
+        return float(window)
     raise ShapeError(f"{op_name}: window is a number of at least 0 or None, got {window!r}")
 
 
