@@ -5,6 +5,7 @@
    vec_float, vec_double       vectors with arithmetic operators
    load_first_x, store_first_x the first n elements of a vector from and to memory, no others
    ROWS, VECTORS, TALL         of a tile of a matrix product; see gemm.h */
+#include <math.h>
 #include <string.h>
 
 #include "../kernels.h"
@@ -30,6 +31,8 @@
 #include "../conv_rows.h"
 #include "../conv.h"
 #include "../weigh.h"
+#include "../streams.h"
+#include "../pool.h"
 #include "../peak.h"
 #undef REAL
 #undef FN
@@ -43,6 +46,8 @@
 #include "../conv_rows.h"
 #include "../conv.h"
 #include "../weigh.h"
+#include "../streams.h"
+#include "../pool.h"
 #include "../peak.h"
 #undef REAL
 #undef FN
@@ -55,5 +60,8 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
     .multiply = {multiply_float, multiply_double},
     .correlate = {correlate_float, correlate_double},
     .weigh = {weigh_float, weigh_double},
+    .max_pool = {max_pool_float, max_pool_double},
+    .pick = {pick_float, pick_double},
+    .put = {put_float, put_double},
     .fma_peak = {fma_peak_float, fma_peak_double},
 };
