@@ -61,6 +61,23 @@ typedef struct {
     double slope;
 } tape_convolution;
 
+/* Windows of (rows, columns) over planes of an image; see window.pyx. */
+typedef struct {
+    ptrdiff_t planes, height, width, out_height, out_width, rows, columns;
+    ptrdiff_t stride_y, stride_x, top, left, dilation_y, dilation_x;
+    const void *x;
+    void *y;
+    int32_t *index; /* where each maximum stands in its plane */
+} tape_pooling;
+
+/* `positions` indices into `pixels` for every plane; -1 is none. */
+typedef struct {
+    ptrdiff_t planes, positions, pixels;
+    const int32_t *index;
+    const void *from;
+    void *to;
+} tape_picking;
+
 typedef struct {
     const char *name;
     /* Matrix products, one for each type of real numbers; -1 if there is no memory, c then holds
@@ -71,6 +88,11 @@ typedef struct {
        block is too large for 32-bit offsets. */
     int (*correlate[TAPE_REALS])(const tape_convolution *p);
     int (*weigh[TAPE_REALS])(const tape_convolution *p);
+    /* Maxima and their places; -1 if there is no memory. */
+    int (*max_pool[TAPE_REALS])(const tape_pooling *p);
+    /* Take what the indices name; add to it. The place of a bad index, or -1. */
+    ptrdiff_t (*pick[TAPE_REALS])(const tape_picking *p);
+    ptrdiff_t (*put[TAPE_REALS])(const tape_picking *p);
     /* Multiply and add in registers only, `rounds` times; how many operations (two each) that was. */
     double (*fma_peak[TAPE_REALS])(ptrdiff_t rounds);
     tape_bit_kernels bits;

@@ -1,4 +1,5 @@
 from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t
 
 from tape._kernels.bits_table cimport tape_bit_kernels
 
@@ -48,11 +49,27 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef int (*tape_convolve)(const tape_convolution* p) noexcept nogil
 
+    ctypedef struct tape_pooling:
+        ptrdiff_t planes, height, width, out_height, out_width, rows, columns
+        ptrdiff_t stride_y, stride_x, top, left, dilation_y, dilation_x
+        const void* x
+        void* y
+        int32_t* index
+
+    ctypedef struct tape_picking:
+        ptrdiff_t planes, positions, pixels
+        const int32_t* index
+        const void* from_ "from"
+        void* to
+
     ctypedef struct tape_kernels:
         const char* name
         tape_multiply multiply[2]
         tape_convolve correlate[2]
         tape_convolve weigh[2]
+        int (*max_pool[2])(const tape_pooling* p) noexcept nogil
+        ptrdiff_t (*pick[2])(const tape_picking* p) noexcept nogil
+        ptrdiff_t (*put[2])(const tape_picking* p) noexcept nogil
         double (*fma_peak[2])(ptrdiff_t rounds) noexcept nogil
         tape_bit_kernels bits
 

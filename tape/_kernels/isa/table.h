@@ -9,6 +9,7 @@
 #include "../kernels.h"
 #include "../parallel.h"
 
+#include <math.h>
 #include <string.h>
 
 #define PASTE_(a, b) a##_##b
@@ -31,6 +32,8 @@
 #include "../conv_rows.h"
 #include "../conv.h"
 #include "../weigh.h"
+#include "../streams.h"
+#include "../pool.h"
 #include "../peak.h"
 #undef REAL
 #undef FN
@@ -44,6 +47,8 @@
 #include "../conv_rows.h"
 #include "../conv.h"
 #include "../weigh.h"
+#include "../streams.h"
+#include "../pool.h"
 #include "../peak.h"
 #undef REAL
 #undef FN
@@ -77,6 +82,9 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
     .multiply = {multiply_float, multiply_double},
     .correlate = {correlate_float, correlate_double},
     .weigh = {weigh_float, weigh_double},
+    .max_pool = {max_pool_float, max_pool_double},
+    .pick = {pick_float, pick_double},
+    .put = {put_float, put_double},
     .fma_peak = {fma_peak_float, fma_peak_double},
     .bits = {
         .pack = {pack_float, pack_double},
