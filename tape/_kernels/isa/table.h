@@ -33,6 +33,7 @@
 #include "../weigh.h"
 #include "../streams.h"
 #include "../pool.h"
+#include "../update.h"
 #include "../peak.h"
 #undef REAL
 #undef FN
@@ -48,9 +49,12 @@
 #include "../weigh.h"
 #include "../streams.h"
 #include "../pool.h"
+#include "../update.h"
 #include "../peak.h"
 #undef REAL
 #undef FN
+
+#include "../steps.h"
 
 #define NAME_(isa) #isa
 #define NAME(isa) NAME_(isa)
@@ -63,5 +67,6 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
     .max_pool = {max_pool_float, max_pool_double},
     .pick = {pick_float, pick_double},
     .put = {put_float, put_double},
+    .update = update,
     .fma_peak = {fma_peak_float, fma_peak_double},
 };
