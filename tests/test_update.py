@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import dtypes, generators, laid_out
 
+import tape
+from tape._kernels import table
 from tape._kernels.update import adam, rmsprop, scale, sgd, sum_squares
 
 # Empty, 0-d, around the vectors of the machine, and enough to release the GIL.
@@ -348,3 +350,42 @@ def test_lists_may_be_any_iterable():
     p, g = np.ones(2), np.ones(2)
     sgd((a for a in [p]), {"w": g}.values(), None, 0.5)
     np.testing.assert_array_equal(p, [0.5, 0.5])
+
+
+# Instruction sets and threads
+
+ISAS = [isa for isa, here in table.built().items() if here]
+
+
+@pytest.fixture
+def _kernels_as_before():
+    isa, threads = table.used(), tape.get_num_threads()
+    yield
+    table.use(isa)
+    tape.set_num_threads(threads)
+
+
+def three_steps(shapes, dtype, **settings):
+    """The bytes of all arrays after a step of each kind."""
+    rng = np.random.default_rng(3)
+    p, g, m, v, w = (some(rng, shapes, dtype) for _ in range(5))
+    v, w = [np.abs(a) for a in v], [np.abs(a) for a in w]
+    adam(p, g, m, v, 2, LR, vmax=w, **settings)
+    sgd(p, g, m, LR, 0.9, 0.1, True, **settings)
+    rmsprop(p, g, v, m, w, LR, momentum=0.9, **settings)
+    scale(p, 0.3)
+    return [a.tobytes() for arrays in (p, m, v, w) for a in arrays]
+
+
+@pytest.mark.usefixtures("_kernels_as_before")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_instruction_sets_and_threads_change_no_bit_of_a_step(dtype, decay):
+    shapes = [(1,), (33,), (0,), (70_001,), (7, 9), (300, 201)]
+    results = []
+    for isa in ISAS:
+        table.use(isa)
+        for threads in (1, 2, 7):
+            tape.set_num_threads(threads)
+            results.append(three_steps(shapes, dtype, weight_decay=decay))
+    assert all(r == results[0] for r in results)

@@ -2,24 +2,17 @@
 
 cimport numpy as cnp
 
-
-cdef enum:
-    SLOTS = 5               # a parameter, its gradient and at most three arrays of state
-
-
-cdef struct Arrays:         # one parameter and what belongs to it
-    int kind
-    Py_ssize_t size
-    void *data[SLOTS]       # NULL where a list is None
+from tape._kernels.table cimport TAPE_DOUBLE, TAPE_FLOAT, tape_arrays
 
 
 cdef struct Batch:
     Py_ssize_t count, numbers
-    Arrays *item
+    tape_arrays *item
 
 
 cdef inline int read_array(
-    Arrays *item, str op, str name, Py_ssize_t i, int slot, object array, object param, bint written
+    tape_arrays *item, str op, str name, Py_ssize_t i, int slot, object array, object param,
+    bint written,
 ) except -1:
     """Check array i of a list and note where its numbers are."""
     cdef cnp.ndarray a
@@ -31,11 +24,11 @@ cdef inline int read_array(
         raise TypeError(f"{op}: {name}[{i}] is a {type(array).__name__}, expected a NumPy array")
     a = <cnp.ndarray> array
     if slot == 0:
-        item.kind = cnp.PyArray_TYPE(a)
+        item.kind = TAPE_FLOAT if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT else TAPE_DOUBLE
         item.size = cnp.PyArray_SIZE(a)
-        if item.kind != cnp.NPY_FLOAT and item.kind != cnp.NPY_DOUBLE:
+        if item.kind == TAPE_DOUBLE and cnp.PyArray_TYPE(a) != cnp.NPY_DOUBLE:
             raise TypeError(f"{op}: {name}[{i}] is {array.dtype}, expected float32 or float64")
-    elif cnp.PyArray_TYPE(a) != item.kind:
+    elif cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(<cnp.ndarray> param):
         raise TypeError(f"{op}: {name}[{i}] is {array.dtype}, its parameter {param.dtype}")
     elif not cnp.PyArray_SAMESHAPE(a, <cnp.ndarray> param):
         raise ValueError(f"{op}: {name}[{i}] has shape {array.shape}, its parameter {param.shape}")
@@ -65,9 +58,9 @@ cdef inline tuple read_batch(Batch *batch, str op, tuple names, tuple lists, bin
     cdef cnp.npy_intp nbytes
     cdef cnp.ndarray room
     batch.count, batch.numbers = len(params), 0
-    nbytes = batch.count * sizeof(Arrays)
+    nbytes = batch.count * sizeof(tape_arrays)
     room = cnp.PyArray_ZEROS(1, &nbytes, cnp.NPY_UINT8, 0)
-    batch.item = <Arrays *> cnp.PyArray_DATA(room)
+    batch.item = <tape_arrays *> cnp.PyArray_DATA(room)
     for slot in range(len(columns)):
         column = columns[slot]
         if column is None:

@@ -78,6 +78,24 @@ typedef struct {
     void *to;
 } tape_picking;
 
+/* Optimizer updates: what each does stands in update.pyx; each reads its own settings. */
+enum { TAPE_SGD, TAPE_ADAM, TAPE_RMSPROP, TAPE_SCALE, TAPE_STEPS };
+
+typedef struct {
+    double lr, weight_decay, momentum, dampening, eps, beta1, beta2, correction1, correction2, alpha;
+    double factor;
+    int nesterov, first, decoupled;
+} tape_settings;
+
+/* A parameter, its gradient and at most three arrays of state, of `size` numbers each. */
+enum { TAPE_SLOTS = 5 };
+
+typedef struct {
+    int kind; /* TAPE_FLOAT or TAPE_DOUBLE */
+    ptrdiff_t size;
+    void *data[TAPE_SLOTS]; /* or NULL */
+} tape_arrays;
+
 typedef struct {
     const char *name;
     /* Matrix products, one for each type of real numbers; -1 if there is no memory, c then holds
@@ -93,6 +111,9 @@ typedef struct {
     /* Take what the indices name; add to it. The place of a bad index, or -1. */
     ptrdiff_t (*pick[TAPE_REALS])(const tape_picking *p);
     ptrdiff_t (*put[TAPE_REALS])(const tape_picking *p);
+    /* One step for all parameters, which hold so many numbers together. */
+    void (*update)(int step, const tape_settings *s, const tape_arrays *items, ptrdiff_t count,
+                   ptrdiff_t numbers);
     /* Multiply and add in registers only, `rounds` times; how many operations (two each) that was. */
     double (*fma_peak[TAPE_REALS])(ptrdiff_t rounds);
     tape_bit_kernels bits;

@@ -62,6 +62,19 @@ cdef extern from "kernels.h" nogil:
         const void* from_ "from"
         void* to
 
+    enum:
+        TAPE_SGD, TAPE_ADAM, TAPE_RMSPROP, TAPE_SCALE
+
+    ctypedef struct tape_settings:
+        double lr, weight_decay, momentum, dampening, eps, beta1, beta2, correction1, correction2
+        double alpha, factor
+        int nesterov, first, decoupled
+
+    ctypedef struct tape_arrays:
+        int kind
+        ptrdiff_t size
+        void* data[5]
+
     ctypedef struct tape_kernels:
         const char* name
         tape_multiply multiply[2]
@@ -70,6 +83,8 @@ cdef extern from "kernels.h" nogil:
         int (*max_pool[2])(const tape_pooling* p) noexcept nogil
         ptrdiff_t (*pick[2])(const tape_picking* p) noexcept nogil
         ptrdiff_t (*put[2])(const tape_picking* p) noexcept nogil
+        void (*update)(int step, const tape_settings* s, const tape_arrays* items,
+                       ptrdiff_t count, ptrdiff_t numbers) noexcept nogil
         double (*fma_peak[2])(ptrdiff_t rounds) noexcept nogil
         tape_bit_kernels bits
 

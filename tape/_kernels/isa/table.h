@@ -34,6 +34,7 @@
 #include "../weigh.h"
 #include "../streams.h"
 #include "../pool.h"
+#include "../update.h"
 #include "../peak.h"
 #undef REAL
 #undef FN
@@ -49,6 +50,7 @@
 #include "../weigh.h"
 #include "../streams.h"
 #include "../pool.h"
+#include "../update.h"
 #include "../peak.h"
 #undef REAL
 #undef FN
@@ -73,6 +75,7 @@ typedef int64_t ints_double __attribute__((vector_size(sizeof(vec_double))));
 
 #include "../bit_finish.h"
 #include "../bit_correlate.h"
+#include "../steps.h"
 
 #define NAME_(isa) #isa
 #define NAME(isa) NAME_(isa)
@@ -85,6 +88,7 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
     .max_pool = {max_pool_float, max_pool_double},
     .pick = {pick_float, pick_double},
     .put = {put_float, put_double},
+    .update = update,
     .fma_peak = {fma_peak_float, fma_peak_double},
     .bits = {
         .pack = {pack_float, pack_double},
