@@ -368,6 +368,8 @@ def test_the_inner_loops_of_avx512_keep_their_sums_in_registers():
         text=True,
         check=True,
     ).stdout.splitlines()
+    if any("__asan" in line for line in lines):
+        pytest.skip("a debug build keeps nothing in registers")
     counting = [i for i, line in enumerate(lines) if "vpopcntd" in line]
     assert len(counting) > 300
     near = {j for i in counting for j in range(max(i - 8, 0), i + 8)}

@@ -330,6 +330,33 @@ def test_the_inner_loops_of_products_keep_their_sums_in_registers():
     assert not [line for body in loops for line in body if re.search(spilled, line)]
 
 
+NO_MEMORY = """
+import os, resource
+import numpy as np
+import tape
+tape.set_num_threads(3)
+a = np.random.default_rng(0).standard_normal((600, 600)).astype("float32")
+first = (tape.asarray(a) @ tape.asarray(a)).numpy()
+pages = int(open("/proc/self/statm").read().split()[0])
+for more in [*range(0, 1 << 18, 1 << 14), *range(1 << 18, 1 << 25, 1 << 20)]:
+    pid = os.fork()
+    if pid == 0:
+        room = pages * resource.getpagesize() + more
+        resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
+        try:
+            same = np.array_equal((tape.tensor(a) @ tape.tensor(a)).numpy(), first)
+        except MemoryError:
+            same = True
+        os._exit(0 if same else 1)
+    assert os.waitpid(pid, 0)[1] == 0, more
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
+def test_threads_without_memory_are_an_error_or_do_the_work():
+    subprocess.run([sys.executable, "-c", NO_MEMORY], check=True, timeout=60)
+
+
 def imported_with(**variables):
     code = "from tape._kernels import table; print(table.used(), table.get_num_threads())"
     return subprocess.run(

@@ -47,13 +47,40 @@ static struct {
 } pool = {.door = PTHREAD_MUTEX_INITIALIZER};
 
 static int n_threads = 1;
-static _Thread_local int inside = 0;
+
+/* What belongs to the calling thread. Not _Thread_local: a library that is loaded late gets such
+   memory when a thread first touches it, and glibc aborts the process if there is none. */
+static pthread_key_t inside_key, scratch_key;
+static pthread_once_t keys_once = PTHREAD_ONCE_INIT;
+static int keys_work = 0;
+
+static void free_scratch(void *of_thread);
+
+static void make_keys(void)
+{
+    keys_work = !pthread_key_create(&inside_key, NULL) && !pthread_key_create(&scratch_key, free_scratch);
+}
+
+static int have_keys(void)
+{
+    pthread_once(&keys_once, make_keys);
+    return keys_work;
+}
+
+/* Whether the thread runs tasks of the pool. If that cannot be noted, it finds the pool busy. */
+static int is_inside(void) { return have_keys() && pthread_getspecific(inside_key); }
+
+static void set_inside(int is)
+{
+    if (have_keys())
+        (void)pthread_setspecific(inside_key, is ? &pool : NULL);
+}
 
 static void forget_pool(void)
 {
     pthread_mutex_init(&pool.door, NULL);
     pool.n_workers = 0;
-    inside = 0;
+    set_inside(0);
 }
 
 static inline void breathe(void)
@@ -85,7 +112,7 @@ static void run_tasks(void)
 static void *worker(void *argument)
 {
     semaphore *work = argument;
-    inside = 1;
+    set_inside(1);
     for (;;) {
         wait_for(work);
         run_tasks();
@@ -147,9 +174,9 @@ void tape_parallel_for(tape_task task, void *context, ptrdiff_t n)
         atomic_store(&pool.awake, (int)helpers);
         for (ptrdiff_t i = 0; i < helpers; i++)
             semaphore_post(&pool.work[i]);
-        inside = 1;
+        set_inside(1);
         run_tasks();
-        inside = 0;
+        set_inside(0);
         wait_for(&pool.done);
     } else {
         run_alone(task, context, n);
@@ -157,7 +184,7 @@ void tape_parallel_for(tape_task task, void *context, ptrdiff_t n)
     pthread_mutex_unlock(&pool.door);
 }
 
-int tape_threads(void) { return inside ? 1 : n_threads; }
+int tape_threads(void) { return n_threads == 1 || is_inside() ? 1 : n_threads; }
 
 void tape_set_threads(int n)
 {
@@ -170,10 +197,6 @@ typedef struct {
     size_t bytes[TAPE_SCRATCH_SLOTS];
 } scratch;
 
-static pthread_key_t scratch_key;
-static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
-static int scratch_works = 0;
-
 static void free_scratch(void *of_thread)
 {
     scratch *s = of_thread;
@@ -182,17 +205,14 @@ static void free_scratch(void *of_thread)
     free(s);
 }
 
-static void make_scratch_key(void) { scratch_works = !pthread_key_create(&scratch_key, free_scratch); }
-
 void *tape_scratch(int slot, size_t bytes)
 {
-    static _Thread_local scratch *mine = NULL;
+    scratch *mine = have_keys() ? pthread_getspecific(scratch_key) : NULL;
     if (!mine) {
-        pthread_once(&scratch_once, make_scratch_key);
-        mine = scratch_works ? calloc(1, sizeof *mine) : NULL;
+        mine = keys_work ? calloc(1, sizeof *mine) : NULL;
         if (!mine || pthread_setspecific(scratch_key, mine)) {
             free(mine);
-            return mine = NULL;
+            return NULL;
         }
     }
     if (!mine->start[slot] || mine->bytes[slot] < bytes) {
