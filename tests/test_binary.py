@@ -206,6 +206,7 @@ BITS = tape.pack_bits(IMAGES)
             "binary_conv2d: strid",
         ),
         (lambda: tape.binary_conv2d(IMAGES, KERNEL, groups="2"), ShapeError, "integer, got '2'"),
+        (lambda: tape.binary_conv2d(2.0, KERNEL), ShapeError, r"x must be .* got \(\)"),
         (lambda: tape.binary_conv2d(IMAGES, 2.0), ShapeError, r"binary_conv2d: w must .* got \(\)"),
         (lambda: tape.binary_conv2d(tape.pack_bits(IMAGES, 2), KERNEL), ShapeError, "along axis 2"),
         (lambda: tape.binary_matmul(np.ones((2, 3)), np.ones((4, 2))), ShapeError, r"\(2, 3\) and"),

@@ -77,7 +77,7 @@ def binary_conv2d(x, w, stride=1, padding=0, dilation=1, groups=1, pad_value=0, 
     images, alone = (x, False) if isinstance(x, PackedBits) else batched(x)
     if len(images.shape) != 4:
         raise ShapeError(
-            f"binary_conv2d: x must be (N, C, H, W) or (C, H, W), got {tuple(x.shape)}"
+            f"binary_conv2d: x must be (N, C, H, W) or (C, H, W), got {tuple(images.shape)}"
         )
     image, x_words, border = words_of(images, 1, "binary_conv2d", "x")
     kernel, w_words, w_border = words_of(w, 1, "binary_conv2d", "w")
