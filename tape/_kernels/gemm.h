@@ -184,9 +184,9 @@ static const FN(tile_function) FN(tall_tiles)[2][TALL - ROWS] = {
 };
 #undef TILE
 #undef TILES
-#undef NAMES
 #undef TALLER
 #undef TALLEST
+#undef NAMES
 #undef NAMES_TALLER
 #undef NAMES_TALLEST
 
@@ -238,6 +238,7 @@ static void FN(pack_a)(REAL *to, const REAL *a, ptrdiff_t a_row, ptrdiff_t a_col
         for (int i = 0; i < rows; i++)
             to[p * rows + i] = a[i * a_row + p * a_col];
 }
+#include "thin.h"
 
 /* What one thread does: rows [m0, m1) and columns [n0, n1) of c. */
 static int FN(multiply_part)(const tape_product *g, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1)
@@ -248,6 +249,10 @@ static int FN(multiply_part)(const tape_product *g, ptrdiff_t m0, ptrdiff_t m1, 
     const REAL *row_bias = g->row_bias ? (const REAL *)g->row_bias + m0 : NULL;
     const REAL *residual = g->residual ? (const REAL *)g->residual + m0 * g->residual_row : NULL;
     const ptrdiff_t blocks = (m + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    if (g->b_row == 1 && g->b_col != 1 && m <= THIN) {
+        FN(multiply_thin)(g, m0, m, n0, n1);
+        return 0;
+    }
     const int packs_b = g->b_col != 1
         || (m >= 4 * ROWS && k * g->b_row * (ptrdiff_t)sizeof(REAL) > (1 << 20));
     const int packs_a = g->a_col != 1 && (g->a_row != 1 || n1 - n0 > 2 * WIDTH);
