@@ -1,28 +1,10 @@
 /* aarch64: vectors of 16 bytes, 32 registers. */
 
-#include <string.h>
-
 #define ISA neon
 #define VECTORS 4
 #define ROWS 6
 #define TALL 16 /* rows of a tile of one vector's width */
 #define BITS "bits_neon.h"
 
-typedef float vec_float __attribute__((vector_size(16)));
-typedef double vec_double __attribute__((vector_size(16)));
-
-#define PARTIAL(type)                                                    \
-    static inline vec_##type load_first_##type(const type *from, int n)  \
-    {                                                                    \
-        vec_##type v = {0};                                              \
-        memcpy(&v, from, (size_t)n * sizeof(type));                      \
-        return v;                                                        \
-    }                                                                    \
-    static inline void store_first_##type(type *to, vec_##type v, int n) \
-    {                                                                    \
-        memcpy(to, &v, (size_t)n * sizeof(type));                        \
-    }
-PARTIAL(float)
-PARTIAL(double)
-
+#include "sixteen.h"
 #include "table.h"

@@ -1,0 +1,19 @@
+/* Vectors of 16 bytes as the compiler makes them, for an instruction set without masks. */
+#include <string.h>
+
+typedef float vec_float __attribute__((vector_size(16)));
+typedef double vec_double __attribute__((vector_size(16)));
+
+#define PARTIAL(type)                                                    \
+    static inline vec_##type load_first_##type(const type *from, int n)  \
+    {                                                                    \
+        vec_##type v = {0};                                              \
+        memcpy(&v, from, (size_t)n * sizeof(type));                      \
+        return v;                                                        \
+    }                                                                    \
+    static inline void store_first_##type(type *to, vec_##type v, int n) \
+    {                                                                    \
+        memcpy(to, &v, (size_t)n * sizeof(type));                        \
+    }
+PARTIAL(float)
+PARTIAL(double)
