@@ -33,13 +33,24 @@ def main() -> int:
     options = arguments()
     machine.limit_threads(options.threads)
     # Only now may NumPy and the peers be loaded.
-    from . import limits, report, rows_bits, rows_kernels, rows_memory, rows_ops, rows_train, timing
+    from . import (
+        limits,
+        report,
+        rows_bits,
+        rows_kernels,
+        rows_memory,
+        rows_ops,
+        rows_pool,
+        rows_train,
+        timing,
+    )
 
     known = [
         *rows_ops.ROWS,
         *rows_train.ROWS,
         *limits.ROWS,
         *rows_kernels.ROWS,
+        *rows_pool.ROWS,
         *rows_bits.ROWS,
         *rows_memory.ROWS,
     ]

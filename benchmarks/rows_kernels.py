@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,39 +111,56 @@ def batched() -> TimedRow:
     )
 
 
+def through(
+    library: str,
+    operands: list[np.ndarray],
+    call: Callable,
+    result: tuple[int, ...],
+    backward: bool,
+) -> Contender:
+    """call(functions, *operands) in a library; with `backward` the gradients of all operands."""
+    if library == "tape":
+        import tape as lib
+
+        functions, scope = lib, lambda: lib.reuse(False)
+    else:
+        import torch as lib
+
+        functions, scope = lib.nn.functional, lib.enable_grad
+    given = [lib.tensor(data, requires_grad=backward) for data in operands]
+    g = lib.tensor(arrays(result)[0])
+
+    def step():
+        y = call(functions, *given)
+        if not backward:
+            return y
+        for x in given:
+            x.grad = None
+        y.backward(g)
+        return [x.grad for x in given]
+
+    return Contender("step()", {"step": step}, scope=scope)
+
+
+DIRECTIONS = {False: "forward", True: "forward + backward"}
+
+
 def conv(
     batch: int, channels: int, out: int, size: int, window: int, backward: bool, limit: float | None
 ) -> TimedRow:
     """A convolution that keeps the size; its gradients for images and weight as well."""
-    x, w = arrays((batch, channels, size, size), (out, channels, window, window))
-    padding = window // 2
+    operands = arrays((batch, channels, size, size), (out, channels, window, window))
+
+    def call(functions, x, w):
+        return functions.conv2d(x, w, padding=window // 2)
 
     def in_library(library: str) -> Contender:
-        if library == "tape":
-            import tape as lib
+        return through(library, operands, call, (batch, out, size, size), backward)
 
-            make, conv2d, scope = lib.tensor, lib.conv2d, lambda: lib.reuse(False)
-        else:
-            import torch as lib
-
-            make, conv2d, scope = lib.tensor, lib.nn.functional.conv2d, lib.enable_grad
-        a, b = (make(data, requires_grad=backward) for data in (x, w))
-        g = make(arrays((batch, out, size, size))[0])
-
-        def step():
-            y = conv2d(a, b, padding=padding)
-            if not backward:
-                return y
-            a.grad = b.grad = None
-            y.backward(g)
-            return a.grad, b.grad
-
-        return Contender("step()", {"step": step}, scope=scope)
-
-    flops = 2.0 * x.size * out * window**2 * (3 if backward else 1)
-    what = "forward + backward" if backward else "forward"
+    flops = 2.0 * operands[0].size * out * window**2 * (3 if backward else 1)
     return TimedRow(
-        f"conv {window}x{window} {channels} -> {out} @{size}, batch {batch}, {what}",
+        f"conv {window}x{window} {channels} -> {out} @{size}, batch {batch}, "
+        + DIRECTIONS[backward],
         {
             "tape": lambda: in_library("tape"),
             "torch": lambda: in_library("torch"),
@@ -236,20 +254,23 @@ print(best[1], best[2])
 """
 
 
+def on_all_cores(code: str) -> list[float]:
+    """The numbers that a program prints, which may use all cores."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    finally:
+        os.sched_setaffinity(0, cores)
+    return [float(number) for number in done.stdout.split()]
+
+
 def two_threads(quick: bool) -> list[Line]:
     """Best times on the wall, in a process that may use all cores; needs two that are idle."""
-    import os
-
     lines = []
     for n in (512, 1024):
         code = TWO_THREADS.format(n=n, rounds=20 if quick else 60)
-        cores = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
-        try:
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-        finally:
-            os.sched_setaffinity(0, cores)
-        one, two = map(float, done.stdout.split())
+        one, two = on_all_cores(code)
         lines.append(
             Line(
                 "matmul float32, two threads",

@@ -11,6 +11,7 @@ from test_products import ISAS, beside_a_guard
 
 import tape
 from tape._kernels import table
+from tape._kernels.avg_pool import avg_pool2d, avg_pool2d_scatter
 from tape._kernels.max_pool import max_pool2d, max_pool2d_gather, max_pool2d_scatter
 from tape._kernels.window import window_count
 
@@ -158,3 +159,105 @@ def test_nothing_is_read_beyond_the_last_plane(isa, dtype):
                 np.testing.assert_array_equal(index, where)
                 np.testing.assert_array_equal(y, expected)
                 max_pool2d_gather(beside_a_guard(x), beside_a_guard(index))
+
+
+def avg_reference(x, kernel, stride, padding, ceil_mode, counts_padding, divisor):
+    """The sum of every window in a wider type, and what it is divided by."""
+    out = counts(x.shape, kernel, stride, padding, (1, 1), ceil_mode)
+    y, pixels = np.zeros((*x.shape[:2], *out), np.longdouble), np.zeros(out)
+    for tap in np.ndindex(*kernel):
+        ih, iw = (
+            np.arange(n) * s + t - p[0]
+            for n, s, t, p in zip(out, stride, tap, padding, strict=True)
+        )
+        sides = list(zip((ih, iw), x.shape[2:], padding, strict=True))
+        padded = [(i < n + p[1]) for i, n, p in sides]
+        inside = [(i >= 0) & (i < n) for i, n, _ in sides]
+        pixels += np.outer(*(padded if counts_padding else inside))
+        rows, columns = np.ix_(*(np.nonzero(i)[0] for i in inside))
+        ih, iw = np.ix_(ih[inside[0]], iw[inside[1]])
+        y[:, :, rows, columns] += x[:, :, ih, iw]
+    return y, np.broadcast_to(divisor, out) if divisor else np.maximum(pixels, 1)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@given(geometries(), dtypes, generators, st.booleans(), st.sampled_from([0, 0, 7, -3]))
+def test_means_and_their_gradient_are_right_on_every_instruction_set(
+    isa, geometry, dtype, rng, counts_padding, divisor
+):
+    table.use(isa)
+    shape, (kernel, stride, padding, _), ceil_mode = geometry
+    assume(counts(shape, kernel, stride, padding, (1, 1), ceil_mode))
+    modes = {"ceil_mode": ceil_mode, "count_include_pad": counts_padding, "divisor": divisor}
+    x = rng.standard_normal(shape).astype(dtype)
+    y = avg_pool2d(x, kernel, stride, padding, **modes)
+    total, pixels = avg_reference(x, kernel, stride, padding, *modes.values())
+    few = 2 * sum(kernel) * np.finfo(dtype).eps
+    np.testing.assert_allclose(y, (total / pixels).astype(dtype), rtol=few, atol=few)
+    whole = rng.integers(-8, 9, shape).astype(dtype)  # the adjoint, in exact numbers
+    modes["divisor"] = 1
+    y = avg_pool2d(whole, kernel, stride, padding, **modes)
+    g = rng.integers(-8, 9, y.shape).astype(dtype)
+    dx = avg_pool2d_scatter(g, *shape[2:], kernel, stride, padding, **modes)
+    assert (dx * whole).sum() == (g * y).sum()
+
+
+def means_and_gradient(x, settings, **modes):
+    y = avg_pool2d(x, *settings, **modes)
+    g = np.random.default_rng(3).standard_normal(y.shape).astype(x.dtype)
+    return y, avg_pool2d_scatter(g, *x.shape[2:], *settings, **modes)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("k", [2, 3])
+def test_threads_change_no_bit_of_a_mean_nor_of_its_gradient(isa, k):
+    table.use(isa)
+    x = np.random.default_rng(2).standard_normal((7, 5, 60, 61)).astype(np.float32)
+    results = []
+    for threads in (1, 2, 3, 8):
+        tape.set_num_threads(threads)
+        both = means_and_gradient(x, ((k, k), (2, 2), ((1, 1), (0, 0))), count_include_pad=False)
+        results.append([a.tobytes() for a in both])
+    assert all(r == results[0] for r in results)
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ((1, 1, 6, 2), ((2, 2), (2**30, 2**30), ((1, 0), (1, 0)))),
+        ((1, 1, 3, 4), ((2**30, 2**30), (1, 1), ((2**29, 2**29), (2**29, 2**29 - 1)))),
+        ((1, 2, 3, 3), ((2**30, 2**30), (2**30, 2**30), ((2**30, 2**29), (2**30, 2**29)))),
+        ((1, 2, 3, 3), ((2, 2), (1, 1), ((40, 0), (0, 40)))),
+        ((2, 0, 3, 3), ((2, 2), (1, 1), NONE)),
+        ((2, 1, 0, 3), ((2, 2), (1, 1), ((1, 1), (1, 1)))),
+    ],
+)
+def test_windows_that_are_mostly_padding_have_means(shape, settings):
+    x = np.ones(shape)
+    y, dx = means_and_gradient(x, settings, divisor=1)
+    rows, columns = (
+        np.maximum(
+            0,
+            np.minimum(np.arange(n) * s - p[0] + k, size) - np.maximum(np.arange(n) * s - p[0], 0),
+        )
+        for n, k, s, p, size in zip(y.shape[2:], *settings, shape[2:], strict=True)
+    )
+    np.testing.assert_array_equal(y, np.broadcast_to(np.outer(rows, columns), y.shape))
+    assert dx.shape == shape
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs mprotect")
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_mean_reads_beyond_the_last_plane(isa, dtype):
+    table.use(isa)
+    rng = np.random.default_rng(4)
+    for h, w in [(1, 1), (3, 3), (5, 40), (11, 11), (28, 28), (9, 65)]:
+        for k, s in [(1, 1), (1, 2), (2, 2), (3, 2), (3, 1), (2, 3)]:
+            if k <= min(h, w):
+                x = rng.standard_normal((2, 2, h, w)).astype(dtype)
+                y = avg_pool2d(beside_a_guard(x), (k, k), (s, s))
+                np.testing.assert_array_equal(y, avg_pool2d(x, (k, k), (s, s)))
+                dx = avg_pool2d_scatter(y, h, w, (k, k), (s, s))
+                again = avg_pool2d_scatter(beside_a_guard(y), h, w, (k, k), (s, s))
+                np.testing.assert_array_equal(again, dx)

@@ -1,105 +1,39 @@
 """Average pooling over 2-d windows of (N, C, H, W) arrays, and its adjoint.
 
-The window's rows are summed first, then its taps along the row: R * W + S * Wo additions for an
-output row instead of R * S * Wo, the long ones over contiguous memory.
+The loops are those of avg_pool.h.
 """
-
-from cython cimport floating
-from libc.string cimport memcpy
 
 cimport numpy as cnp
 from numpy cimport PyArray_DATA, npy_intp
 
 from tape._kernels.arrays cimport float_array
-from tape._kernels.window cimport (
-    Window, add_row, fill_row, plane_count, read_window, tap_columns,
-)
+from tape._kernels.freelist cimport empty
+from tape._kernels.table cimport kernels, tape_kernels, tape_pooling
+from tape._kernels.window cimport Window, plane_count, pooling_of, read_window, real_of
 
 cnp.import_array()
 
 __all__ = ["avg_pool2d", "avg_pool2d_scatter"]
 
 
-cdef void window_widths(
-    floating *widths, const Window *w, bint count_include_pad, Py_ssize_t divisor
-) noexcept nogil:
-    """For each output column the width its window is counted with; 1 where it holds no pixel."""
-    cdef Py_ssize_t ow, start, end
-    for ow in range(w.Wo):
-        if divisor != 0:
-            widths[ow] = 1
-            continue
-        start = ow * w.sw - w.left
-        end = min(start + w.S, w.W + w.right if count_include_pad else w.W)
-        widths[ow] = <floating> max(end - (start if count_include_pad else max(start, 0)), 1)
-
-
-cdef inline Py_ssize_t window_rows(
-    const Window *w, Py_ssize_t oh, bint count_include_pad, Py_ssize_t divisor,
-    Py_ssize_t *top, Py_ssize_t *bottom,
-) noexcept nogil:
-    """Image rows [top, bottom) of the windows of output row `oh`; the height they count with."""
-    cdef Py_ssize_t start = oh * w.sh - w.top
-    top[0] = max(start, 0)
-    bottom[0] = min(start + w.R, w.H)
-    if divisor != 0:
-        return divisor
-    return min(w.R, w.H + w.bottom - start) if count_include_pad else bottom[0] - top[0]
-
-
-cdef void avg_planes(
-    const floating *x, floating *y, floating *widths, const Py_ssize_t *ends, const Window *w,
-    Py_ssize_t planes, bint count_include_pad, Py_ssize_t divisor,
-) noexcept nogil:
-    cdef Py_ssize_t _plane, oh, ow, ih, s, top, bottom
-    cdef floating height
-    cdef floating *total = widths + w.Wo
-    window_widths(widths, w, count_include_pad, divisor)
-    for _plane in range(planes):
-        for oh in range(w.Ho):
-            height = <floating> window_rows(w, oh, count_include_pad, divisor, &top, &bottom)
-            fill_row(y, 0, w.Wo)
-            if top < bottom:
-                memcpy(total, x + top * w.W, w.W * sizeof(floating))
-                for ih in range(top + 1, bottom):
-                    add_row(total, x + ih * w.W, w.W)
-                for s in range(w.S):
-                    for ow in range(ends[2 * s], ends[2 * s + 1]):
-                        y[ow] += total[ow * w.sw + s - w.left]
-                for ow in range(w.Wo):
-                    y[ow] /= height * widths[ow]
-            y += w.Wo
-        x += w.H * w.W
-
-
-cdef void spread_planes(
-    const floating *g, floating *dx, floating *widths, const Py_ssize_t *ends, const Window *w,
-    Py_ssize_t planes, bint count_include_pad, Py_ssize_t divisor,
-) noexcept nogil:
-    """The steps of `avg_planes` in reverse: divide, spread along the row, add to every row."""
-    cdef Py_ssize_t _plane, oh, ow, ih, s, top, bottom
-    cdef floating height
-    cdef floating *total = widths + w.Wo
-    window_widths(widths, w, count_include_pad, divisor)
-    for _plane in range(planes):
-        for oh in range(w.Ho):
-            height = <floating> window_rows(w, oh, count_include_pad, divisor, &top, &bottom)
-            if top < bottom:
-                fill_row(total, 0, w.W)
-                for s in range(w.S):
-                    for ow in range(ends[2 * s], ends[2 * s + 1]):
-                        total[ow * w.sw + s - w.left] += g[ow] / (height * widths[ow])
-                for ih in range(top, bottom):
-                    add_row(dx + ih * w.W, total, w.W)
-            g += w.Wo
-        dx += w.H * w.W
-
-
-cdef cnp.ndarray scratch_rows(const Window *w, int kind):
-    """Memory for the widths of an output row and the sums of an image row: Wo + W numbers."""
-    cdef npy_intp shape[1]
-    shape[0] = w.Wo + w.W
-    return cnp.PyArray_EMPTY(1, shape, kind, 0)
+cdef int average(
+    cnp.ndarray x, cnp.ndarray y, const Window *w, bint spreads, bint count_include_pad,
+    Py_ssize_t divisor, str op,
+) except -1:
+    """The kernel on arrays of the shapes that the window says."""
+    cdef tape_pooling p
+    cdef int failed, real = real_of(x)
+    cdef const tape_kernels *table = kernels()
+    pooling_of(&p, w, plane_count(y))
+    p.x, p.y = PyArray_DATA(x), PyArray_DATA(y)
+    p.divisor, p.counts_padding = divisor, count_include_pad
+    with nogil:
+        failed = table.avg_spread[real](&p) if spreads else table.avg_pool[real](&p)
+    if failed:
+        raise MemoryError(
+            f"{op}: no memory for windows of {w.R} x {w.S} over images of {w.H} x {w.W}"
+        )
+    return 0
 
 
 def avg_pool2d(
@@ -129,29 +63,14 @@ def avg_pool2d(
         TypeError: x is not an array of float32 or float64.
         ValueError: a setting is out of range, or the window is larger than the padded image.
     """
-    cdef cnp.ndarray image = float_array(x, 4, "avg_pool2d", "x"), y, columns, scratch
-    cdef int kind = cnp.PyArray_TYPE(image)
-    cdef Py_ssize_t planes
+    cdef cnp.ndarray image = float_array(x, 4, "avg_pool2d", "x"), y
     cdef npy_intp shape[4]
     cdef Window w
     w.H, w.W = image.shape[2], image.shape[3]
     read_window(&w, "avg_pool2d", kernel, stride, padding, (1, 1), ceil_mode)
     shape[0], shape[1], shape[2], shape[3] = image.shape[0], image.shape[1], w.Ho, w.Wo
-    y = cnp.PyArray_EMPTY(4, shape, kind, 0)
-    planes = plane_count(y)
-    columns = tap_columns(&w)
-    scratch = scratch_rows(&w, kind)
-    with nogil:
-        if kind == cnp.NPY_FLOAT:
-            avg_planes(
-                <const float *> PyArray_DATA(image), <float *> PyArray_DATA(y),
-                <float *> PyArray_DATA(scratch), <const Py_ssize_t *> PyArray_DATA(columns),
-                &w, planes, count_include_pad, divisor)
-        else:
-            avg_planes(
-                <const double *> PyArray_DATA(image), <double *> PyArray_DATA(y),
-                <double *> PyArray_DATA(scratch), <const Py_ssize_t *> PyArray_DATA(columns),
-                &w, planes, count_include_pad, divisor)
+    y = empty(4, shape, cnp.PyArray_TYPE(image))
+    average(image, y, &w, False, count_include_pad, divisor, "avg_pool2d")
     return y
 
 
@@ -169,9 +88,7 @@ def avg_pool2d_scatter(
         TypeError: g is not an array of float32 or float64.
         ValueError: as `avg_pool2d`, or g is not of the shape that it gives for H x W.
     """
-    cdef cnp.ndarray grad = float_array(g, 4, "avg_pool2d_scatter", "g"), dx, columns, scratch
-    cdef int kind = cnp.PyArray_TYPE(grad)
-    cdef Py_ssize_t planes = plane_count(grad)
+    cdef cnp.ndarray grad = float_array(g, 4, "avg_pool2d_scatter", "g"), dx
     cdef npy_intp shape[4]
     cdef Window w
     w.H, w.W = H, W
@@ -182,18 +99,6 @@ def avg_pool2d_scatter(
             f"{w.Ho} x {w.Wo} windows"
         )
     shape[0], shape[1], shape[2], shape[3] = grad.shape[0], grad.shape[1], H, W
-    columns = tap_columns(&w)
-    scratch = scratch_rows(&w, kind)
-    dx = cnp.PyArray_ZEROS(4, shape, kind, 0)
-    with nogil:
-        if kind == cnp.NPY_FLOAT:
-            spread_planes(
-                <const float *> PyArray_DATA(grad), <float *> PyArray_DATA(dx),
-                <float *> PyArray_DATA(scratch), <const Py_ssize_t *> PyArray_DATA(columns),
-                &w, planes, count_include_pad, divisor)
-        else:
-            spread_planes(
-                <const double *> PyArray_DATA(grad), <double *> PyArray_DATA(dx),
-                <double *> PyArray_DATA(scratch), <const Py_ssize_t *> PyArray_DATA(columns),
-                &w, planes, count_include_pad, divisor)
+    dx = empty(4, shape, cnp.PyArray_TYPE(grad))
+    average(grad, dx, &w, True, count_include_pad, divisor, "avg_pool2d_scatter")
     return dx

@@ -64,10 +64,12 @@ typedef struct {
 /* Windows of (rows, columns) over planes of an image; see window.pyx. */
 typedef struct {
     ptrdiff_t planes, height, width, out_height, out_width, rows, columns;
-    ptrdiff_t stride_y, stride_x, top, left, dilation_y, dilation_x;
+    ptrdiff_t stride_y, stride_x, top, bottom, left, right, dilation_y, dilation_x;
     const void *x;
     void *y;
-    int32_t *index; /* where each maximum stands in its plane */
+    int32_t *index;     /* where each maximum stands in its plane */
+    ptrdiff_t divisor;  /* of a sum, or 0 for the window's pixels */
+    int counts_padding; /* or only those of the image */
 } tape_pooling;
 
 /* `positions` indices into `pixels` for every plane; -1 is none. */
@@ -108,6 +110,10 @@ typedef struct {
     int (*weigh[TAPE_REALS])(const tape_convolution *p);
     /* Maxima and their places; -1 if there is no memory. */
     int (*max_pool[TAPE_REALS])(const tape_pooling *p);
+    /* Means of windows; each mean's share for its pixels, from x like the means to y like the image.
+       -1 if there is no memory. */
+    int (*avg_pool[TAPE_REALS])(const tape_pooling *p);
+    int (*avg_spread[TAPE_REALS])(const tape_pooling *p);
     /* Take what the indices name; add to it. The place of a bad index, or -1. */
     ptrdiff_t (*pick[TAPE_REALS])(const tape_picking *p);
     ptrdiff_t (*put[TAPE_REALS])(const tape_picking *p);

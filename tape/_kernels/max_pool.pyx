@@ -9,10 +9,9 @@ cimport numpy as cnp
 from numpy cimport PyArray_DATA, npy_intp
 
 from tape._kernels.arrays cimport float_array, product
-from tape._kernels.table cimport (
-    TAPE_DOUBLE, TAPE_FLOAT, kernels, tape_kernels, tape_picking, tape_pooling,
-)
-from tape._kernels.window cimport Window, plane_count, read_window
+from tape._kernels.freelist cimport empty
+from tape._kernels.table cimport kernels, tape_kernels, tape_picking, tape_pooling
+from tape._kernels.window cimport Window, plane_count, pooling_of, read_window, real_of
 
 cnp.import_array()
 
@@ -39,18 +38,6 @@ cdef cnp.ndarray index_array(object index, cnp.ndarray other, int axes, str op, 
             f"{op}: index has shape {index.shape}, but {name} {(<object> other).shape}"
         )
     return cnp.PyArray_FROM_OTF(index, cnp.NPY_INT32, cnp.NPY_ARRAY_CARRAY_RO)
-
-
-cdef inline int real_of(cnp.ndarray x) noexcept:
-    """Which of the table's functions is for an array of float32 or float64."""
-    return TAPE_FLOAT if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT else TAPE_DOUBLE
-
-
-cdef void pooling_of(tape_pooling *p, const Window *w, Py_ssize_t planes) noexcept:
-    """The window in the terms of kernels.h."""
-    p.planes, p.height, p.width, p.out_height, p.out_width = planes, w.H, w.W, w.Ho, w.Wo
-    p.rows, p.columns, p.top, p.left = w.R, w.S, w.top, w.left
-    p.stride_y, p.stride_x, p.dilation_y, p.dilation_x = w.sh, w.sw, w.dh, w.dw
 
 
 cdef object out_of_range(cnp.ndarray index, Py_ssize_t at, Py_ssize_t H, Py_ssize_t W, str op):
@@ -100,8 +87,8 @@ def max_pool2d(
     pixel_count(w.H, w.W, "max_pool2d")
     read_window(&w, "max_pool2d", kernel, stride, padding, dilation, ceil_mode)
     shape[0], shape[1], shape[2], shape[3] = image.shape[0], image.shape[1], w.Ho, w.Wo
-    y = cnp.PyArray_EMPTY(4, shape, kind, 0)
-    index = cnp.PyArray_EMPTY(4, shape, cnp.NPY_INT32, 0)
+    y = empty(4, shape, kind)
+    index = empty(4, shape, cnp.NPY_INT32)
     pooling_of(&p, &w, plane_count(y))
     p.x, p.y, p.index = PyArray_DATA(image), PyArray_DATA(y), <int32_t *> PyArray_DATA(index)
     with nogil:
@@ -131,7 +118,7 @@ def max_pool2d_scatter(g, index, Py_ssize_t H, Py_ssize_t W):
     cdef const tape_kernels *table = kernels()
     p.pixels, p.positions = pixel_count(H, W, "max_pool2d_scatter"), image.shape[2] * image.shape[3]
     shape[0], shape[1], shape[2], shape[3] = image.shape[0], image.shape[1], H, W
-    dx = cnp.PyArray_EMPTY(4, shape, cnp.PyArray_TYPE(image), 0)
+    dx = empty(4, shape, cnp.PyArray_TYPE(image))
     p.planes, p.index = plane_count(dx), <const int32_t *> PyArray_DATA(where)
     p.from_, p.to = PyArray_DATA(image), PyArray_DATA(dx)
     with nogil:
@@ -160,7 +147,7 @@ def max_pool2d_gather(x, index):
     cdef const tape_kernels *table = kernels()
     p.pixels = pixel_count(image.shape[2], image.shape[3], "max_pool2d_gather")
     p.positions = where.shape[2] * where.shape[3]
-    y = cnp.PyArray_EMPTY(4, where.shape, cnp.PyArray_TYPE(image), 0)
+    y = empty(4, where.shape, cnp.PyArray_TYPE(image))
     p.planes, p.index = plane_count(where), <const int32_t *> PyArray_DATA(where)
     p.from_, p.to = PyArray_DATA(image), PyArray_DATA(y)
     with nogil:

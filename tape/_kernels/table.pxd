@@ -51,10 +51,12 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct tape_pooling:
         ptrdiff_t planes, height, width, out_height, out_width, rows, columns
-        ptrdiff_t stride_y, stride_x, top, left, dilation_y, dilation_x
+        ptrdiff_t stride_y, stride_x, top, bottom, left, right, dilation_y, dilation_x
         const void* x
         void* y
         int32_t* index
+        ptrdiff_t divisor
+        int counts_padding
 
     ctypedef struct tape_picking:
         ptrdiff_t planes, positions, pixels
@@ -81,6 +83,8 @@ cdef extern from "kernels.h" nogil:
         tape_convolve correlate[2]
         tape_convolve weigh[2]
         int (*max_pool[2])(const tape_pooling* p) noexcept nogil
+        int (*avg_pool[2])(const tape_pooling* p) noexcept nogil
+        int (*avg_spread[2])(const tape_pooling* p) noexcept nogil
         ptrdiff_t (*pick[2])(const tape_picking* p) noexcept nogil
         ptrdiff_t (*put[2])(const tape_picking* p) noexcept nogil
         void (*update)(int step, const tape_settings* s, const tape_arrays* items,

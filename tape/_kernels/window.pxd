@@ -4,6 +4,8 @@ from cython cimport floating
 
 cimport numpy as cnp
 
+from tape._kernels.table cimport TAPE_DOUBLE, TAPE_FLOAT, tape_pooling
+
 
 cdef struct Window:
     Py_ssize_t H, W, R, S, Ho, Wo
@@ -22,7 +24,12 @@ cdef inline Py_ssize_t plane_count(cnp.ndarray images) noexcept:
     return images.shape[0] * images.shape[1] if cnp.PyArray_SIZE(images) else 0
 
 
-cdef cnp.ndarray tap_columns(const Window *w)
+cdef inline int real_of(cnp.ndarray x) noexcept:
+    """Which of the table's functions is for an array of float32 or float64."""
+    return TAPE_FLOAT if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT else TAPE_DOUBLE
+
+
+cdef void pooling_of(tape_pooling *p, const Window *w, Py_ssize_t planes) noexcept
 
 
 cdef inline void reach(

@@ -11,6 +11,7 @@ cimport numpy as cnp
 from numpy cimport PyArray_DATA, npy_intp
 
 from tape._kernels.arrays cimport float_array, product
+from tape._kernels.table cimport tape_pooling
 from tape._kernels.window cimport Window, add_row, fill_row, reach
 
 cnp.import_array()
@@ -73,17 +74,12 @@ cdef int read_window(
     return 0
 
 
-cdef cnp.ndarray tap_columns(const Window *w):
-    """For each tap s its range [first, last) of output columns. Shapes: -> (S, 2)"""
-    cdef npy_intp shape[2]
-    cdef Py_ssize_t *ends
-    cdef Py_ssize_t s
-    shape[0], shape[1] = w.S, 2
-    cdef cnp.ndarray columns = cnp.PyArray_EMPTY(2, shape, cnp.NPY_INTP, 0)
-    ends = <Py_ssize_t *> PyArray_DATA(columns)
-    for s in range(w.S):
-        reach(w.W, w.sw, s * w.dw - w.left, w.Wo, ends + 2 * s, ends + 2 * s + 1)
-    return columns
+cdef void pooling_of(tape_pooling *p, const Window *w, Py_ssize_t planes) noexcept:
+    """The window in the terms of kernels.h."""
+    p.planes, p.height, p.width, p.out_height, p.out_width = planes, w.H, w.W, w.Ho, w.Wo
+    p.rows, p.columns, p.top, p.left, p.bottom, p.right = w.R, w.S, w.top, w.left, w.bottom, w.right
+    p.stride_y, p.stride_x, p.dilation_y, p.dilation_x = w.sh, w.sw, w.dh, w.dw
+    p.index, p.divisor, p.counts_padding = NULL, 0, True
 
 
 def window_count(size, window, stride=1, before=0, after=0, dilation=1, *, ceil_mode=False):

@@ -34,6 +34,7 @@
 #include "../weigh.h"
 #include "../streams.h"
 #include "../pool.h"
+#include "../avg_pool.h"
 #include "../update.h"
 #include "../peak.h"
 #undef REAL
@@ -50,6 +51,7 @@
 #include "../weigh.h"
 #include "../streams.h"
 #include "../pool.h"
+#include "../avg_pool.h"
 #include "../update.h"
 #include "../peak.h"
 #undef REAL
@@ -86,6 +88,8 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
     .correlate = {correlate_float, correlate_double},
     .weigh = {weigh_float, weigh_double},
     .max_pool = {max_pool_float, max_pool_double},
+    .avg_pool = {avg_pool_float, avg_pool_double},
+    .avg_spread = {avg_spread_float, avg_spread_double},
     .pick = {pick_float, pick_double},
     .put = {put_float, put_double},
     .update = update,
