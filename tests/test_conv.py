@@ -220,3 +220,80 @@ def test_ceil_mode_keeps_a_last_window_that_starts_inside():
         [[[6.0, 8.0, 9.0], [16.0, 18.0, 19.0], [21.0, 23.0, 24.0]]]
     ]
     assert tape.max_pool2d(x, 2).shape == (1, 1, 2, 2)
+
+
+FLOATS = ["float32", "float64"]
+ANY = [*FLOATS, "int64", "int8", "bool"]
+
+
+@pytest.mark.parametrize("activation", [None, tape.relu, tape.tanh])
+@pytest.mark.parametrize(("of_x", "of_w", "of_b"), [*itertools.product(FLOATS, ANY, [*ANY, None])])
+def test_operands_of_several_dtypes_give_what_they_give_a_linear_layer(
+    of_x, of_w, of_b, activation
+):
+    x, w = np.ones((2, 3), of_x), np.ones((4, 3), of_w)
+    b = None if of_b is None else np.ones(4, of_b)
+    expected = tape.linear(x, w, b, activation)
+    leaf = tape.tensor(x[..., None, None], requires_grad=True)
+    y = tape.conv2d(leaf, w[..., None, None], b, activation=activation)
+    assert y.dtype == expected.dtype
+    np.testing.assert_allclose(y.numpy()[..., 0, 0], expected.numpy(), rtol=1e-6)
+    assert tape.grad(y.sum(), leaf).shape == leaf.shape
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "tanh", "sigmoid", "gelu"])
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    ("x", "w"),
+    [
+        ((2, 3, 30, 31), (5, 3, 3, 3)),
+        ((1, 40, 11, 13), (33, 40, 3, 3)),
+        ((2, 4, 9, 9), (6, 2, 1, 1)),
+    ],
+)
+def test_the_activation_of_a_block_is_that_of_the_whole_to_the_bit(name, dtype, x, w):
+    rng = np.random.default_rng(0)
+    groups = x[1] // w[1]
+    x, w, b = (rng.standard_normal(s).astype(dtype) for s in (x, w, w[:1]))
+    activation = getattr(tape, name)
+    with tape.no_grad():
+        for settings in ({"padding": 1}, {"stride": 2}):
+            y = tape.conv2d(x, w, b, groups=groups, activation=activation, **settings)
+            steps = activation(tape.conv2d(x, w, b, groups=groups, **settings))
+            assert y.numpy().tobytes() == steps.numpy().tobytes()
+
+
+@pytest.mark.parametrize("activation", ["relu", 3])
+def test_an_activation_that_is_no_function_is_refused_in_words(activation):
+    one = np.ones((1, 1, 1, 1))
+    with pytest.raises(TypeError, match=r"^conv2d: activation takes a function such as tape.relu"):
+        tape.conv2d(one, one, activation=activation)
+    with pytest.raises(TypeError, match=r"^linear: activation takes .*, or None; got "):
+        tape.linear(np.ones((1, 1)), np.ones((1, 1)), None, activation)
+
+
+HUGE = [2**31, 2**62, 2**64, 2**70]
+
+
+@pytest.mark.parametrize("setting", ["padding", "stride", "dilation"])
+@pytest.mark.parametrize("n", HUGE)
+def test_settings_beyond_31_bits_are_refused_with_their_numbers(setting, n):
+    x, w = np.ones((1, 1, 5, 5)), np.ones((1, 1, 3, 3))
+    words = rf".*\({n}, {n}\).* must be at most 2147483647"
+    with pytest.raises(ShapeError, match=rf"^conv2d: {words}"):
+        tape.conv2d(x, w, **{setting: n})
+    if setting != "padding":
+        with pytest.raises(ShapeError, match=rf"^max_pool2d: {words}"):
+            tape.max_pool2d(x, 2, **{setting: n})
+
+
+def test_results_that_no_memory_holds_name_the_op_and_their_size():
+    x, w = np.ones((1, 1, 5, 5)), np.ones((1, 1, 3, 3))
+    with pytest.raises(
+        MemoryError, match=r"conv2d: .* \(1, 1, 2147483651, 2147483651\), 4.61e\+18"
+    ):
+        tape.conv2d(x, w, padding=2**30)
+    with pytest.raises(ValueError, match=r"conv2d: 1 channels .* 2\^31 numbers"):
+        tape.conv2d(x, w, padding=2**30, stride=2**20)
+    with pytest.raises(ValueError, match="divisor_override is an integer other"):
+        tape.avg_pool2d(x, 2, divisor_override=2**63)

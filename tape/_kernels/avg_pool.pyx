@@ -4,12 +4,11 @@ The loops are those of avg_pool.h.
 """
 
 cimport numpy as cnp
-from numpy cimport PyArray_DATA, npy_intp
+from numpy cimport PyArray_DATA
 
 from tape._kernels.arrays cimport float_array
-from tape._kernels.freelist cimport empty
 from tape._kernels.table cimport kernels, tape_kernels, tape_pooling
-from tape._kernels.window cimport Window, plane_count, pooling_of, read_window, real_of
+from tape._kernels.window cimport Window, new_images, plane_count, pooling_of, read_window, real_of
 
 cnp.import_array()
 
@@ -64,12 +63,12 @@ def avg_pool2d(
         ValueError: a setting is out of range, or the window is larger than the padded image.
     """
     cdef cnp.ndarray image = float_array(x, 4, "avg_pool2d", "x"), y
-    cdef npy_intp shape[4]
     cdef Window w
     w.H, w.W = image.shape[2], image.shape[3]
     read_window(&w, "avg_pool2d", kernel, stride, padding, (1, 1), ceil_mode)
-    shape[0], shape[1], shape[2], shape[3] = image.shape[0], image.shape[1], w.Ho, w.Wo
-    y = empty(4, shape, cnp.PyArray_TYPE(image))
+    y = new_images(
+        "avg_pool2d", image.shape[0], image.shape[1], w.Ho, w.Wo, cnp.PyArray_TYPE(image)
+    )
     average(image, y, &w, False, count_include_pad, divisor, "avg_pool2d")
     return y
 
@@ -89,7 +88,6 @@ def avg_pool2d_scatter(
         ValueError: as `avg_pool2d`, or g is not of the shape that it gives for H x W.
     """
     cdef cnp.ndarray grad = float_array(g, 4, "avg_pool2d_scatter", "g"), dx
-    cdef npy_intp shape[4]
     cdef Window w
     w.H, w.W = H, W
     read_window(&w, "avg_pool2d_scatter", kernel, stride, padding, (1, 1), ceil_mode)
@@ -98,7 +96,8 @@ def avg_pool2d_scatter(
             f"avg_pool2d_scatter: g has shape {g.shape}, but an image of {H} x {W} has "
             f"{w.Ho} x {w.Wo} windows"
         )
-    shape[0], shape[1], shape[2], shape[3] = grad.shape[0], grad.shape[1], H, W
-    dx = empty(4, shape, cnp.PyArray_TYPE(grad))
+    dx = new_images(
+        "avg_pool2d_scatter", grad.shape[0], grad.shape[1], H, W, cnp.PyArray_TYPE(grad)
+    )
     average(grad, dx, &w, True, count_include_pad, divisor, "avg_pool2d_scatter")
     return dx

@@ -31,6 +31,13 @@ typedef struct {
     int failed;
 } FN(correlation);
 
+/* What remains to be done with n finished numbers of every channel, which are in the cache. */
+static void FN(work_on)(const tape_convolution *g, REAL *y, ptrdiff_t n)
+{
+    for (ptrdiff_t o = 0; g->row_work && o < g->out_channels; o++)
+        g->row_work(y + o * g->y_channel, n, g->row_context);
+}
+
 /* One block of rows of one group of one image. */
 static void FN(correlate_block)(void *context, ptrdiff_t unit)
 {
@@ -64,6 +71,7 @@ static void FN(correlate_block)(void *context, ptrdiff_t unit)
         };
         FN(lay_strips)((FN(strip) *)room, g, rows, s->wide);
         FN(correlate_rows)(&t, g->out_channels, (FN(strip) *)room, FN(strip_count)(g, rows));
+        FN(work_on)(g, y, pixels);
         return;
     }
     FN(pixel_offsets)(places, g, rows, s->wide);
@@ -73,6 +81,7 @@ static void FN(correlate_block)(void *context, ptrdiff_t unit)
                            s->bias ? s->bias + group * lanes : NULL, &s->end, 0, sums);
         if (in_a_row) {
             FN(scatter)(sums, lanes, some, g->out_channels, y + p, g->y_channel);
+            FN(work_on)(g, y + p, some);
             continue;
         }
         for (ptrdiff_t i = 0; i < some; i++) {
@@ -113,6 +122,8 @@ static int FN(correlate)(const tape_convolution *g)
     if (g->batch * g->groups * g->out_height * g->out_width * g->out_channels == 0)
         return 0;
     s.wide = (g->out_width - 1) * g->stride_x + g->reach_x;
+    if ((double)row_bytes * (double)s.wide > 1e15)
+        return -2;
     s.block = (SLAB_BYTES / (row_bytes * s.wide) - reach) / g->stride_y + 1;
     s.block = s.block < 1 ? 1 : s.block < g->out_height ? s.block : g->out_height;
     s.blocks = (g->out_height + s.block - 1) / s.block;

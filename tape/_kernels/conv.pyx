@@ -1,5 +1,7 @@
 """Convolution of images by the C kernels, and its two gradients."""
 
+import numpy as np
+
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
@@ -10,8 +12,8 @@ from numpy cimport (
 
 from tape._kernels.arrays cimport product
 from tape._kernels.ending cimport Ending, end_in
-from tape._kernels.freelist cimport empty
 from tape._kernels.table cimport kernels, tape_convolution
+from tape._kernels.window cimport new_images
 
 cnp.import_array()
 
@@ -38,12 +40,17 @@ cdef ndarray images(x, str name, dtype):
     return a
 
 
-cdef int common_type(a, b) except -1:
-    """float64 unless both are float32."""
-    for x in (a, b):
-        if x.dtype.char not in "fd":
-            raise TypeError(f"conv2d: {x.dtype} images, expected float32 or float64")
-    return cnp.NPY_FLOAT if a.dtype.char == b.dtype.char == "f" else cnp.NPY_DOUBLE
+cdef int common_type(x, w, b=None) except -1:
+    """The type that NumPy promotes images x and what they meet to: float32 or float64."""
+    if x.dtype.char not in "fd":
+        raise TypeError(f"conv2d: {x.dtype} images, expected float32 or float64")
+    kind = x.dtype
+    for other in (w, b):
+        if other is not None and other.dtype is not kind:
+            kind = np.result_type(kind, other.dtype)
+    if kind.char not in "fd":
+        raise TypeError(f"conv2d: {x.dtype} images times {w.dtype} are {kind}")
+    return cnp.NPY_FLOAT if kind.char == "f" else cnp.NPY_DOUBLE
 
 
 cdef void lay_x(tape_convolution* p, ndarray x) noexcept:
@@ -77,7 +84,8 @@ cdef int run(tape_convolution* p, int kind, bint weighs) except -1:
         raise MemoryError
     if failed:
         raise ValueError(
-            f"conv2d: {p.channels} channels of an image of {p.height} x {p.width} are more than "
+            f"conv2d: {p.channels} channels of an image of {p.height} x {p.width}, windows of "
+            f"{p.reach_y} x {p.reach_x} pixels every {p.stride_y} and {p.stride_x}, are more than "
             "2^31 numbers in one block")
     return 0
 
@@ -115,43 +123,48 @@ cdef ndarray room_for(Taps* taps, ptrdiff_t R, ptrdiff_t S):
     return room
 
 
+cdef void lay_out(tape_convolution* p, Taps* taps, ndarray x, ndarray w, ndarray y, stride,
+                  padding, dilation, ptrdiff_t groups):
+    """An image, a weight in C order and their result as they lie, whichever is wanted."""
+    cdef ptrdiff_t R = PyArray_DIM(w, 2), S = PyArray_DIM(w, 3)
+    memset(p, 0, sizeof(p[0]))
+    p.batch, p.groups = PyArray_DIM(x, 0), groups
+    p.channels, p.out_channels = PyArray_DIM(w, 1), PyArray_DIM(w, 0) // groups
+    lay_x(p, x)
+    lay_y(p, y)
+    p.w = PyArray_DATA(w)
+    p.w_in, p.w_out = R * S, p.channels * R * S
+    p.w_group = p.out_channels * p.w_out
+    p.stride_y, p.stride_x = stride[0], stride[1]
+    window_taps(p, taps, R, S, padding, dilation)
+
+
 def conv2d(x, w, ptrdiff_t Ho, ptrdiff_t Wo, stride, padding, dilation, ptrdiff_t groups, b=None,
            activation=None):
     """y (N, C_out, Ho, Wo): windows of x (N, C, H, W) times w (C_out, C / groups, R, S), plus b.
 
-    The activation is None, "relu" or "leaky_relu".
+    The activation is None, or the name of one that `ending` knows.
 
     Raises:
         TypeError: x or w is no array of floats.
         ValueError: there are not four axes, or a block is too large.
     """
-    cdef int kind = common_type(x, w)
+    cdef int kind = common_type(x, w, b)
     cdef ndarray image = images(x, "x", kind), weight = images(w, "w", kind), y, bias
     cdef tape_convolution p
     cdef Taps taps
     cdef Ending ending
-    cdef ptrdiff_t R = PyArray_DIM(weight, 2), S = PyArray_DIM(weight, 3)
-    cdef ndarray _room = room_for(&taps, R, S)
+    cdef ndarray _room = room_for(&taps, PyArray_DIM(weight, 2), PyArray_DIM(weight, 3))
     weight = cnp.PyArray_GETCONTIGUOUS(weight)
-    memset(&p, 0, sizeof(p))
-    p.batch, p.groups = PyArray_DIM(image, 0), groups
-    p.channels, p.out_channels = PyArray_DIM(weight, 1), PyArray_DIM(weight, 0) // groups
-    y = empty(4, [p.batch, PyArray_DIM(weight, 0), Ho, Wo], kind)
-    lay_x(&p, image)
-    lay_y(&p, y)
-    p.w = PyArray_DATA(weight)
-    p.w_in, p.w_out = R * S, p.channels * R * S
-    p.w_group = p.out_channels * p.w_out
-    p.stride_y, p.stride_x = stride[0], stride[1]
-    window_taps(&p, &taps, R, S, padding, dilation)
+    y = new_images("conv2d", PyArray_DIM(image, 0), PyArray_DIM(weight, 0), Ho, Wo, kind)
+    lay_out(&p, &taps, image, weight, y, stride, padding, dilation, groups)
     if b is not None:
         bias = cnp.PyArray_FROM_OTF(b, kind, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_FORCECAST)
         p.bias = PyArray_DATA(bias)
     if activation is not None:
         end_in(activation, 0 if kind == cnp.NPY_FLOAT else 1, &ending)
-        if ending.row_work is not NULL:
-            raise ValueError(f"conv2d: does not end in {activation}")
         p.activation, p.slope = ending.activation, ending.slope
+        p.row_work, p.row_context = ending.row_work, &ending
     run(&p, 0 if kind == cnp.NPY_FLOAT else 1, False)
     return y
 
@@ -175,7 +188,7 @@ def conv2d_image(g, w, int H, int W, stride, padding, dilation, ptrdiff_t groups
     memset(&p, 0, sizeof(p))
     p.batch, p.groups = PyArray_DIM(result, 0), groups
     p.channels, p.out_channels = PyArray_DIM(weight, 0) // groups, PyArray_DIM(weight, 1)
-    dx = empty(4, [p.batch, p.out_channels * groups, H, W], kind)
+    dx = new_images("conv2d_input_grad", p.batch, p.out_channels * groups, H, W, kind)
     if stride_y > 1 or stride_x > 1:  # there may be pixels that no window covers
         memset(PyArray_DATA(dx), 0, cnp.PyArray_NBYTES(dx))
     size = PyArray_ITEMSIZE(dx)
@@ -221,19 +234,11 @@ def conv2d_window(g, x, ptrdiff_t R, ptrdiff_t S, stride, padding, dilation, ptr
     cdef Taps taps
     cdef ndarray _room = room_for(&taps, R, S)
     result = cnp.PyArray_GETCONTIGUOUS(result)
-    memset(&p, 0, sizeof(p))
-    p.batch, p.groups = PyArray_DIM(image, 0), groups
-    p.channels, p.out_channels = PyArray_DIM(image, 1) // groups, PyArray_DIM(result, 1) // groups
-    dw = empty(4, [p.out_channels * groups, p.channels, R, S], kind)
-    if p.batch == 0:
+    dw = new_images(
+        "conv2d_weight_grad", PyArray_DIM(result, 1), PyArray_DIM(image, 1) // groups, R, S, kind)
+    if PyArray_DIM(image, 0) == 0:
         memset(PyArray_DATA(dw), 0, cnp.PyArray_NBYTES(dw))
         return dw
-    lay_x(&p, image)
-    lay_y(&p, result)
-    p.w = PyArray_DATA(dw)
-    p.w_in, p.w_out = R * S, p.channels * R * S
-    p.w_group = p.out_channels * p.w_out
-    p.stride_y, p.stride_x = stride[0], stride[1]
-    window_taps(&p, &taps, R, S, padding, dilation)
+    lay_out(&p, &taps, image, dw, result, stride, padding, dilation, groups)
     run(&p, 0 if kind == cnp.NPY_FLOAT else 1, True)
     return dw

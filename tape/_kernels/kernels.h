@@ -59,6 +59,8 @@ typedef struct {
     const void *bias; /* groups * out_channels numbers, or NULL */
     int activation;
     double slope;
+    tape_row_work row_work; /* or NULL; wants a y in C order */
+    const void *row_context;
 } tape_convolution;
 
 /* Windows of (rows, columns) over planes of an image; see window.pyx. */

@@ -6,12 +6,11 @@ The loops are those of pool.h.
 from libc.stdint cimport int32_t
 
 cimport numpy as cnp
-from numpy cimport PyArray_DATA, npy_intp
+from numpy cimport PyArray_DATA
 
 from tape._kernels.arrays cimport float_array, product
-from tape._kernels.freelist cimport empty
 from tape._kernels.table cimport kernels, tape_kernels, tape_picking, tape_pooling
-from tape._kernels.window cimport Window, plane_count, pooling_of, read_window, real_of
+from tape._kernels.window cimport Window, new_images, plane_count, pooling_of, read_window, real_of
 
 cnp.import_array()
 
@@ -79,16 +78,16 @@ def max_pool2d(
     """
     cdef cnp.ndarray image = float_array(x, 4, "max_pool2d", "x"), y, index
     cdef int kind = cnp.PyArray_TYPE(image), failed, real = real_of(image)
-    cdef npy_intp shape[4]
     cdef Window w
     cdef tape_pooling p
     cdef const tape_kernels *table = kernels()
     w.H, w.W = image.shape[2], image.shape[3]
     pixel_count(w.H, w.W, "max_pool2d")
     read_window(&w, "max_pool2d", kernel, stride, padding, dilation, ceil_mode)
-    shape[0], shape[1], shape[2], shape[3] = image.shape[0], image.shape[1], w.Ho, w.Wo
-    y = empty(4, shape, kind)
-    index = empty(4, shape, cnp.NPY_INT32)
+    y = new_images("max_pool2d", image.shape[0], image.shape[1], w.Ho, w.Wo, kind)
+    index = new_images(
+        "max_pool2d", image.shape[0], image.shape[1], w.Ho, w.Wo, cnp.NPY_INT32
+    )
     pooling_of(&p, &w, plane_count(y))
     p.x, p.y, p.index = PyArray_DATA(image), PyArray_DATA(y), <int32_t *> PyArray_DATA(index)
     with nogil:
@@ -111,14 +110,14 @@ def max_pool2d_scatter(g, index, Py_ssize_t H, Py_ssize_t W):
     """
     cdef cnp.ndarray image = float_array(g, 4, "max_pool2d_scatter", "g"), dx
     cdef cnp.ndarray where = index_array(index, image, 4, "max_pool2d_scatter", "g")
-    cdef npy_intp shape[4]
     cdef Py_ssize_t bad
     cdef tape_picking p
     cdef int real = real_of(image)
     cdef const tape_kernels *table = kernels()
     p.pixels, p.positions = pixel_count(H, W, "max_pool2d_scatter"), image.shape[2] * image.shape[3]
-    shape[0], shape[1], shape[2], shape[3] = image.shape[0], image.shape[1], H, W
-    dx = empty(4, shape, cnp.PyArray_TYPE(image))
+    dx = new_images(
+        "max_pool2d_scatter", image.shape[0], image.shape[1], H, W, cnp.PyArray_TYPE(image)
+    )
     p.planes, p.index = plane_count(dx), <const int32_t *> PyArray_DATA(where)
     p.from_, p.to = PyArray_DATA(image), PyArray_DATA(dx)
     with nogil:
@@ -147,7 +146,10 @@ def max_pool2d_gather(x, index):
     cdef const tape_kernels *table = kernels()
     p.pixels = pixel_count(image.shape[2], image.shape[3], "max_pool2d_gather")
     p.positions = where.shape[2] * where.shape[3]
-    y = empty(4, where.shape, cnp.PyArray_TYPE(image))
+    y = new_images(
+        "max_pool2d_gather", where.shape[0], where.shape[1], where.shape[2], where.shape[3],
+        cnp.PyArray_TYPE(image),
+    )
     p.planes, p.index = plane_count(where), <const int32_t *> PyArray_DATA(where)
     p.from_, p.to = PyArray_DATA(image), PyArray_DATA(y)
     with nogil:

@@ -46,6 +46,8 @@ cdef extern from "kernels.h" nogil:
         const void* bias
         int activation
         double slope
+        tape_row_work row_work
+        const void* row_context
 
     ctypedef int (*tape_convolve)(const tape_convolution* p) noexcept nogil
 

@@ -29,6 +29,11 @@ cdef inline int real_of(cnp.ndarray x) noexcept:
     return TAPE_FLOAT if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT else TAPE_DOUBLE
 
 
+cdef cnp.ndarray new_images(
+    str op, Py_ssize_t N, Py_ssize_t C, Py_ssize_t H, Py_ssize_t W, int kind
+)
+
+
 cdef void pooling_of(tape_pooling *p, const Window *w, Py_ssize_t planes) noexcept
 
 

@@ -11,6 +11,7 @@ cimport numpy as cnp
 from numpy cimport PyArray_DATA, npy_intp
 
 from tape._kernels.arrays cimport float_array, product
+from tape._kernels.freelist cimport empty
 from tape._kernels.table cimport tape_pooling
 from tape._kernels.window cimport Window, add_row, fill_row, reach
 
@@ -72,6 +73,19 @@ cdef int read_window(
     w.Ho = count_windows(op, "height", w.H, w.R, w.sh, w.top, w.bottom, w.dh, ceil_mode)
     w.Wo = count_windows(op, "width", w.W, w.S, w.sw, w.left, w.right, w.dw, ceil_mode)
     return 0
+
+
+cdef cnp.ndarray new_images(
+    str op, Py_ssize_t N, Py_ssize_t C, Py_ssize_t H, Py_ssize_t W, int kind
+):
+    """Room for (N, C, H, W) numbers of this kind, or an error that names them and the op."""
+    try:
+        return empty(4, [N, C, H, W], kind)
+    except (MemoryError, ValueError) as error:
+        raise MemoryError(
+            f"{op}: no memory for a result of shape {(N, C, H, W)}, "
+            f"{float(N) * C * H * W:.3g} numbers"
+        ) from error
 
 
 cdef void pooling_of(tape_pooling *p, const Window *w, Py_ssize_t planes) noexcept:

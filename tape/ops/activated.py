@@ -13,8 +13,12 @@ FUSED = {op.name: op for op in (relu, leaky_relu, tanh, sigmoid, gelu)}
 LEAK = leaky_relu.defaults[0]
 
 
-def fused_name(activation, *operands):
+def fused_name(op, activation, *operands):
     """The activation's name if a product of these operands may apply it itself, else None."""
+    if activation is not None and not callable(activation):
+        raise TypeError(
+            f"{op}: activation takes a function such as tape.relu, or None; got {activation!r}"
+        )
     name = getattr(activation, "name", None)
     if name is None or FUSED.get(name) is not activation:
         return None

@@ -42,6 +42,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
 
     Raises:
         ShapeError: channels do not match, groups do not divide, or no window fits.
+        TypeError: the activation is no function.
 
     >>> import tape
     >>> x, w = tape.ones((1, 3, 5, 5)), tape.ones((2, 3, 3, 3))
@@ -61,7 +62,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
                 f"conv2d: b has shape {b.shape}, w {w.shape} makes {w.shape[0]} channels"
             )
     images, alone = batched(x)
-    fused = fused_name(activation, images, w, b)
+    fused = fused_name("conv2d", activation, images, w, b)
     b = 0 if b is None else b
     if fused is None:
         y = correlate2d(images, w, b, geometry=geometry)
@@ -170,12 +171,11 @@ def correlate2d(x, w, b, /, *, geometry):
 
 
 def convolved(x, w, b, geometry, activation):
-    """The arrays through the kernel, which applies the activation itself where it can."""
+    """The arrays through the kernel, which applies the activation while a block is in the cache."""
     stride, padding, dilation, groups, _ = geometry
     Ho, Wo = windows(x.shape[2:], w.shape[2:], geometry)
     bias = b if np.ndim(b) else None
     x = known_float(x)
-    w = w if w.dtype.kind == "f" else w.astype(x.dtype)
     return kernels.conv2d(x, w, Ho, Wo, stride, padding, dilation, groups, bias, activation)
 
 
@@ -202,9 +202,7 @@ def activated(x, w, b, /, *, geometry, activation):
 
     Shapes: x (N, C, H, W), w (C_out, C / groups, R, S), b (C_out) -> y (N, C_out, Ho, Wo)
     """
-    if activation in ("relu", "leaky_relu"):
-        return convolved(x, w, b, geometry, activation)
-    return FUSED[activation].forward(convolved(x, w, b, geometry, None))
+    return convolved(x, w, b, geometry, activation)
 
 
 def of_result(dy, x, w, geometry):

@@ -10,6 +10,7 @@ from tape.errors import DTypeError, ShapeError
 from tape.ops.shape import reshape
 
 Pair = tuple[int, int]
+LARGEST = 2**31 - 1
 
 
 class Geometry(NamedTuple):
@@ -82,7 +83,12 @@ def windows(image, window, geometry):
                 )
             ]
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
+        if max(*stride, *dilation, *window, *padding[0], *padding[1]) > LARGEST:
+            raise ShapeError(
+                f"window {window}, stride {stride}, dilation {dilation} and padding {padding} must "
+                f"be at most {LARGEST}"
+            ) from error
         raise ShapeError(
             f"a window of {window} (dilation {dilation}) does not fit the image {image} "
             f"with padding {padding}"

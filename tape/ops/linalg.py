@@ -280,7 +280,7 @@ def linear(x, w, b=None, /, activation=None):
     [1.0, 8.0]
     """
     b = 0 if b is None else b
-    fused = fused_name(activation, x, w, b)
+    fused = fused_name("linear", activation, x, w, b)
     if fused is not None:
         return activated(x, w, b, activation=fused)
     y = affine(x, w, b)

@@ -26,7 +26,7 @@ def divisor_of(divisor_override):
     """The number that sums are divided by, 0 for each window's size."""
     if divisor_override is None:
         return 0
-    if not hasattr(divisor_override, "__index__") or not int(divisor_override):
+    if not hasattr(divisor_override, "__index__") or not 0 < abs(int(divisor_override)) < 2**63:
         raise ValueError(
             "avg_pool2d: divisor_override is an integer other than 0, or None, got "
             f"{divisor_override!r}"
