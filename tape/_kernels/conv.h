@@ -104,13 +104,25 @@ static void FN(gather_weights)(REAL *to, const tape_convolution *g, const REAL *
 /* Weights as panels (k, vectors), o innermost, what is missing of the last vector as 0. */
 static void FN(pack_weights)(REAL *to, const tape_convolution *g, const REAL *w, ptrdiff_t vectors)
 {
-    const ptrdiff_t panels = (vectors + VECTORS - 1) / VECTORS;
+    const ptrdiff_t panels = (vectors + VECTORS - 1) / VECTORS, k = g->channels * g->n_taps;
+    int in_order = g->w_in == g->n_taps;
+    for (ptrdiff_t t = 0; t < g->n_taps; t++)
+        in_order &= g->tap_w[t] == t;
     for (ptrdiff_t j = 0; j < panels; j++) {
         const ptrdiff_t o0 = FN(cut)(vectors, j, panels) * LANES, o1 = FN(cut)(vectors, j + 1, panels) * LANES;
+        const ptrdiff_t n = (o1 < g->out_channels ? o1 : g->out_channels) - o0, step = g->w_out;
+        if (in_order) {
+            FN(pack_b)(to, o1 - o0, w + o0 * step, 1, step, k, n);
+            to += k * (o1 - o0);
+            continue;
+        }
         for (ptrdiff_t c = 0; c < g->channels; c++)
-            for (ptrdiff_t t = 0; t < g->n_taps; t++)
-                for (ptrdiff_t o = o0; o < o1; o++)
-                    *to++ = o < g->out_channels ? w[o * g->w_out + c * g->w_in + g->tap_w[t]] : 0;
+            for (ptrdiff_t t = 0; t < g->n_taps; t++, to += o1 - o0) {
+                const REAL *from = w + o0 * step + c * g->w_in + g->tap_w[t];
+                memset(to + n, 0, (size_t)(o1 - o0 - n) * sizeof *to);
+                for (ptrdiff_t o = 0; o < n; o++)
+                    to[o] = from[o * step];
+            }
     }
 }
 

@@ -1,32 +1,33 @@
 /* A part of an image with zeros around it, and the offsets of pixels and taps in it. Included once for
    each type. */
 
-/* n numbers, or n zeros: rows are too short for a call of memcpy. */
-INLINE void FN(copy_row)(REAL *to, const REAL *from, ptrdiff_t n)
-{
-    ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        FN(store)(to + i, from ? FN(load)(from + i) : (FN(vec)){0});
-    if (i < n)
-        FN(store_first)(to + i, from ? FN(load_first)(from + i, (int)(n - i)) : (FN(vec)){0}, (int)(n - i));
-}
+/* Copy rows y0 ... of an image's channels, with zeros where there is no pixel.
 
-/* Copy rows y0 ... of an image's channels, with zeros where there is no pixel. */
+   Whole vectors are stored, which is several times as fast as parts of them: what one puts beyond
+   the end of its row is written again by the next row, and beyond the slab there are LANES more. */
 static void FN(fill_slab)(REAL *slab, const tape_convolution *g, const REAL *x, ptrdiff_t channels,
                           ptrdiff_t y0, ptrdiff_t high, ptrdiff_t wide)
 {
     const ptrdiff_t first = g->left > 0 ? g->left : 0, from_x = first - g->left;
-    ptrdiff_t copied = g->width - from_x < wide - first ? g->width - from_x : wide - first;
+    const ptrdiff_t copied = g->width - from_x < wide - first ? g->width - from_x : wide - first;
+    FN(vec) zeros = {0};
+    PIN(zeros); /* or the compiler calls memset for each row */
     for (ptrdiff_t c = 0; c < channels; c++)
         for (ptrdiff_t y = 0; y < high; y++, slab += wide) {
             const ptrdiff_t from = y0 + y;
-            if (from < 0 || from >= g->height || copied <= 0) {
-                FN(copy_row)(slab, NULL, wide);
+            const ptrdiff_t n = from < 0 || from >= g->height || copied < 0 ? 0 : copied;
+            const REAL *row = n ? x + c * g->x_channel + from * g->x_row + from_x : NULL;
+            ptrdiff_t i = 0;
+            for (; i < (n ? first : wide); i += LANES)
+                FN(store)(slab + i, zeros);
+            if (n == 0)
                 continue;
-            }
-            FN(copy_row)(slab, NULL, first);
-            FN(copy_row)(slab + first, x + c * g->x_channel + from * g->x_row + from_x, copied);
-            FN(copy_row)(slab + first + copied, NULL, wide - first - copied);
+            for (i = 0; i + LANES <= n; i += LANES)
+                FN(store)(slab + first + i, FN(load)(row + i));
+            if (i < n)
+                FN(store)(slab + first + i, FN(load_first)(row + i, (int)(n - i)));
+            for (i = first + (n + LANES - 1) / LANES * LANES; i < wide; i += LANES)
+                FN(store)(slab + i, zeros);
         }
 }
 

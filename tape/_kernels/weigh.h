@@ -27,7 +27,7 @@ static void FN(weigh_part)(void *context, ptrdiff_t part)
         return;
     const size_t places_bytes = ((size_t)pixels * sizeof(int32_t) + 63) / 64 * 64;
     const size_t taps_bytes = ((size_t)taps * sizeof(int32_t) + 63) / 64 * 64;
-    REAL *slab = tape_scratch(TAPE_SCRATCH_A, (size_t)(channels * high * wide) * sizeof(REAL));
+    REAL *slab = tape_scratch(TAPE_SCRATCH_A, (size_t)(channels * high * wide + LANES) * sizeof(REAL));
     REAL *turned = tape_scratch(TAPE_SCRATCH_B, (size_t)(TURNED * lanes) * sizeof(REAL));
     char *room = tape_scratch(TAPE_SCRATCH_C, places_bytes + taps_bytes + (size_t)(taps * lanes) * sizeof(REAL));
     if (!slab || !turned || !room) {
