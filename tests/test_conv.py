@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from layouts import laid_out, layouts
 
 import tape
 from tape import DTypeError, ShapeError
+from tape._kernels.conv import channel_sums
 
 
 def outputs(n, k, stride, padding, dilation):
@@ -297,3 +299,26 @@ def test_results_that_no_memory_holds_name_the_op_and_their_size():
         tape.conv2d(x, w, padding=2**30, stride=2**20)
     with pytest.raises(ValueError, match="divisor_override is an integer other"):
         tape.avg_pool2d(x, 2, divisor_override=2**63)
+
+
+@given(
+    shape=st.tuples(st.integers(0, 5), st.integers(1, 4), st.integers(0, 40), st.integers(1, 70)),
+    dtype=st.sampled_from(FLOATS),
+    layout=layouts,
+    seed=st.integers(0, 99),
+)
+def test_the_bias_gets_each_channels_sum_as_exactly_as_numpy_gives_it(shape, dtype, layout, seed):
+    x = np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+    y, exact = channel_sums(laid_out(x, layout)), x.astype(np.longdouble).sum((0, 2, 3))
+    assert y.dtype == dtype
+    assert y.tobytes() == channel_sums(x).tobytes()
+    # 16 numbers one after another, 5 stages of pairs and a rounding: fewer than pairwise sums need
+    bound = 22 * np.finfo(dtype).eps / 2 * np.abs(x.astype(np.longdouble)).sum((0, 2, 3))
+    assert (np.abs(y - exact) <= bound).all()
+
+
+def test_channels_sum_to_infinity_and_nan_where_they_hold_them():
+    x = np.ones((2, 4, 30, 30), np.float32)
+    x[0, 1, 3, 3], x[1, 2, 29, 29] = np.inf, np.nan
+    x[0, 3, 0, 0], x[1, 3, 0, 0] = np.inf, -np.inf
+    np.testing.assert_array_equal(channel_sums(x), [1800, np.inf, np.nan, np.nan])

@@ -17,6 +17,7 @@ INTERNAL = {
     "alias": "gives the functional forms of tape.grad a node of their own",
     "attains": "where an extreme value stands, for the gradients of max and min",
     "bit_values": "behind unpack_bits, and what the rules of binary ops read",
+    "channel_sum": "the gradient of conv2d by its bias",
     "contract": "einsum of two operands",
     "conv2d_input_grad": "the gradient of conv2d by its images",
     "conv2d_weight_grad": "the gradient of conv2d by its weights",

@@ -15,7 +15,7 @@ from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.activated import FUSED, fused_name, slope
 from tape.ops.geometry import Geometry, batched, known_float, padding_pairs, pair, windows
-from tape.ops.reduce import sum
+from tape.ops.reduce import broadcast_to
 from tape.ops.shape import reshape
 
 PLAIN = Geometry()
@@ -256,6 +256,33 @@ def conv2d_weight_grad(dy, x, /, *, window, geometry):
     return kernels.conv2d_window(dy, x, *window, stride, padding, dilation, groups)
 
 
+def per_channel(x):
+    """Shape rule: (N, C, H, W) -> (C,)."""
+    if len(x) != 4:
+        raise ShapeError(f"x must be (N, C, H, W), got {x}")
+    return (x[1],)
+
+
+@op(
+    shape=per_channel,
+    saves="x.shape",
+    linear=True,
+    samples=[sample((2, 3, 4, 5)), sample((3, 1, 40, 30)), sample((0, 3, 4, 4))],
+    errors=[bad((3, 4), error=ShapeError, match="must be")],
+)
+def channel_sum(x, /):
+    """The sum over each channel of images, the gradient of a bias.
+
+    Shapes: x (N, C, H, W) -> y (C,)
+    """
+    return kernels.channel_sums(known_float(x))
+
+
+@channel_sum.defvjp
+def channel_sum_vjp(g, x_shape):
+    return broadcast_to(reshape(g, (x_shape[1], 1, 1)), x_shape)
+
+
 @activated.defouter
 def activated_outer(g, y, activation):
     return slope(g, y, activation)
@@ -276,7 +303,7 @@ def correlate2d_vjp_w(g, x, w_shape, geometry):
 @activated.defvjp("b")
 @correlate2d.defvjp("b")
 def correlate2d_vjp_b(g):
-    return sum(g, axis=(0, 2, 3))
+    return channel_sum(g)
 
 
 @correlate2d.defjvp
