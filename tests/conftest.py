@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import tape
+from tape._kernels import table
 
 # Reproducible and without a deadline everywhere: shared machines are slow at random. For a search
 # with fresh examples: HYPOTHESIS_PROFILE=search pytest.
@@ -27,6 +28,15 @@ def _seeded():
     """Start every test from the same state of NumPy's global generator and of tape's own."""
     np.random.seed(0)
     tape.random.seed(0)
+
+
+@pytest.fixture
+def kernels_as_before():
+    """The test may choose instruction sets and threads."""
+    isa, threads = table.used(), tape.get_num_threads()
+    yield
+    table.use(isa)
+    tape.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import mmap
 import os
 import pickle
 import re
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,28 +14,25 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from isas import ISAS, disassembly, needs_avx512, needs_objdump
 from layouts import generators, laid_out, layouts
 
 from tape._kernels import table
 from tape._kernels.bit_filters import BitFilters
 from tape._kernels.bits import PackedBits, binary_pool, pack, unpack
 
-HERE = [name for name, runs in table.built().items() if runs]
 
-
-@pytest.fixture(params=HERE)
-def isa(request):
-    before = table.used()
+@pytest.fixture(params=ISAS)
+def isa(request, kernels_as_before):
     table.use(request.param)
-    yield request.param
-    table.use(before)
+    return request.param
 
 
 def on_every_isa(check):
     """Run a statement once for each instruction set."""
     before = table.used()
     try:
-        for name in HERE:
+        for name in ISAS:
             table.use(name)
             check(name)
     finally:
@@ -358,18 +354,11 @@ def test_threads_may_share_filters(isa):
         sys.setswitchinterval(before)
 
 
-@pytest.mark.skipif(not shutil.which("objdump"), reason="no objdump here")
-@pytest.mark.skipif("avx512" not in HERE, reason="no AVX-512 here")
+@needs_objdump
+@needs_avx512
 def test_the_inner_loops_of_avx512_keep_their_sums_in_registers():
     # In the middle of a tile, a vector that goes to or comes from the stack is a spill.
-    lines = subprocess.run(
-        ["objdump", "-d", "--no-show-raw-insn", table.__file__],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    if any("__asan" in line for line in lines):
-        pytest.skip("a debug build keeps nothing in registers")
+    lines = disassembly()
     counting = [i for i, line in enumerate(lines) if "vpopcntd" in line]
     assert len(counting) > 300
     near = {j for i in counting for j in range(max(i - 8, 0), i + 8)}

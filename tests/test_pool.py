@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from isas import ISAS, beside_a_guard
 from layouts import dtypes, generators
-from test_products import ISAS, beside_a_guard
 
 import tape
 from tape._kernels import table
@@ -15,13 +15,7 @@ from tape._kernels.avg_pool import avg_pool2d, avg_pool2d_scatter
 from tape._kernels.max_pool import max_pool2d, max_pool2d_gather, max_pool2d_scatter
 from tape._kernels.window import window_count
 
-
-@pytest.fixture(autouse=True)
-def _kernels_as_before():
-    isa, threads = table.used(), tape.get_num_threads()
-    yield
-    table.use(isa)
-    tape.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("kernels_as_before")
 
 
 def counts(shape, kernel, stride, padding, dilation, ceil_mode=False):

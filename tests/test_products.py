@@ -1,9 +1,7 @@
 """The C kernels for products: every instruction set of this machine, against exact sums."""
 
-import mmap
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -11,20 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from isas import ISAS, beside_a_guard, disassembly, needs_avx512, needs_objdump
 
 import tape
 from tape._kernels import conv, table
 
-ISAS = [isa for isa, here in table.built().items() if here]
+pytestmark = pytest.mark.usefixtures("kernels_as_before")
 EPS = {"float32": 2.0**-24, "float64": 2.0**-53}
-
-
-@pytest.fixture(autouse=True)
-def _kernels_as_before():
-    isa, threads = table.used(), tape.get_num_threads()
-    yield
-    table.use(isa)
-    tape.set_num_threads(threads)
 
 
 def product(a, b):
@@ -238,22 +229,6 @@ def test_a_product_over_nothing_is_zero_or_the_bias():
     ).tolist() == [[[[v] * 2] * 2 for v in (1, 2)]]
 
 
-def beside_a_guard(x):
-    """A copy of x that ends where memory ends: one byte more is a fault."""
-    pages = -(-x.nbytes // mmap.PAGESIZE) + 1
-    room = mmap.mmap(-1, pages * mmap.PAGESIZE)
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(room))
-    last = start + (pages - 1) * mmap.PAGESIZE
-    assert libc.mprotect(ctypes.c_void_p(last), mmap.PAGESIZE, 0) == 0
-    y = np.frombuffer(room, x.dtype, x.size, (pages - 1) * mmap.PAGESIZE - x.nbytes)
-    y = y.reshape(x.shape)
-    y[...] = x
-    return y
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="needs mprotect")
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -311,18 +286,12 @@ def innermost_loops(lines):
                 yield body
 
 
-@pytest.mark.skipif(not shutil.which("objdump"), reason="no objdump here")
-@pytest.mark.skipif("avx512" not in ISAS, reason="no AVX-512 here")
+@needs_objdump
+@needs_avx512
 def test_the_inner_loops_of_products_keep_their_sums_in_registers():
-    lines = subprocess.run(
-        ["objdump", "-d", "--no-show-raw-insn", table.__file__],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
     loops = [
         body
-        for body in innermost_loops(lines)
+        for body in innermost_loops(disassembly())
         if sum("vfmadd" in line and "zmm" in line for line in body) >= 4
     ]
     assert len(loops) > 200

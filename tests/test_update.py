@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from isas import ISAS
 from layouts import dtypes, generators, laid_out
 
 import tape
@@ -354,16 +355,6 @@ def test_lists_may_be_any_iterable():
 
 # Instruction sets and threads
 
-ISAS = [isa for isa, here in table.built().items() if here]
-
-
-@pytest.fixture
-def _kernels_as_before():
-    isa, threads = table.used(), tape.get_num_threads()
-    yield
-    table.use(isa)
-    tape.set_num_threads(threads)
-
 
 def three_steps(shapes, dtype, **settings):
     """The bytes of all arrays after a step of each kind."""
@@ -377,7 +368,7 @@ def three_steps(shapes, dtype, **settings):
     return [a.tobytes() for arrays in (p, m, v, w) for a in arrays]
 
 
-@pytest.mark.usefixtures("_kernels_as_before")
+@pytest.mark.usefixtures("kernels_as_before")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_instruction_sets_and_threads_change_no_bit_of_a_step(dtype, decay):
