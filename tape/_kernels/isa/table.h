@@ -23,39 +23,9 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
-#define REAL float
-#define FN(name) PASTE(name, float)
-#include "../lanes.h"
-#include "../gemm.h"
-#include "../slab.h"
-#include "../gather.h"
-#include "../conv_rows.h"
-#include "../conv.h"
-#include "../weigh.h"
-#include "../streams.h"
-#include "../pool.h"
-#include "../avg_pool.h"
-#include "../update.h"
-#include "../peak.h"
-#undef REAL
-#undef FN
-
-#define REAL double
-#define FN(name) PASTE(name, double)
-#include "../lanes.h"
-#include "../gemm.h"
-#include "../slab.h"
-#include "../gather.h"
-#include "../conv_rows.h"
-#include "../conv.h"
-#include "../weigh.h"
-#include "../streams.h"
-#include "../pool.h"
-#include "../avg_pool.h"
-#include "../update.h"
-#include "../peak.h"
-#undef REAL
-#undef FN
+#define BODY "bodies.h"
+#include "types.h"
+#undef BODY
 
 #define BITS_PARALLEL_ABOVE 2e6 /* comparisons of 16 bits, some 10 us: benchmarks "two threads" */
 typedef int32_t ints_float __attribute__((vector_size(sizeof(vec_float))));
@@ -63,17 +33,9 @@ typedef int64_t ints_double __attribute__((vector_size(sizeof(vec_double))));
 #include "../bit_tile.h"
 #include BITS
 
-#define REAL float
-#define FN(name) PASTE(name, float)
-#include "../bit_pack.h"
-#undef REAL
-#undef FN
-
-#define REAL double
-#define FN(name) PASTE(name, double)
-#include "../bit_pack.h"
-#undef REAL
-#undef FN
+#define BODY "../bit_pack.h"
+#include "types.h"
+#undef BODY
 
 #include "../bit_finish.h"
 #include "../bit_correlate.h"

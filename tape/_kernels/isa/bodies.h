@@ -1,0 +1,13 @@
+/* The kernels on real numbers, for one type; see table.h. */
+#include "../lanes.h"
+#include "../gemm.h"
+#include "../slab.h"
+#include "../gather.h"
+#include "../conv_rows.h"
+#include "../conv.h"
+#include "../weigh.h"
+#include "../streams.h"
+#include "../pool.h"
+#include "../avg_pool.h"
+#include "../update.h"
+#include "../peak.h"
