@@ -211,6 +211,10 @@ static int FN(multiply_part)(const tape_product *g, ptrdiff_t m0, ptrdiff_t m1, 
     const REAL *row_bias = g->row_bias ? (const REAL *)g->row_bias + m0 : NULL;
     const REAL *residual = g->residual ? (const REAL *)g->residual + m0 * g->residual_row : NULL;
     const ptrdiff_t blocks = (m + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    if (m == 1 && n1 - n0 == 1 && g->a_col == 1 && g->b_row == 1 && k > DEPTH) {
+        FN(multiply_dot)(g, m0, n0);
+        return 0;
+    }
     if (g->b_row == 1 && g->b_col != 1 && m <= THIN) {
         FN(multiply_thin)(g, m0, m, n0, n1);
         return 0;

@@ -2,8 +2,8 @@
    time is that of reading it. Included once for each type.
 
    Note [Turning]
-   Where b is a transposed matrix, packing it would take longer than the product. So LANES rows of the matrix are turned in
-   registers, LANES steps of k at a time, and every sum is made in the order of gemm.h. A sum waits
+   Where b is a transposed matrix, packing it would take longer than the product. So LANES rows of the
+   matrix are turned in registers, LANES steps of k at a time, and every sum is made in the order of gemm.h. A sum waits
    for itself at every step: several blocks of columns at a time keep the core busy meanwhile. */
 
 #define THIN 4 /* rows of a: with more of them packed panels pay */
@@ -137,6 +137,7 @@ INLINE void FN(add_rows)(const int some, REAL *sums, const REAL *a, ptrdiff_t a_
 static void FN(multiply_row)(const tape_product *g, ptrdiff_t m0, ptrdiff_t n0, ptrdiff_t n1)
 {
     const REAL *a = (const REAL *)g->a + m0 * g->a_row;
+    const REAL *residual = g->residual ? (const REAL *)g->residual + m0 * g->residual_row : NULL;
     REAL *c = (REAL *)g->c + m0 * g->c_row;
     REAL sums[STRIPE] __attribute__((aligned(64)));
     for (ptrdiff_t left = n0; left < n1; left += STRIPE) {
@@ -162,8 +163,8 @@ static void FN(multiply_row)(const tape_product *g, ptrdiff_t m0, ptrdiff_t n0, 
                         y += FN(fill)(((const REAL *)g->row_bias)[m0]);
                     if (g->column_bias)
                         y += FN(load_first)((const REAL *)g->column_bias + left + j, exist);
-                    if (g->residual)
-                        y += FN(load_first)((const REAL *)g->residual + m0 * g->residual_row + left + j, exist);
+                    if (residual)
+                        y += FN(load_first)(residual + left + j, exist);
                     y = FN(finish)(g, y);
                 }
                 FN(store_first)(c + left + j, y, exist);
@@ -173,4 +174,53 @@ static void FN(multiply_row)(const tape_product *g, ptrdiff_t m0, ptrdiff_t n0, 
     }
     if (g->row_work)
         g->row_work(c + n0, n1 - n0, g->row_context);
+}
+
+/* One row times one column, both contiguous. Sums of blocks of DEPTH wait for nothing but themselves:
+   LANES of them are made at once, both operands turned. */
+static void FN(multiply_dot)(const tape_product *g, ptrdiff_t row, ptrdiff_t column)
+{
+    const REAL *a = (const REAL *)g->a + row * g->a_row, *b = (const REAL *)g->b + column * g->b_col;
+    REAL *c = (REAL *)g->c + row * g->c_row + column, total = g->onto ? *c : 0;
+    int onto = g->onto;
+    for (ptrdiff_t left = g->k / DEPTH; left > 0; left -= LANES, a += LANES * DEPTH, b += LANES * DEPTH) {
+        const int blocks = left < LANES ? (int)left : LANES;
+        FN(vec) sums = {0};
+        for (int p = 0; p < DEPTH; p += LANES) {
+            FN(vec) x[LANES], y[LANES];
+            if (blocks == LANES) {
+                FN(load_turned)(x, a + p, DEPTH);
+                FN(load_turned)(y, b + p, DEPTH);
+            } else {
+                FN(load_turned_first)(x, a + p, DEPTH, blocks, LANES);
+                FN(load_turned_first)(y, b + p, DEPTH, blocks, LANES);
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                sums += x[i] * y[i];
+        }
+        for (int i = 0; i < blocks; i++, onto = 1)
+            total = onto ? total + sums[i] : sums[i];
+    }
+    a = (const REAL *)g->a + row * g->a_row + g->k / DEPTH * DEPTH;
+    b = (const REAL *)g->b + column * g->b_col + g->k / DEPTH * DEPTH;
+    if (g->k % DEPTH) {
+        FN(vec) sum = {0};
+        for (ptrdiff_t p = 0; p < g->k % DEPTH; p++) {
+            FN(vec) x = FN(fill)(a[p]);
+            PIN(x); /* or compilers multiply numbers first, and round before they add */
+            sum += x * FN(fill)(b[p]);
+        }
+        total += sum[0];
+    }
+    FN(vec) y = FN(fill)(total);
+    if (g->row_bias)
+        y += FN(fill)(((const REAL *)g->row_bias)[row]);
+    if (g->column_bias)
+        y += FN(fill)(((const REAL *)g->column_bias)[column]);
+    if (g->residual)
+        y += FN(fill)(((const REAL *)g->residual)[row * g->residual_row + column]);
+    FN(store_first)(c, FN(finish)(g, y), 1);
+    if (g->row_work)
+        g->row_work(c, 1, g->row_context);
 }

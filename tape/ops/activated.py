@@ -13,6 +13,22 @@ FUSED = {op.name: op for op in (relu, leaky_relu, tanh, sigmoid, gelu)}
 LEAK = leaky_relu.defaults[0]
 
 
+def function_of(activation, op_name):
+    """The activation, a function or None; a name gives the op of that name.
+
+    Raises:
+        ValueError: there is no such op here, or one cannot call it.
+    """
+    if isinstance(activation, str) and activation in FUSED:
+        return FUSED[activation]
+    if activation is not None and not callable(activation):
+        raise ValueError(
+            f"{op_name}: activation is {activation!r}, expected None, a function such as "
+            f"tape.relu, or one of {', '.join(map(repr, FUSED))}"
+        )
+    return activation
+
+
 def fused_name(activation, *operands):
     """The activation's name if a product of these operands may apply it itself, else None."""
     name = getattr(activation, "name", None)
