@@ -100,6 +100,49 @@ def dense(m: int, k: int, n: int) -> TimedRow:
     )
 
 
+def one_row(k: int, n: int, transposed: bool) -> TimedRow:
+    """One row times a matrix, kept as a weight (n, k) or as (k, n)."""
+    expressions = ("a @ b", "a @ b", "a @ b")
+    if transposed:
+        expressions = ("tape.linear(a, b)", "a @ b.T", "torch.nn.functional.linear(a, b)")
+    return TimedRow(
+        f"one row times {k}x{n}" + (", a weight's transpose" if transposed else ""),
+        everywhere(
+            arrays((1, k), (n, k) if transposed else (k, n)), *expressions, flops=2.0 * k * n
+        ),
+        [faster_than("numpy", 1 / 1.3 if transposed else 1), faster_than("torch", 1)],
+        tolerance=1e-3,
+    )
+
+
+def linear_signs(m: int, k: int, n: int) -> TimedRow:
+    """The packed signs of a linear layer, fused, packed afterwards, and as floats in PyTorch."""
+    data = arrays((m, k), (n, k))
+
+    def in_tape(expression: str) -> Contender:
+        import tape
+
+        names = {"a": tape.tensor(data[0]), "b": tape.tensor(data[1]), "tape": tape}
+        return Contender(expression, names, scope=computing, comparable=False)
+
+    def in_torch() -> Contender:
+        import torch
+
+        names = {"a": torch.from_numpy(data[0]), "b": torch.from_numpy(data[1]), "torch": torch}
+        expression = "torch.sign(torch.nn.functional.linear(a, b))"
+        return Contender(expression, names, scope=torch.no_grad, comparable=False)
+
+    return TimedRow(
+        f"signs of linear {m}x{k} -> {n}, packed",
+        {
+            "tape": lambda: in_tape("tape.linear_bits(a, b)"),
+            "packed afterwards": lambda: in_tape("tape.pack_bits(tape.linear(a, b), -1)"),
+            "torch": in_torch,
+        },
+        [faster_than("packed afterwards"), faster_than("torch", 1)],
+    )
+
+
 def batched() -> TimedRow:
     """A stack of small matrices."""
     data = arrays((1000, 16, 16), (1000, 16, 16))
@@ -304,6 +347,8 @@ ROWS = [
     ],
     batched(),
     *[dense(*shape) for shape in ((64, 784, 512), (128, 512, 512), (256, 1024, 1024))],
+    *[one_row(n, n, transposed) for n in (512, 1024) for transposed in (True, False)],
+    linear_signs(4096, 128, 1024),
     *[
         conv(*shape, backward, limit)
         for shape in ((16, 64, 64, 28, 3), (16, 128, 128, 14, 3))

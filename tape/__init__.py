@@ -115,6 +115,7 @@ from tape.ops.extremes import (
 )
 from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
 from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer
+from tape.ops.linear_bits import linear_bits as linear_bits
 from tape.ops.logic import (
     bitwise_and as bitwise_and,
     bitwise_invert as bitwise_invert,

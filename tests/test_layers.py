@@ -44,6 +44,7 @@ FAMILIES = [
     "conv",
     "pool",
     "signs",
+    "linear_bits",
     "binary",
     "binary_conv",
     "norm",

@@ -105,6 +105,56 @@ def test_a_row_does_not_depend_on_the_rest_of_the_batch(isa, m, k, n, cut, turne
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@given(
+    m=st.integers(0, 70),
+    k=st.sampled_from([0, 1, 7, 64, 512, 513, 1300, 9000]),
+    n=st.integers(0, 70),
+    of_a=layouts,
+    of_b=layouts,
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_a_vector_gives_the_bits_of_a_matrix_with_one_row_or_column(
+    isa, m, k, n, of_a, of_b, dtype
+):
+    table.use(isa)
+    rng = np.random.default_rng(m * n)
+    a, b = laid(rng, (m, k), dtype, of_a), laid(rng, (k, n), dtype, of_b)
+    for row in a[:1]:
+        np.testing.assert_array_equal(product(row, b), product(row[None], b)[0])
+        np.testing.assert_array_equal(product(row, np.stack([b, b]))[1], product(a, b)[0])
+        for column in b.T[:1]:
+            np.testing.assert_array_equal(product(row, column), product(a, b)[0, 0])
+    for column in b.T[:1]:
+        np.testing.assert_array_equal(product(a, column), product(a, b)[:, 0])
+        np.testing.assert_array_equal(product(np.stack([a, a]), column)[1], product(a, b)[:, 0])
+        stack = np.broadcast_to(a, (2, 3, m, k))
+        np.testing.assert_array_equal(product(stack, column)[1, 2], product(a, b)[:, 0])
+
+
+@given(
+    of_a=st.sampled_from([(5,), (3, 5), (2, 3, 5)]),
+    of_b=st.sampled_from([(5,), (5, 4), (2, 5, 4)]),
+    turned=st.booleans(),
+)
+def test_float32_times_float64_is_a_product_of_float64(of_a, of_b, turned):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal(of_a).astype("float32"), rng.standard_normal(of_b)
+    a, b = (a.astype("float64"), b.astype("float32")) if turned else (a, b)
+    y = product(a, b)
+    assert y.dtype == "float64"
+    np.testing.assert_array_equal(y, product(a.astype("float64"), b.astype("float64")))
+    np.testing.assert_allclose(y, a @ b, rtol=1e-12)
+
+
+def test_a_result_that_no_memory_could_hold_is_an_error():
+    tall = np.broadcast_to(np.float32(1), (1 << 40, 1))
+    with pytest.raises(ValueError, match=f"matmul: {1 << 40} times .* more than memory"):
+        tape.asarray(tall) @ tape.asarray(tall.T)
+    with pytest.raises(ValueError, match=f"{1 << 40} times .* more than memory"):
+        tape.linear(tape.asarray(tall), tape.asarray(tall))
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_threads_do_not_change_a_bit(isa):
     table.use(isa)
     rng = np.random.default_rng(1)
@@ -204,6 +254,81 @@ def test_an_activation_in_the_product_is_one_node_with_the_same_gradients():
         want = tape.grad(activation(tape.linear(x, w, b)).sum(), [x, w, b])
         for g, h in zip(tape.grad(y.sum(), [x, w, b]), want, strict=True):
             np.testing.assert_allclose(g, h, rtol=1e-12)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rows", [1, 3, 37])
+@pytest.mark.parametrize(
+    "activation", [None, tape.relu, tape.leaky_relu, tape.tanh, tape.sigmoid, tape.gelu]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_residual_in_the_product_gives_the_bits_of_one_added_after_it(
+    isa, rows, activation, dtype
+):
+    table.use(isa)
+    rng = np.random.default_rng(5)
+    shapes = [(rows, 600), (70, 600), (70,), (rows, 70)]
+    x, w, b, r = (rng.standard_normal(s).astype(dtype) for s in shapes)
+    with np.errstate(all="ignore"):
+        for residual in (r, r[:1], r[:, :1], r[0], r[::-1]):
+            apart = tape.linear(x, w, b) + residual
+            apart = apart if activation is None else activation(apart)
+            np.testing.assert_array_equal(tape.linear(x, w, b, activation, residual), apart)
+
+
+def test_a_residual_is_part_of_one_node_with_the_same_gradients():
+    rng = np.random.default_rng(6)
+    x, w, b, r = (
+        tape.tensor(rng.standard_normal(s), requires_grad=True)
+        for s in [(5, 7), (3, 7), (3,), (5, 1)]
+    )
+    for activation in (None, tape.relu, tape.leaky_relu, tape.tanh, tape.sigmoid):
+        with tape.Tape() as t:
+            y = tape.linear(x, w, b, activation, residual=r)
+        assert t.evaluations == 1
+        apart = tape.linear(x, w, b) + r
+        apart = apart if activation is None else activation(apart)
+        want = tape.grad(apart.sum(), [x, w, b, r])
+        for g, h in zip(tape.grad(y.sum(), [x, w, b, r]), want, strict=True):
+            np.testing.assert_allclose(g, h, rtol=1e-12)
+
+
+def test_an_activation_may_be_given_by_its_name():
+    x, w = np.float32([[1, -2]]), np.float32([[1, 1], [1, 0]])
+    assert tape.linear(x, w, None, "relu").tolist() == [[0, 1]]
+    for wrong in ("ReLU", 3):
+        with pytest.raises(ValueError, match=f"linear: activation is {wrong!r}, expected None, a"):
+            tape.linear(x, w, None, wrong)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_signs_of_a_linear_layer_are_those_of_its_result(isa, dtype, strict):
+    table.use(isa)
+    rng = np.random.default_rng(7)
+    for m, k, n in [(1, 600, 70), (500, 40, 33), (3, 5, 1000), (0, 4, 5), (5, 0, 3), (5, 4, 0)]:
+        x, w, b = (rng.integers(-2, 3, s).astype(dtype) for s in [(m, k), (n, k), (n,)])
+        x[:1, :1] = np.nan
+        for bias in (b, None):
+            with np.errstate(all="ignore"):
+                want = tape.pack_bits(tape.linear(x, w, bias), -1, strict)
+                bits = tape.linear_bits(x, w, bias, strict)
+            assert (bits.shape, bits.axis, bits.border) == (want.shape, want.axis, want.border)
+            np.testing.assert_array_equal(bits.words, want.words)
+
+
+def test_signs_of_a_linear_layer_take_no_room_for_the_numbers():
+    import tracemalloc
+
+    rng = np.random.default_rng(8)
+    x, w = (rng.standard_normal(s).astype("float32") for s in [(20000, 8), (256, 8)])
+    tape.linear_bits(x[:1000], w)
+    tracemalloc.start()
+    bits = tape.linear_bits(x, w)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < bits.nbytes + (1 << 20) < 20000 * 256 * 4 / 8
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -198,47 +198,9 @@ INLINE FN(tile_function) FN(tile_of)(ptrdiff_t rows, ptrdiff_t vectors, int whol
 /* The part-th of `parts` even cuts through n. */
 INLINE ptrdiff_t FN(cut)(ptrdiff_t n, ptrdiff_t part, ptrdiff_t parts) { return n * part / parts; }
 
-/* Copy k rows of n columns of b, rows `width` apart, what is missing of the last vector as 0. */
-static void FN(pack_b)(REAL *to, ptrdiff_t width, const REAL *b, ptrdiff_t b_row, ptrdiff_t b_col,
-                       ptrdiff_t k, ptrdiff_t n)
-{
-    ptrdiff_t p = 0;
-    if (b_col == 1) {
-        for (; p < k; p++, b += b_row, to += width) {
-            ptrdiff_t j = 0;
-            for (; j + LANES <= n; j += LANES)
-                FN(store)(to + j, FN(load)(b + j));
-            if (j < n)
-                FN(store)(to + j, FN(load_first)(b + j, (int)(n - j)));
-        }
-        return;
-    }
-    if (b_row == 1)
-        for (; p + LANES <= k; p += LANES)
-            for (ptrdiff_t j = 0; j < width; j += LANES) {
-                FN(vec) v[LANES];
-                for (int i = 0; i < LANES; i++) {
-                    const REAL *from = b + p + (j + i) * b_col;
-                    v[i] = j + i < n ? FN(load)(from) : (FN(vec)){0};
-                    __builtin_prefetch(from + 4 * LANES); /* no machine sees 16 streams coming */
-                }
-                FN(transpose)(v);
-                for (int i = 0; i < LANES; i++)
-                    FN(store)(to + (p + i) * width + j, v[i]);
-            }
-    for (; p < k; p++)
-        for (ptrdiff_t j = 0; j < width; j++)
-            to[p * width + j] = j < n ? b[p * b_row + j * b_col] : 0;
-}
-
-/* Copy k columns of `rows` elements of a, each column contiguous. */
-static void FN(pack_a)(REAL *to, const REAL *a, ptrdiff_t a_row, ptrdiff_t a_col, ptrdiff_t k, int rows)
-{
-    for (ptrdiff_t p = 0; p < k; p++)
-        for (int i = 0; i < rows; i++)
-            to[p * rows + i] = a[i * a_row + p * a_col];
-}
 #include "thin.h"
+
+#include "panels.h"
 
 /* What one thread does: rows [m0, m1) and columns [n0, n1) of c. */
 static int FN(multiply_part)(const tape_product *g, ptrdiff_t m0, ptrdiff_t m1, ptrdiff_t n0, ptrdiff_t n1)
@@ -249,8 +211,16 @@ static int FN(multiply_part)(const tape_product *g, ptrdiff_t m0, ptrdiff_t m1, 
     const REAL *row_bias = g->row_bias ? (const REAL *)g->row_bias + m0 : NULL;
     const REAL *residual = g->residual ? (const REAL *)g->residual + m0 * g->residual_row : NULL;
     const ptrdiff_t blocks = (m + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    if (m == 1 && n1 - n0 == 1 && g->a_col == 1 && g->b_row == 1 && k > DEPTH) {
+        FN(multiply_dot)(g, m0, n0);
+        return 0;
+    }
     if (g->b_row == 1 && g->b_col != 1 && m <= THIN) {
         FN(multiply_thin)(g, m0, m, n0, n1);
+        return 0;
+    }
+    if (g->b_col == 1 && m == 1) {
+        FN(multiply_row)(g, m0, n0, n1);
         return 0;
     }
     const int packs_b = g->b_col != 1
@@ -370,9 +340,25 @@ static void FN(multiply_share)(void *context, ptrdiff_t i)
         s->failed = -1;
 }
 
+/* A product with one column, as that of one row with the transposed matrices: c is contiguous. */
+static tape_product FN(on_its_side)(const tape_product *g)
+{
+    tape_product p = *g;
+    p.m = g->n, p.n = g->m;
+    p.a = g->b, p.a_row = g->b_col, p.a_col = g->b_row;
+    p.b = g->a, p.b_row = g->a_col, p.b_col = g->a_row;
+    p.row_bias = g->column_bias, p.column_bias = g->row_bias;
+    p.c_row = g->m;
+    return p;
+}
+
 static int FN(multiply)(const tape_product *g, ptrdiff_t batch, ptrdiff_t a_step, ptrdiff_t b_step,
                         ptrdiff_t c_step)
 {
+    if (g->n == 1 && g->m > 1 && g->c_row == 1 && (!g->residual || g->residual_row == 1)) {
+        const tape_product p = FN(on_its_side)(g);
+        return FN(multiply)(&p, batch, b_step, a_step, c_step);
+    }
     if (batch == 0 || g->m == 0 || g->n == 0)
         return 0;
     FN(split) s = {.product = g, .batch = batch, .a_step = a_step, .b_step = b_step, .c_step = c_step, .parts = 1};

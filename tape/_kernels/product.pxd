@@ -18,9 +18,10 @@ cdef class MatrixProduct(Kernel):
 
     cdef bint takes(self, ndarray x, ndarray y) noexcept
     cdef int into(self, ndarray out, Strides* w, ndarray x, ndarray y, ndarray b,
-                  activation) except -1
+                  ndarray r, activation) except -1
     cdef ndarray tall(self, ndarray x, ndarray y, npy_intp down, npy_intp right, npy_intp n,
-                      ndarray b, activation)
+                      ndarray b, ndarray r, activation)
+    cdef ndarray with_vector(self, ndarray x, ndarray y)
 
 
 cdef class Linear(MatrixProduct):

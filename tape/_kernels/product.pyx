@@ -9,10 +9,11 @@ from numpy cimport (
 
 import numpy as np
 
-from tape._kernels.dispatch cimport Kernel, Loop, is_float
+from tape._kernels.arrays cimport product
+from tape._kernels.dispatch cimport Kernel, Loop, cast, is_float
 from tape._kernels.ending cimport end_in
 from tape._kernels.freelist cimport empty
-from tape._kernels.strides cimport MAX_DIMS, Strides, broadcast, run, strides_under
+from tape._kernels.strides cimport MAX_DIMS, Strides, broadcast, run, same_dims, strides_under
 from tape._kernels.table cimport TAPE_DOUBLE, TAPE_FLOAT, kernels, tape_product
 
 cnp.import_array()
@@ -58,13 +59,18 @@ cdef class MatrixProduct(Kernel):
         x, y = plain(<ndarray>a), plain(<ndarray>b)
         nx, ny = PyArray_NDIM(x), PyArray_NDIM(y)
         typenum = PyArray_TYPE(x)
-        if nx < 2 or ny < 2 or not self.takes(x, y):
+        if typenum != PyArray_TYPE(y) and is_float(typenum) and is_float(PyArray_TYPE(y)):
+            typenum = cnp.NPY_DOUBLE
+            x, y = cast(x, typenum), cast(y, typenum)
+        if not nx or not ny or not self.takes(x, y):
             return by_numpy(x, y)
+        if nx == 1 or ny == 1:
+            return self.with_vector(x, y) if is_float(typenum) else by_numpy(x, y)
         if PyArray_DIM(x, nx - 1) != PyArray_DIM(y, ny - 2):
             return None
         if ny == 2 and (nx == 2 or cnp.PyArray_IS_C_CONTIGUOUS(x)):
             return self.tall(x, y, PyArray_STRIDES(y)[0], PyArray_STRIDES(y)[1], PyArray_DIM(y, 1),
-                             None, None)
+                             None, None, None)
         w.ndim = broadcast(x, y, 2, w.dims)
         if w.ndim < 0:
             return None
@@ -72,19 +78,63 @@ cdef class MatrixProduct(Kernel):
         w.core_dims[1] = PyArray_DIM(x, nx - 1)
         w.core_dims[2] = PyArray_DIM(y, ny - 1)
         w.dims[w.ndim], w.dims[w.ndim + 1] = w.core_dims[0], w.core_dims[2]
-        out = empty(w.ndim + 2, w.dims, self.loop.out_type[typenum])
+        out = result("matmul", w.ndim + 2, w.dims, self.loop.out_type[typenum])
         strides_under(x, 2, w.ndim, w.strides[0])
         strides_under(y, 2, w.ndim, w.strides[1])
         strides_under(out, 2, w.ndim, w.strides[2])
         for axis in range(2):
             w.core_steps[axis] = PyArray_STRIDES(x)[nx - 2 + axis]
             w.core_steps[2 + axis] = PyArray_STRIDES(y)[ny - 2 + axis]
-        self.into(out, &w, x, y, None, None)
+        self.into(out, &w, x, y, None, None, None)
         return out
 
-    cdef int into(self, ndarray out, Strides* w, ndarray x, ndarray y, ndarray b,
+    cdef ndarray with_vector(self, ndarray x, ndarray y):
+        """x @ y of floats, of which at least one has one axis: x is then a row, y a column."""
+        cdef int nx = PyArray_NDIM(x), ny = PyArray_NDIM(y), ndim = 0, axis
+        cdef npy_intp dims[MAX_DIMS]
+        cdef Strides w
+        cdef ndarray out
+        w.ndim = 0
+        w.core_dims[0], w.core_dims[1], w.core_dims[2] = 1, PyArray_DIM(x, nx - 1), 1
+        if w.core_dims[1] != PyArray_DIM(y, 0 if ny == 1 else ny - 2):
+            return None
+        w.core_steps[0], w.core_steps[1] = 0, PyArray_STRIDES(x)[nx - 1]
+        w.core_steps[2], w.core_steps[3] = PyArray_STRIDES(y)[0], PyArray_ITEMSIZE(y)
+        if nx > 1 and cnp.PyArray_IS_C_CONTIGUOUS(x):
+            for ndim in range(nx - 1):  # all rows are those of one matrix
+                dims[ndim] = PyArray_DIM(x, ndim)
+                w.core_dims[0] *= dims[ndim]
+            ndim = nx - 1
+            row_steps(x, w.core_steps)
+            memset(w.strides, 0, sizeof(w.strides))
+        else:
+            w.ndim = max(nx, ny) - 2 if nx > 1 or ny > 1 else 0
+            for axis in range(w.ndim):
+                dims[axis] = w.dims[axis] = PyArray_DIM(x if nx > 1 else y, axis)
+            ndim = w.ndim
+            if nx > 1:
+                w.core_dims[0] = dims[ndim] = PyArray_DIM(x, nx - 2)
+                w.core_steps[0] = PyArray_STRIDES(x)[nx - 2]
+                ndim += 1
+            if ny > 1:
+                w.core_dims[2] = dims[ndim] = PyArray_DIM(y, ny - 1)
+                w.core_steps[2], w.core_steps[3] = (
+                    PyArray_STRIDES(y)[ny - 2], PyArray_STRIDES(y)[ny - 1])
+                ndim += 1
+            strides_under(x, min(nx, 2), w.ndim, w.strides[0])
+            strides_under(y, min(ny, 2), w.ndim, w.strides[1])
+        out = result("matmul", ndim, dims, PyArray_TYPE(x))
+        if w.ndim:
+            strides_under(out, 1, w.ndim, w.strides[2])
+        self.into(out, &w, x, y, None, None, None)
+        return out
+
+    cdef int into(self, ndarray out, Strides* w, ndarray x, ndarray y, ndarray b, ndarray r,
                   activation) except -1:
-        """Run the loop; `w` says how to step through x and y, b is added to every row if given."""
+        """Run the loop; `w` says how to step through x and y.
+
+        If given, b is added to every row and r, whose rows are contiguous, to the result.
+        """
         cdef int typenum = PyArray_TYPE(x)
         cdef Fused fused
         cdef npy_intp size = PyArray_SIZE(out) * (1 + w.core_dims[1] // A_LIKE_AN_ELEMENT)
@@ -99,6 +149,9 @@ cdef class MatrixProduct(Kernel):
         fused.kind = TAPE_FLOAT if typenum == cnp.NPY_FLOAT else TAPE_DOUBLE
         if b is not None:
             fused.product.column_bias = PyArray_BYTES(b)
+        if r is not None:
+            fused.product.residual = PyArray_BYTES(r)
+            fused.product.residual_row = PyArray_DIM(r, PyArray_NDIM(r) - 1)
         if activation is not None:
             end_in(activation, fused.kind, &fused.ending)
             fused.product.activation = fused.ending.activation
@@ -111,8 +164,8 @@ cdef class MatrixProduct(Kernel):
         return 0
 
     cdef ndarray tall(self, ndarray x, ndarray y, npy_intp down, npy_intp right, npy_intp n,
-                      ndarray b, activation):
-        """x (..., k) times one matrix y (k, n), whose steps are given, in one product, plus b.
+                      ndarray b, ndarray r, activation):
+        """x (..., k) times one matrix y (k, n), whose steps are given, in one, plus b and r.
 
         x is a matrix, or a stack in C order, whose rows are those of one tall matrix.
         """
@@ -128,19 +181,27 @@ cdef class MatrixProduct(Kernel):
             w.core_dims[0] *= dims[axis]
         row_steps(x, w.core_steps)
         w.core_steps[2], w.core_steps[3] = down, right
-        out = empty(ndim, dims, self.loop.out_type[PyArray_TYPE(x)])
-        self.into(out, &w, x, y, b, activation)
+        out = result("matmul", ndim, dims, self.loop.out_type[PyArray_TYPE(x)])
+        if r is not None:
+            r = stretched(r, out)
+            if r is None:
+                return None
+        self.into(out, &w, x, y, b, r, activation)
         return out
 
 
 cdef class Linear(MatrixProduct):
     """x (..., k) @ w (n, k).T + b (n), or 0 for b, and the activation that the first setting names.
 
-    Other operands are left to the op.
+    A fourth operand is added before the activation. Other operands are left to the op.
     """
 
+    def __call__(self, x, w, b):
+        """The product, or None if it is left to the op."""
+        return self.settled([x, w, b], ())
+
     cdef ndarray settled(self, list operands, tuple settings):
-        cdef ndarray x, w, b = None
+        cdef ndarray x, w, b = None, r = None
         cdef object bias = operands[2]
         cdef bint biased = isinstance(bias, ndarray)
         cdef npy_intp n
@@ -158,10 +219,16 @@ cdef class Linear(MatrixProduct):
                     or PyArray_TYPE(b) != PyArray_TYPE(x) or not is_float(PyArray_TYPE(x))):
                 return None
             b = cnp.PyArray_GETCONTIGUOUS(plain(b))
+        if len(operands) > 3:
+            if not isinstance(operands[3], ndarray):
+                return None
+            r = plain(<ndarray>operands[3])
+            if PyArray_TYPE(r) != PyArray_TYPE(x) or not is_float(PyArray_TYPE(x)):
+                return None
         if n > 2:
             x = cnp.PyArray_GETCONTIGUOUS(x)
         return self.tall(x, w, PyArray_STRIDES(w)[1], PyArray_STRIDES(w)[0], PyArray_DIM(w, 0), b,
-                         settings[0] if len(settings) else None)
+                         r, settings[0] if len(settings) else None)
 
 
 cdef class OuterSum(MatrixProduct):
@@ -192,8 +259,8 @@ cdef class OuterSum(MatrixProduct):
         row_steps(x, steps)
         w.core_steps[0], w.core_steps[1] = steps[1], steps[0]
         row_steps(y, w.core_steps + 2)
-        out = empty(2, dims, self.loop.out_type[PyArray_TYPE(x)])
-        self.into(out, &w, x, y, None, None)
+        out = result("outer_sum", 2, dims, self.loop.out_type[PyArray_TYPE(x)])
+        self.into(out, &w, x, y, None, None, None)
         return out
 
 
@@ -213,8 +280,32 @@ cdef void row_steps(ndarray x, npy_intp* steps) noexcept:
         steps[0] = PyArray_STRIDES(x)[0]
 
 
+cdef ndarray stretched(ndarray r, ndarray like):
+    """r in C order and of the shape of `like`; None if it does not broadcast to it."""
+    if (PyArray_NDIM(r) != PyArray_NDIM(like)
+            or not same_dims(PyArray_DIMS(r), PyArray_DIMS(like), PyArray_NDIM(r))):
+        try:
+            r = np.broadcast_to(r, (<object>like).shape)
+        except ValueError:
+            return None
+    return cnp.PyArray_GETCONTIGUOUS(r)
+
+
+cdef ndarray result(str op, int ndim, npy_intp* dims, int typenum):
+    """A new array for a result.
+
+    Raises:
+        ValueError: no memory could hold so many elements.
+    """
+    cdef npy_intp bytes = 8
+    cdef int axis
+    for axis in range(ndim):
+        bytes = product(dims[axis], bytes, op)
+    return empty(ndim, dims, typenum)
+
+
 cdef ndarray by_numpy(ndarray x, ndarray y):
-    """np.matmul for vectors and mixed dtypes; None where it refuses the shapes."""
+    """np.matmul where no loop takes both; None where it refuses the shapes."""
     try:
         return np.asarray(np.matmul(x, y))
     except ValueError:

@@ -1,70 +1,93 @@
-/* Products of a few rows with a transposed matrix: a layer applied to one row or some. Included once
-   for each type.
+/* Products of a few rows, a layer applied to one of them or some: what b holds is read once, and the
+   time is that of reading it. Included once for each type.
 
-   Packing b would take longer than the product. So LANES rows of what b is the transpose of are turned
-   in registers, LANES steps of k at a time, and every sum is made in the order of gemm.h. */
+   Note [Turning]
+   Where b is a transposed matrix, packing it would take longer than the product. So LANES rows of the
+   matrix are turned in registers, LANES steps of k at a time, and every sum is made in the order of gemm.h. A sum waits
+   for itself at every step: several blocks of columns at a time keep the core busy meanwhile. */
 
 #define THIN 4 /* rows of a: with more of them packed panels pay */
+#define THIN_BLOCKS 2 /* of LANES columns; more are more streams than the first cache has ways for */
 
-INLINE void FN(thin_rows)(const int rows, const tape_product *g, const REAL *a, ptrdiff_t n0, ptrdiff_t n1,
-                          REAL *c, const REAL *row_bias, const REAL *residual)
+/* `blocks` blocks of LANES columns, of the last one only those that exist. */
+INLINE void FN(thin_columns)(const int rows, const int blocks, const tape_product *g, const REAL *a,
+                             ptrdiff_t j, int exist, REAL *c, const REAL *row_bias, const REAL *residual)
 {
-    const REAL *b = g->b;
+    const REAL *b = (const REAL *)g->b + j * g->b_col;
     const ptrdiff_t a_row = g->a_row, a_col = g->a_col, b_col = g->b_col;
-    for (ptrdiff_t j = n0; j < n1; j += LANES) {
-        const int exist = n1 - j < LANES ? (int)(n1 - j) : LANES;
-        FN(vec) y[THIN];
+    FN(vec) y[THIN][THIN_BLOCKS];
+    c += j;
 #pragma GCC unroll 4
-        for (int r = 0; r < rows; r++)
-            y[r] = g->onto ? FN(load_first)(c + r * g->c_row + j, exist) : (FN(vec)){0};
-        for (ptrdiff_t p0 = 0; p0 < g->k; p0 += DEPTH) {
-            const ptrdiff_t end = g->k - p0 < DEPTH ? g->k : p0 + DEPTH;
-            FN(vec) sums[THIN] = {0};
-            for (ptrdiff_t p = p0; p < end; p += LANES) {
-                const int some = end - p < LANES ? (int)(end - p) : LANES;
-                const REAL *of_a = a + p * g->a_col;
-                const REAL *from = b + p + j * b_col;
-                FN(vec) v[LANES];
-                if (some == LANES && exist == LANES) {
-#pragma GCC unroll 16
-                    for (int i = 0; i < LANES; i++, from += b_col) {
-                        v[i] = FN(load)(from);
-                        __builtin_prefetch(from + 4 * LANES);
-                    }
-                    FN(transpose)(v);
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int q = 0; q < blocks; q++)
+            y[r][q] = g->onto ? FN(load_first)(c + r * g->c_row + q * LANES, q < blocks - 1 ? LANES : exist)
+                              : (FN(vec)){0};
+    for (ptrdiff_t p0 = 0; p0 < g->k; p0 += DEPTH) {
+        const ptrdiff_t end = g->k - p0 < DEPTH ? g->k : p0 + DEPTH;
+        FN(vec) sums[THIN][THIN_BLOCKS] = {0};
+        ptrdiff_t p = p0;
+        if (exist == LANES)
+            for (; p + LANES <= end; p += LANES)
+#pragma GCC unroll 2
+                for (int q = 0; q < blocks; q++) {
+                    const REAL *of_a = a + p * a_col;
+                    FN(vec) v[LANES];
+                    FN(load_turned)(v, b + p + q * LANES * b_col, b_col);
+                    __asm__ volatile("" : "+r"(of_a)); /* or all of a stays in registers for the next block */
 #pragma GCC unroll 16
                     for (int i = 0; i < LANES; i++, of_a += a_col)
 #pragma GCC unroll 4
                         for (int r = 0; r < rows; r++)
-                            sums[r] += FN(fill)(of_a[r * a_row]) * v[i];
-                    continue;
+                            sums[r][q] += FN(fill)(of_a[r * a_row]) * v[i];
                 }
-                for (int i = 0; i < LANES; i++)
-                    v[i] = FN(load_first)(from + (i < exist ? i : 0) * b_col, some);
-                FN(transpose)(v);
+        for (; p < end; p += LANES) {
+            const int some = end - p < LANES ? (int)(end - p) : LANES;
+#pragma GCC unroll 2
+            for (int q = 0; q < blocks; q++) {
+                const REAL *of_a = a + p * a_col;
+                FN(vec) v[LANES];
+                FN(load_turned_first)(v, b + p + q * LANES * b_col, b_col,
+                                      q < blocks - 1 ? LANES : exist, some);
                 for (int i = 0; i < some; i++, of_a += a_col)
 #pragma GCC unroll 4
                     for (int r = 0; r < rows; r++)
-                        sums[r] += FN(fill)(of_a[r * a_row]) * v[i];
+                        sums[r][q] += FN(fill)(of_a[r * a_row]) * v[i];
             }
+        }
 #pragma GCC unroll 4
-            for (int r = 0; r < rows; r++)
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int q = 0; q < blocks; q++)
                 if (p0 || g->onto)
-                    y[r] += sums[r];
+                    y[r][q] += sums[r][q];
                 else
-                    y[r] = sums[r];
-        }
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            if (row_bias)
-                y[r] += FN(fill)(row_bias[r]);
-            if (g->column_bias)
-                y[r] += FN(load_first)((const REAL *)g->column_bias + j, exist);
-            if (residual)
-                y[r] += FN(load_first)(residual + r * g->residual_row + j, exist);
-            FN(store_first)(c + r * g->c_row + j, FN(finish)(g, y[r]), exist);
-        }
+                    y[r][q] = sums[r][q];
     }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int q = 0; q < blocks; q++) {
+            const int n = q < blocks - 1 ? LANES : exist;
+            if (row_bias)
+                y[r][q] += FN(fill)(row_bias[r]);
+            if (g->column_bias)
+                y[r][q] += FN(load_first)((const REAL *)g->column_bias + j + q * LANES, n);
+            if (residual)
+                y[r][q] += FN(load_first)(residual + r * g->residual_row + j + q * LANES, n);
+            FN(store_first)(c + r * g->c_row + q * LANES, FN(finish)(g, y[r][q]), n);
+        }
+}
+
+INLINE void FN(thin_rows)(const int rows, const tape_product *g, const REAL *a, ptrdiff_t n0, ptrdiff_t n1,
+                          REAL *c, const REAL *row_bias, const REAL *residual)
+{
+    const int wide = THIN_BLOCKS * LANES;
+    ptrdiff_t j = n0;
+    for (; j + wide <= n1; j += wide)
+        FN(thin_columns)(rows, THIN_BLOCKS, g, a, j, LANES, c, row_bias, residual);
+    for (; j < n1; j += LANES)
+        FN(thin_columns)(rows, 1, g, a, j, n1 - j < LANES ? (int)(n1 - j) : LANES, c, row_bias, residual);
     for (int r = 0; g->row_work && r < rows; r++)
         g->row_work(c + r * g->c_row + n0, n1 - n0, g->row_context);
 }
@@ -83,4 +106,121 @@ static void FN(multiply_thin)(const tape_product *g, ptrdiff_t m0, ptrdiff_t m, 
         FN(thin_rows)(3, g, a, n0, n1, c, row_bias, residual);
     else if (m == 4)
         FN(thin_rows)(4, g, a, n0, n1, c, row_bias, residual);
+}
+
+/* One row times a matrix whose rows are contiguous: STRIPE columns of some rows at a time, as memory
+   is fetched best, to sums in the first cache. */
+#define STRIPE 2048
+#define AT_ONCE 8 /* rows of b */
+
+INLINE void FN(add_rows)(const int some, REAL *sums, const REAL *a, ptrdiff_t a_col, const REAL *b,
+                         ptrdiff_t b_row, ptrdiff_t n, int onto)
+{
+    FN(vec) of_a[AT_ONCE];
+#pragma GCC unroll 8
+    for (int i = 0; i < some; i++)
+        of_a[i] = FN(fill)(a[i * a_col]);
+    for (ptrdiff_t j = 0; j < n; j += LANES) {
+        FN(vec) sum = onto ? FN(load)(sums + j) : (FN(vec)){0};
+        if (j + LANES <= n)
+#pragma GCC unroll 8
+            for (int i = 0; i < some; i++)
+                sum += of_a[i] * FN(load)(b + i * b_row + j);
+        else
+#pragma GCC unroll 8
+            for (int i = 0; i < some; i++)
+                sum += of_a[i] * FN(load_first)(b + i * b_row + j, (int)(n - j));
+        FN(store)(sums + j, sum);
+    }
+}
+
+static void FN(multiply_row)(const tape_product *g, ptrdiff_t m0, ptrdiff_t n0, ptrdiff_t n1)
+{
+    const REAL *a = (const REAL *)g->a + m0 * g->a_row;
+    const REAL *residual = g->residual ? (const REAL *)g->residual + m0 * g->residual_row : NULL;
+    REAL *c = (REAL *)g->c + m0 * g->c_row;
+    REAL sums[STRIPE] __attribute__((aligned(64)));
+    for (ptrdiff_t left = n0; left < n1; left += STRIPE) {
+        const ptrdiff_t n = n1 - left < STRIPE ? n1 - left : STRIPE;
+        ptrdiff_t p0 = 0;
+        do {
+            const ptrdiff_t end = g->k - p0 < DEPTH ? g->k : p0 + DEPTH;
+            const REAL *b = (const REAL *)g->b + p0 * g->b_row + left, *of_a = a + p0 * g->a_col;
+            ptrdiff_t p = p0;
+            if (end == p0)
+                memset(sums, 0, sizeof(sums));
+            for (; p + AT_ONCE <= end; p += AT_ONCE, b += AT_ONCE * g->b_row, of_a += AT_ONCE * g->a_col)
+                FN(add_rows)(AT_ONCE, sums, of_a, g->a_col, b, g->b_row, n, p > p0);
+            for (; p < end; p++, b += g->b_row, of_a += g->a_col)
+                FN(add_rows)(1, sums, of_a, g->a_col, b, g->b_row, n, p > p0);
+            for (ptrdiff_t j = 0; j < n; j += LANES) {
+                const int exist = n - j < LANES ? (int)(n - j) : LANES;
+                FN(vec) y = FN(load)(sums + j);
+                if (p0 || g->onto)
+                    y = FN(load_first)(c + left + j, exist) + y;
+                if (end == g->k) {
+                    if (g->row_bias)
+                        y += FN(fill)(((const REAL *)g->row_bias)[m0]);
+                    if (g->column_bias)
+                        y += FN(load_first)((const REAL *)g->column_bias + left + j, exist);
+                    if (residual)
+                        y += FN(load_first)(residual + left + j, exist);
+                    y = FN(finish)(g, y);
+                }
+                FN(store_first)(c + left + j, y, exist);
+            }
+            p0 = end;
+        } while (p0 < g->k);
+    }
+    if (g->row_work)
+        g->row_work(c + n0, n1 - n0, g->row_context);
+}
+
+/* One row times one column, both contiguous. Sums of blocks of DEPTH wait for nothing but themselves:
+   LANES of them are made at once, both operands turned. */
+static void FN(multiply_dot)(const tape_product *g, ptrdiff_t row, ptrdiff_t column)
+{
+    const REAL *a = (const REAL *)g->a + row * g->a_row, *b = (const REAL *)g->b + column * g->b_col;
+    REAL *c = (REAL *)g->c + row * g->c_row + column, total = g->onto ? *c : 0;
+    int onto = g->onto;
+    for (ptrdiff_t left = g->k / DEPTH; left > 0; left -= LANES, a += LANES * DEPTH, b += LANES * DEPTH) {
+        const int blocks = left < LANES ? (int)left : LANES;
+        FN(vec) sums = {0};
+        for (int p = 0; p < DEPTH; p += LANES) {
+            FN(vec) x[LANES], y[LANES];
+            if (blocks == LANES) {
+                FN(load_turned)(x, a + p, DEPTH);
+                FN(load_turned)(y, b + p, DEPTH);
+            } else {
+                FN(load_turned_first)(x, a + p, DEPTH, blocks, LANES);
+                FN(load_turned_first)(y, b + p, DEPTH, blocks, LANES);
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                sums += x[i] * y[i];
+        }
+        for (int i = 0; i < blocks; i++, onto = 1)
+            total = onto ? total + sums[i] : sums[i];
+    }
+    a = (const REAL *)g->a + row * g->a_row + g->k / DEPTH * DEPTH;
+    b = (const REAL *)g->b + column * g->b_col + g->k / DEPTH * DEPTH;
+    if (g->k % DEPTH) {
+        FN(vec) sum = {0};
+        for (ptrdiff_t p = 0; p < g->k % DEPTH; p++) {
+            FN(vec) x = FN(fill)(a[p]);
+            PIN(x); /* or compilers multiply numbers first, and round before they add */
+            sum += x * FN(fill)(b[p]);
+        }
+        total += sum[0];
+    }
+    FN(vec) y = FN(fill)(total);
+    if (g->row_bias)
+        y += FN(fill)(((const REAL *)g->row_bias)[row]);
+    if (g->column_bias)
+        y += FN(fill)(((const REAL *)g->column_bias)[column]);
+    if (g->residual)
+        y += FN(fill)(((const REAL *)g->residual)[row * g->residual_row + column]);
+    FN(store_first)(c, FN(finish)(g, y), 1);
+    if (g->row_work)
+        g->row_work(c, 1, g->row_context);
 }

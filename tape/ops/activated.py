@@ -13,12 +13,24 @@ FUSED = {op.name: op for op in (relu, leaky_relu, tanh, sigmoid, gelu)}
 LEAK = leaky_relu.defaults[0]
 
 
-def fused_name(op, activation, *operands):
-    """The activation's name if a product of these operands may apply it itself, else None."""
+def function_of(activation, op_name):
+    """The activation, a function or None; a name gives the op of that name.
+
+    Raises:
+        ValueError: there is no such op here, or one cannot call it.
+    """
+    if isinstance(activation, str) and activation in FUSED:
+        return FUSED[activation]
     if activation is not None and not callable(activation):
-        raise TypeError(
-            f"{op}: activation takes a function such as tape.relu, or None; got {activation!r}"
+        raise ValueError(
+            f"{op_name}: activation is {activation!r}, expected None, a function such as "
+            f"tape.relu, or one of {', '.join(map(repr, FUSED))}"
         )
+    return activation
+
+
+def fused_name(activation, *operands):
+    """The activation's name if a product of these operands may apply it itself, else None."""
     name = getattr(activation, "name", None)
     if name is None or FUSED.get(name) is not activation:
         return None

@@ -13,7 +13,7 @@ from tape._kernels import conv as kernels
 from tape._kernels.window import unfold
 from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
-from tape.ops.activated import FUSED, fused_name, slope
+from tape.ops.activated import FUSED, function_of, fused_name, slope
 from tape.ops.geometry import Geometry, batched, known_float, padding_pairs, pair, windows
 from tape.ops.reduce import broadcast_to
 from tape.ops.shape import reshape
@@ -37,12 +37,12 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
         padding: zeros around the image: an integer, a pair, ((top, bottom), (left, right)), "valid"
             for none, or "same" for as many as keep H and W (stride 1 only).
         groups: channels are split into so many groups that do not see each other.
-        activation: a function of the result, such as `tape.relu`, or None. With relu, leaky_relu,
+        activation: a function of the result, such as `tape.relu`, its name, or None. With relu, leaky_relu,
             tanh and sigmoid everything is one node; and with gelu where no gradient is asked for.
 
     Raises:
         ShapeError: channels do not match, groups do not divide, or no window fits.
-        TypeError: the activation is no function.
+        ValueError: the activation is neither a function nor the name of one.
 
     >>> import tape
     >>> x, w = tape.ones((1, 3, 5, 5)), tape.ones((2, 3, 3, 3))
@@ -62,7 +62,8 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
                 f"conv2d: b has shape {b.shape}, w {w.shape} makes {w.shape[0]} channels"
             )
     images, alone = batched(x)
-    fused = fused_name("conv2d", activation, images, w, b)
+    activation = function_of(activation, "conv2d")
+    fused = fused_name(activation, images, w, b)
     b = 0 if b is None else b
     if fused is None:
         y = correlate2d(images, w, b, geometry=geometry)

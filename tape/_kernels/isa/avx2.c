@@ -42,4 +42,15 @@ static inline void store_first_double(double *to, __m256d v, int n)
     _mm256_maskstore_pd(to, first_64(n), v);
 }
 
+/* What stands at `low`, then what stands at `high`. */
+static inline __m256 load_halves_float(const float *low, const float *high)
+{
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+}
+
+static inline __m256d load_halves_double(const double *low, const double *high)
+{
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(low)), _mm_loadu_pd(high), 1);
+}
+
 #include "table.h"

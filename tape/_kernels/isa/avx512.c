@@ -30,4 +30,15 @@ static inline void store_first_double(double *to, __m512d v, int n)
     _mm512_mask_storeu_pd(to, (__mmask8)((1u << n) - 1), v);
 }
 
+/* What stands at `low`, then what stands at `high`. */
+static inline __m512 load_halves_float(const float *low, const float *high)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high), 1);
+}
+
+static inline __m512d load_halves_double(const double *low, const double *high)
+{
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(low)), _mm256_loadu_pd(high), 1);
+}
+
 #include "table.h"

@@ -14,6 +14,13 @@ typedef double vec_double __attribute__((vector_size(16)));
     static inline void store_first_##type(type *to, vec_##type v, int n) \
     {                                                                    \
         memcpy(to, &v, (size_t)n * sizeof(type));                        \
+    }                                                                    \
+    static inline vec_##type load_halves_##type(const type *low, const type *high) \
+    {                                                                    \
+        vec_##type v;                                                    \
+        memcpy(&v, low, 8);                                              \
+        memcpy((char *)&v + 8, high, 8);                                 \
+        return v;                                                        \
     }
 PARTIAL(float)
 PARTIAL(double)

@@ -4,6 +4,7 @@
    ISA                         the name
    vec_float, vec_double       vectors with arithmetic operators
    load_first_x, store_first_x the first n elements of a vector from and to memory, no others
+   load_halves_x               half a vector from one place, half from another
    ROWS, VECTORS, TALL         of a tile of a matrix product; see gemm.h
    BITS                        the file that compares and counts bits; see bit_correlate.h */
 #include "../kernels.h"
