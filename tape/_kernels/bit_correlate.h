@@ -90,6 +90,11 @@ static int correlate(const tape_bit_windows *k)
     bit_job job = {.k = k, .x = (const char *)k->x, .tile_parts = 1, .block_parts = 1};
     if (!k->images || !k->rows || !k->columns || !k->filters)
         return 0;
+#ifdef BIT_PLANES
+    const int done = correlate_planes(k);
+    if (done <= 0)
+        return done;
+#endif
 #if BIT_UNIT != 4
     char *spread = tape_scratch(TAPE_SCRATCH_A, (size_t)k->x_words * BIT_UNIT + 1);
     if (!spread)

@@ -209,6 +209,7 @@ cdef class BitFilters:
         width, height = PyArray_DIM(words, 2), PyArray_DIM(words, 1)
         k.x = <const uint32_t *> PyArray_DATA(words) + ((top - w.top) * width + left - w.left) * n
         k.x_n, k.x_h, k.x_w = height * width * n, w.sh * width * n, w.sw * n
+        k.x_row, k.x_pixel = width * n, n
         k.x_words = PyArray_DIM(words, 0) * k.x_n - ((top - w.top) * width + left - w.left) * n
         return words, self.runs(w, k, width * n, n)
 

@@ -2,14 +2,25 @@
 
    Note [Pinned counts]
    Left alone, gcc counts a batch of words first and adds them up later, which takes more registers
-   than there are. An empty asm statement that changes a sum makes it finish the sum in place; a
-   test looks for spills. */
+   than there are, and if an empty asm statement that changes a sum makes it finish the sum in place,
+   what stands after the loop decides whether it does so without moves. So the three instructions
+   are one statement; a test looks for spills. */
 #define BIT_BLOCK 16
 #define BIT_UNIT 4
 #define BIT_FILTER_BYTES 64 /* of a block and word */
 #define BIT_PIXELS 14
 #define BIT_MOST_COUNTS (16 * 8 * 16) /* of 16 pixels, so that squares may be read whole */
 #define KEEP(v) __asm__("" : "+v"(v))
+
+/* sum -= the number of ones in a ^ w */
+INLINE void subtract_mismatches(__m512i *sum, __m512i a, __m512i w)
+{
+    __m512i ones;
+    __asm__("vpxord %[w], %[a], %[ones]\n\tvpopcntd %[ones], %[ones]\n\t"
+            "vpsubd %[ones], %[sum], %[sum]"
+            : [sum] "+v"(*sum), [ones] "=&v"(ones)
+            : [a] "v"(a), [w] "v"(w));
+}
 
 /* How many blocks for so many pixels: what 32 registers hold, with a word of each block and two for
    the one in work. */
@@ -69,11 +80,8 @@ INLINE void bit_tile_of(const int pixels, const int blocks, const bit_window *k,
             for (int p = 0; p < pixels; p++) {
                 const __m512i a = _mm512_set1_epi32(*(const int *)(at[p / 3] + p % 3 * step));
 #pragma GCC unroll 8
-                for (int b = 0; b < blocks; b++) {
-                    sums[p][b] = _mm512_sub_epi32(
-                        sums[p][b], _mm512_popcnt_epi32(_mm512_xor_si512(a, w[b])));
-                    KEEP(sums[p][b]);
-                }
+                for (int b = 0; b < blocks; b++)
+                    subtract_mismatches(&sums[p][b], a, w[b]);
             }
 #pragma GCC unroll 5
             for (int i = 0; i < (pixels + 2) / 3; i++)
@@ -119,6 +127,52 @@ static void (*const bit_tiles[BIT_PIXELS][8])(const bit_window *, const char *, 
     {BIT_NAMES_4(6)}, {BIT_NAMES_2(7)}, {BIT_NAMES_2(8)}, {BIT_NAMES_2(9)}, {BIT_NAMES_2(10)},
     {BIT_NAMES_2(11)}, {BIT_NAMES_2(12)}, {BIT_NAMES_2(13)}, {BIT_NAMES_2(14)},
 };
+
+/* The same with 16 windows in the lanes, whose words lie side by side at tap_at[...], and BIT_PLANES
+   filters: m[(filter * vectors + vector) * 16 + window]. See bit_planes.h. */
+#define BIT_PLANES 8
+#define PLANE_VECTORS 3
+
+INLINE void plane_tile_of(const int vectors, const uint32_t *planes, const ptrdiff_t *tap_at,
+                          ptrdiff_t taps, const char *filters, int32_t *m)
+{
+    __m512i sums[BIT_PLANES][PLANE_VECTORS];
+#pragma GCC unroll 8
+    for (int f = 0; f < BIT_PLANES; f++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            sums[f][v] = _mm512_setzero_si512();
+    for (; taps > 0; taps--, tap_at++, filters += BIT_FILTER_BYTES) {
+        __m512i x[PLANE_VECTORS];
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            x[v] = _mm512_loadu_si512(planes + *tap_at + 16 * v);
+#pragma GCC unroll 8
+        for (int f = 0; f < BIT_PLANES; f++) {
+            const __m512i w = _mm512_set1_epi32(((const int *)filters)[f]);
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++)
+                subtract_mismatches(&sums[f][v], w, x[v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int f = 0; f < BIT_PLANES; f++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            _mm512_store_si512(m + (f * vectors + v) * 16, sums[f][v]);
+}
+
+#define PLANE_TILE(vectors)                                                                       \
+    static __attribute__((noinline)) void plane_tile_##vectors(                                   \
+        const uint32_t *planes, const ptrdiff_t *tap_at, ptrdiff_t taps, const char *filters,     \
+        int32_t *m)                                                                               \
+    {                                                                                             \
+        plane_tile_of(vectors, planes, tap_at, taps, filters, m);                                 \
+    }
+PLANE_TILE(1) PLANE_TILE(2) PLANE_TILE(3)
+static void (*const plane_tiles[PLANE_VECTORS])(const uint32_t *, const ptrdiff_t *, ptrdiff_t,
+                                                const char *, int32_t *)
+    = {plane_tile_1, plane_tile_2, plane_tile_3};
 
 /* Minus the mismatches to m, or else signs to where they say; whether that was done. */
 static inline int bit_tile(int pixels, int blocks, const bit_window *k, const char *x,
