@@ -9,6 +9,7 @@
 #define BIT_UNIT 4
 #define BIT_FILTER_BYTES 64 /* of a block and word */
 #define BIT_PIXELS 14
+#define BIT_TOGETHER 1
 #define BIT_MOST_COUNTS (16 * 8 * 16) /* of 16 pixels, so that squares may be read whole */
 #define KEEP(v) __asm__("" : "+v"(v))
 
