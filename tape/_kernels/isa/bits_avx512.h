@@ -27,12 +27,18 @@ INLINE void subtract_mismatches(__m512i *sum, __m512i a, __m512i w)
    the one in work. */
 static inline int bit_blocks(int pixels) { return pixels > 6 ? 2 : pixels > 3 ? 4 : 8; }
 
-/* Of 2 blocks, the signs can go to their 32 bits straight from the registers, where sums began at
-   the offsets, so that they are below 0 now or not.
+/* Of 2 blocks, the signs can go to their 32 bits straight from the registers: a sum is minus the
+   mismatches, so with its offset it is below 0 or not.
 
    Masks are slow (comparing 28 sums and moving 28 masks takes 56 cycles, an eighth of a tile of 18
    words), so the numbers of 2 pixels are narrowed to bytes first, 4 filters a lane, and put in
    order 4 by 4. */
+INLINE __m512i shorts_of(const __m512i *sums, const int32_t *offsets)
+{
+    return _mm512_packs_epi32(_mm512_add_epi32(sums[0], _mm512_loadu_si512(offsets)),
+                              _mm512_add_epi32(sums[1], _mm512_loadu_si512(offsets + 16)));
+}
+
 INLINE void bit_signs_of(const int pixels, const __m512i (*sums)[8], const bit_signs *s)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -42,8 +48,8 @@ INLINE void bit_signs_of(const int pixels, const __m512i (*sums)[8], const bit_s
 #pragma GCC unroll 7
     for (int p = 0; p < pixels; p += 2, y += 2 * step) {
         const int q = p + 1 < pixels ? p + 1 : p;
-        const __m512i a = _mm512_packs_epi32(sums[p][0], sums[p][1]);
-        const __m512i b = _mm512_packs_epi32(sums[q][0], sums[q][1]);
+        const __m512i a = shorts_of(sums[p], s->offsets + s->class[p]);
+        const __m512i b = shorts_of(sums[q], s->offsets + s->class[q]);
         const uint64_t signs = _mm512_movepi8_mask(
             _mm512_permutexvar_epi32(order, _mm512_packs_epi16(a, b)));
         y[0] = (uint32_t)signs ^ flip;
@@ -61,9 +67,7 @@ INLINE void bit_tile_of(const int pixels, const int blocks, const bit_window *k,
     for (int p = 0; p < pixels; p++)
 #pragma GCC unroll 8
         for (int b = 0; b < blocks; b++)
-            sums[p][b] = blocks == 2 && signs
-                             ? _mm512_loadu_si512(signs->offsets + signs->class[p] + 16 * b)
-                             : _mm512_setzero_si512();
+            sums[p][b] = _mm512_setzero_si512();
     for (ptrdiff_t run = 0; run < k->runs; run++) {
         const char *at[5], *of[3]; /* x86 adds 0, 1 or 2 steps for nothing */
 #pragma GCC unroll 5
