@@ -70,6 +70,8 @@ def test_binary_matmul_is_matmul_of_signs_with_gates(rng, stack, k):
     np.testing.assert_allclose(dw, outer * (np.abs(columns) <= 1), atol=1e-12)
     packed = tape.binary_matmul(tape.pack_bits(rows), tape.pack_bits(columns, axis=0))
     np.testing.assert_array_equal(packed.numpy(), y.numpy())
+    none = tape.binary_matmul(rows, tape.pack_bits(columns[:, :0], axis=0))
+    assert none.shape == (*stack, 0)
 
 
 @pytest.mark.parametrize("pad_value", [0, 1, -1])

@@ -155,7 +155,7 @@ def binary_matmul(x, w, window=1.0):
         gate_of(matrix, window),
         rows=shape,
         columns=columns,
-        filters=filters_of(w, lambda w: matrix_filters(w.words, columns)) if columns[0] else None,
+        filters=filters_of(w, lambda w: matrix_filters(w.words, columns)) if all(columns) else None,
     )
 
 
