@@ -198,6 +198,11 @@ def test_no_sum_overflows_when_every_bit_differs(isa, k):
     assert (y == -k).all()
 
 
+def test_images_without_channels_correlate_to_nothing(isa):
+    x, w = np.ones((1, 0, 10, 10), np.float32), np.ones((9, 0, 3, 3), np.float32)
+    assert not BitFilters(pack(w)).counts(pack(x)).any()
+
+
 def test_every_pattern_of_twelve_bits_is_counted(isa):
     numbers = np.arange(4096)
     x = 1 - 2 * (numbers[:, None] >> np.arange(12) & 1).astype(np.float32)

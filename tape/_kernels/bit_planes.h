@@ -139,7 +139,7 @@ static int correlate_planes(const tape_bit_windows *k)
     const ptrdiff_t vectors = (windows + COUNTS - 1) / COUNTS, words = k->runs * k->run_words;
     ptrdiff_t row_most = 0, column_most = 0;
     plane_taps taps;
-    if (k->kind == TAPE_SIGNS || k->y_w != 1 || k->y_h != k->columns || k->x_h != k->x_row
+    if (!words || k->kind == TAPE_SIGNS || k->y_w != 1 || k->y_h != k->columns || k->x_h != k->x_row
         || k->filters < BIT_PLANES || windows * 8 < vectors * COUNTS * 7)
         return 1;
     for (ptrdiff_t i = 0; i < k->rows; i++)
