@@ -89,6 +89,83 @@ def torch_linear(rows: int) -> Contender:
     return Contender("linear(x, w)", names, scope=torch.no_grad, comparable=False)
 
 
+TRAINED = (16, 64, 16, 10)  # images, channels, their size, classes
+
+
+def training_data() -> tuple[np.ndarray, ...]:
+    """Images, labels, the kernels of two binary convolutions and the weight of a dense layer."""
+    rng = np.random.default_rng(0)
+    n, channels, size, classes = TRAINED
+    shapes = (n, channels, size, size), *[(channels, channels, 3, 3)] * 2, (channels, classes)
+    x, *weights = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in shapes)
+    return x, rng.integers(0, classes, n), *weights
+
+
+def tape_training() -> Contender:
+    """One step: two binary convolutions, each scaled, a dense layer, loss, gradients, SGD."""
+    import tape
+
+    x, labels, *weights = training_data()
+    params = [tape.nn.Parameter(w) for w in weights]
+    optimizer = tape.optim.SGD(params, 0.01)
+    images, scale = tape.tensor(x), 1 / 24
+
+    def step():
+        optimizer.zero_grad()
+        y = tape.binary_conv2d(images, params[0], padding=1) * scale
+        y = tape.binary_conv2d(y, params[1], padding=1) * scale
+        loss = tape.cross_entropy(tape.mean(y, (2, 3)) @ params[2], labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return Contender("step()", {"step": step}, comparable=False)
+
+
+def torch_training() -> Contender:
+    """The same in PyTorch: the signs are floats, with the straight-through gradient by hand."""
+    import torch
+
+    class Sign(torch.autograd.Function):
+        """The sign whose gradient is that of the identity where |x| <= 1."""
+
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return torch.where(x < 0, -1.0, 1.0)
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * (x.abs() <= 1)
+
+    x, labels, *weights = training_data()
+    params = [torch.nn.Parameter(torch.from_numpy(w)) for w in weights]
+    optimizer = torch.optim.SGD(params, 0.01)
+    images, targets, scale = torch.from_numpy(x), torch.from_numpy(labels), 1 / 24
+    conv2d, sign = torch.nn.functional.conv2d, Sign.apply
+
+    def step():
+        optimizer.zero_grad()
+        y = conv2d(sign(images), sign(params[0]), padding=1) * scale
+        y = conv2d(sign(y), sign(params[1]), padding=1) * scale
+        loss = torch.nn.functional.cross_entropy(y.mean((2, 3)) @ params[2], targets)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return Contender("step()", {"step": step}, comparable=False)
+
+
+def training_row() -> TimedRow:
+    """A step of training, whose gradients are those of float convolutions."""
+    return TimedRow(
+        "training step, two binary conv 3x3, 16 x 64 at 16",
+        {"tape": tape_training, "torch": torch_training},
+        [faster_than("torch", 1)],
+    )
+
+
 def bits_row(channels: int, size: int) -> TimedRow:
     """Bits to bits, against the bound and PyTorch."""
     layouts = ("channels first", "channels last")
@@ -142,6 +219,7 @@ ROWS = [
     *(floats_row(*shape) for shape in SHAPES),
     dense_row(1, 40),
     dense_row(64, 19),
+    training_row(),
     isa_row("avx2", 0.45),
     isa_row("scalar", 0.15),
 ]

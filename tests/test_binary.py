@@ -69,6 +69,8 @@ def test_binary_matmul_is_matmul_of_signs_with_gates(rng, stack, k):
     np.testing.assert_allclose(dw, outer * (np.abs(columns) <= 1), atol=1e-12)
     packed = tape.binary_matmul(tape.pack_bits(rows), tape.pack_bits(columns, axis=0))
     np.testing.assert_array_equal(packed.numpy(), y.numpy())
+    none = tape.binary_matmul(rows, tape.pack_bits(columns[:, :0], axis=0))
+    assert none.shape == (*stack, 0)
 
 
 @pytest.mark.parametrize("pad_value", [0, 1, -1])
@@ -100,6 +102,34 @@ def test_the_window_of_sign_ste_can_be_set():
     x = tape.tensor([-3.0, -1.0, 0.2, 1.0, np.nan], requires_grad=True)
     for window, wanted in [(1.0, [0, 1, 1, 1, 0]), (0.5, [0, 0, 1, 0, 0]), (None, [1] * 5)]:
         assert tape.grad(tape.sign_ste(x, window).sum(), x).tolist() == wanted
+
+
+@pytest.mark.parametrize("isa", HERE)
+def test_packed_weights_are_arranged_once_for_each_way_to_use_them(isa):
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((1, 40, 6, 7)).astype(np.float32)
+    kernel = rng.standard_normal((9, 40, 3, 3)).astype(np.float32)
+    packed, rows = tape.pack_bits(kernel), rng.standard_normal((3, 40)).astype(np.float32)
+    matrix = tape.pack_bits(kernel[:, :, 0, 0].T, axis=0)
+    before = table.used()
+    try:
+        for name in (isa, HERE[-1], isa):
+            table.use(name)
+            for settings in ({}, {"padding": 1}, {"padding": 1, "pad_value": -1}, {"stride": 2}):
+                found = [tape.binary_conv2d(images, packed, **settings).numpy() for _ in range(2)]
+                expected = tape.binary_conv2d(images, kernel, **settings).numpy()
+                np.testing.assert_array_equal(found, [expected] * 2)
+            for _ in range(2):
+                found = tape.binary_matmul(rows, matrix).numpy()
+                np.testing.assert_array_equal(found, sign(rows) @ sign(kernel[:, :, 0, 0].T))
+        made = packed.kept[1]
+        tape.binary_conv2d(images, packed, stride=2)
+        assert packed.kept[1] is made
+    finally:
+        table.use(before)
+    x = tape.tensor(images, requires_grad=True)
+    g = tape.grad(tape.binary_conv2d(x, packed).sum(), x)
+    np.testing.assert_array_equal(g, tape.grad(tape.binary_conv2d(x, kernel).sum(), x))
 
 
 def test_second_derivatives_go_straight_through():
@@ -225,6 +255,15 @@ BITS = tape.pack_bits(IMAGES)
         (lambda: tape.binary_max_pool2d(IMAGES, 2), DTypeError, "expected PackedBits"),
         (lambda: tape.binary_max_pool2d(BITS, 6), ShapeError, "does not fit"),
         (lambda: tape.sign_thresholds(lambda a: a * np.nan, 9, 3), ValueError, "filter 0 at -9"),
+        (
+            lambda: tape.sign_thresholds(lambda a: a, -1, 3),
+            ValueError,
+            "reach is -1, expected a wh",
+        ),
+        (lambda: tape.sign_thresholds(lambda a: a, 1.5, 3), ValueError, "reach is 1.5, expected"),
+        (lambda: tape.sign_thresholds(lambda a: a, 2**80, 3), ValueError, "reach is 12089"),
+        (lambda: tape.sign_thresholds(lambda a: a, 9, -1), ValueError, "filters is -1, expected"),
+        (lambda: tape.pack_bits(IMAGES, border=(2**31, 0, 0, 0)), ShapeError, "border is .21474"),
         (lambda: tape.sign_thresholds(lambda a: a[:2], 9, 3), ValueError, r"shape \(2,\)"),
     ],
 )

@@ -19,7 +19,7 @@ from layouts import generators, laid_out, layouts
 
 from tape._kernels import table
 from tape._kernels.bit_filters import BitFilters
-from tape._kernels.bits import PackedBits, binary_pool, pack, unpack
+from tape._kernels.bits import PackedBits, binary_pool, pack, unpack, words_as
 
 
 @pytest.fixture(params=ISAS)
@@ -194,6 +194,11 @@ def test_no_sum_overflows_when_every_bit_differs(isa, k):
     assert (y == -k).all()
 
 
+def test_images_without_channels_correlate_to_nothing(isa):
+    x, w = np.ones((1, 0, 10, 10), np.float32), np.ones((9, 0, 3, 3), np.float32)
+    assert not BitFilters(pack(w)).counts(pack(x)).any()
+
+
 def test_every_pattern_of_twelve_bits_is_counted(isa):
     numbers = np.arange(4096)
     x = 1 - 2 * (numbers[:, None] >> np.arange(12) & 1).astype(np.float32)
@@ -272,8 +277,8 @@ def test_nothing_is_read_beyond_the_operands(isa, at_end):
             own = guarded(x.astype(dtype), at_end)
             np.testing.assert_array_equal(pack(own).words, pack(x).words)
             np.testing.assert_array_equal(pack(own, 3).words, pack(x, 3).words)
-        bits = PackedBits(guarded(pack(x).words, at_end), x.shape, 1)
-        kernel = PackedBits(guarded(pack(w).words, at_end), w.shape, 1)
+        bits = words_as(guarded(pack(x).words, at_end), x.shape, 1)
+        kernel = words_as(guarded(pack(w).words, at_end), w.shape, 1)
         np.testing.assert_array_equal(unpack(bits), x)
         settings = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
         expected = correlation(x, w, **settings)
@@ -302,6 +307,14 @@ def test_packed_bits_are_pickled_and_checked():
         bits.words[0] = 1
 
 
+def test_packed_bits_do_not_follow_the_array_they_were_made_of():
+    words = pack(signs(np.random.default_rng(0), 2, 35, 3, 4)).words.copy()
+    bits = PackedBits(words, (2, 35, 3, 4), 1)
+    before = words.copy()
+    words[...] = 0
+    np.testing.assert_array_equal(bits.words, before)
+
+
 X, W = np.ones((1, 4, 5, 5), np.float32), np.ones((6, 4, 3, 3), np.float32)
 
 
@@ -319,6 +332,18 @@ X, W = np.ones((1, 4, 5, 5), np.float32), np.ones((6, 4, 3, 3), np.float32)
         (lambda: BitFilters(pack(W), pad_value=2), "pad_value is 2"),
         (lambda: BitFilters(pack(W), scale=np.ones(5)), r"scale has shape \(5,\), expected \(6,\)"),
         (lambda: BitFilters(pack(W), (0, 1)).counts(pack(X)), r"stride is \(0, 1\)"),
+        (lambda: BitFilters(pack(W), (1,)), r"stride is \(1,\), expected two whole numbers"),
+        (lambda: BitFilters(pack(W), (2**63, 1)), r"stride is .*, expected two whole numbers"),
+        (lambda: BitFilters(pack(W), dilation=(1,)), r"dilation is \(1,\), expected two"),
+        (lambda: BitFilters(pack(W), dilation=1), "dilation is 1, expected two"),
+        (lambda: BitFilters(pack(W), padding=1), r"padding is 1, expected \(\(top"),
+        (lambda: BitFilters(pack(W), padding=((-1, 0), (0, 0))), r"padding is \(-1, 0\), exp"),
+        (lambda: BitFilters(pack(W), padding=((0, 2**31), (0, 0))), "whole numbers from 0 to"),
+        (lambda: BitFilters(pack(W), groups="2"), "groups = 2 does not divide"),
+        (lambda: BitFilters(pack(W), pad_value=np.ones(2)), "pad_value is array"),
+        (lambda: BitFilters(pack(W), scale=["a"] * 6), "scale is <U1, expected float32"),
+        (lambda: BitFilters(pack(W), least=np.full(6, 0.5)), "least is float64, expected int32"),
+        (lambda: BitFilters(pack(W), least=np.full(6, 2**40)), "least holds numbers of more than"),
         (lambda: BitFilters(pack(W)).counts(X), "x is a ndarray, expected PackedBits"),
         (lambda: BitFilters(pack(W)).counts(pack(X, 2)), "packed along axis 1"),
         (lambda: BitFilters(pack(W)).counts(pack(X[:, :3])), "x has 3 channels, w expects 4"),

@@ -6,7 +6,8 @@
    isa/bits_<name>.h supplies tiles of `pixels` windows next to each other and `blocks` blocks of
    BIT_BLOCK filters. Every filter has a lane of its own and goes through the words of its window
    in turn, so nothing is added across lanes, and how long a filter is makes no difference. Windows
-   of a row are split evenly into tiles (15 are 8 and 7, not 14 and 1).
+   of a row are split evenly into tiles (15 are 8 and 7, not 14 and 1), of as many as BIT_TOGETHER
+   where a tile counts so many at once.
 
    Note [Order of a convolution]
    A few blocks of filters stay in the first cache (4.6 KB: 32 filters 3 x 3 x 128) while all
@@ -16,7 +17,7 @@ typedef struct {
     const tape_bit_windows *k;
     const char *x;                           /* the words, as the tiles want them */
     ptrdiff_t tiles_a_row, tiles, blocks;
-    ptrdiff_t width, wider;                  /* windows of a tile; how many tiles have one more */
+    ptrdiff_t width, wider;                  /* BIT_TOGETHER windows in a tile; how many have more */
     int most_blocks;                         /* at once */
     ptrdiff_t tile_parts, block_parts;
 } bit_job;
@@ -58,8 +59,11 @@ static void bit_share(void *context, ptrdiff_t part)
         ptrdiff_t i = tile0, image = i / job->tiles_a_row / k->rows;
         ptrdiff_t h = i / job->tiles_a_row % k->rows, j = i % job->tiles_a_row;
         for (; i < tile1; i++) {
-            const ptrdiff_t left = j * job->width + (j < job->wider ? j : job->wider);
-            t.pixels = (int)(job->width + (j < job->wider));
+            const ptrdiff_t left
+                = (j * job->width + (j < job->wider ? j : job->wider)) * BIT_TOGETHER;
+            t.pixels = (int)(job->width + (j < job->wider)) * BIT_TOGETHER;
+            if (t.pixels > k->columns - left)
+                t.pixels = (int)(k->columns - left);
             const ptrdiff_t y = image * k->y_n + h * k->y_h + left * k->y_w;
             t.offsets = k->offsets + k->row_class[h] + t.first;
             t.class = k->column_class + left;
@@ -90,18 +94,24 @@ static int correlate(const tape_bit_windows *k)
     bit_job job = {.k = k, .x = (const char *)k->x, .tile_parts = 1, .block_parts = 1};
     if (!k->images || !k->rows || !k->columns || !k->filters)
         return 0;
+#ifdef BIT_PLANES
+    const int done = correlate_planes(k);
+    if (done <= 0)
+        return done;
+#endif
 #if BIT_UNIT != 4
     char *spread = tape_scratch(TAPE_SCRATCH_A, (size_t)k->x_words * BIT_UNIT + 1);
     if (!spread)
         return -1;
-    spread_bits(k->x, k->x_words, spread);
+    spread_bits(k->x, k->x_words, k->x_w, spread);
     job.x = spread;
 #endif
     job.tiles_a_row = (k->columns + BIT_PIXELS - 1) / BIT_PIXELS;
     job.tiles = k->images * k->rows * job.tiles_a_row;
     job.blocks = (k->filters + BIT_BLOCK - 1) / BIT_BLOCK;
-    job.width = k->columns / job.tiles_a_row, job.wider = k->columns % job.tiles_a_row;
-    const ptrdiff_t widest = job.width + (job.wider > 0);
+    const ptrdiff_t together = (k->columns + BIT_TOGETHER - 1) / BIT_TOGETHER;
+    job.width = together / job.tiles_a_row, job.wider = together % job.tiles_a_row;
+    const ptrdiff_t widest = (job.width + (job.wider > 0)) * BIT_TOGETHER;
     job.most_blocks = bit_blocks((int)widest);
     const ptrdiff_t parts = tape_threads();
     if (parts > 1 && (double)job.tiles * (double)widest * (double)k->filters

@@ -1,4 +1,4 @@
-"""How the border of an image cuts the filters that move over it, along one axis."""
+"""How filters move over an image and how its border cuts them, along one axis."""
 
 cimport numpy as cnp
 from numpy cimport NPY_INTP, PyArray_DATA, PyArray_DIM, PyArray_ZEROS, ndarray, npy_intp
@@ -11,6 +11,19 @@ __all__: list[str] = []
 cdef ndarray integers(Py_ssize_t n, int kind):
     cdef npy_intp size = n
     return PyArray_ZEROS(1, &size, kind, 0)
+
+
+cdef tuple checked_pair(str name, object pair, Py_ssize_t least):
+    """A pair of whole numbers in [least, 2**31)."""
+    if (
+        not isinstance(pair, (tuple, list)) or len(pair) != 2
+        or not all([hasattr(n, "__index__") and least <= n < 1 << 31 for n in pair])
+    ):
+        raise ValueError(
+            f"BitFilters: {name} is {pair!r}, expected two whole numbers from {least} to "
+            f"{(1 << 31) - 1}"
+        )
+    return tuple([int(n) for n in pair])
 
 
 cdef class Cuts:

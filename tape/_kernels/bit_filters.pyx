@@ -16,7 +16,7 @@ from numpy cimport (
 import numpy as np
 
 from tape._kernels.arrays cimport product
-from tape._kernels.bit_cuts cimport Cuts, integers
+from tape._kernels.bit_cuts cimport Cuts, checked_pair, integers
 from tape._kernels.bits cimport PackedBits, checked_border, packed, volume
 from tape._kernels.bits_table cimport (
     TAPE_COUNTS, TAPE_SCALED, TAPE_SIGNS, tape_bit_borders, tape_bit_channels, tape_bit_kernels,
@@ -43,6 +43,10 @@ cdef ndarray padded_vector(
     values = np.asarray(values)
     if values.shape != (filters,):
         raise ValueError(f"BitFilters: {name} has shape {values.shape}, expected {(filters,)}")
+    if values.dtype.kind not in {"scale": "fiu", "bias": "fiu", "least": "iu", "flip": "biu"}[name]:
+        raise TypeError(f"BitFilters: {name} is {values.dtype}, expected {np.dtype(dtype)}")
+    if name == "least" and ((values < -(1 << 31)) | (values >= 1 << 31)).any():
+        raise ValueError("BitFilters: least holds numbers of more than 32 bits")
     result = np.zeros((groups, (each + 31) // 32 * 32), dtype)
     result[:, :each] = values.reshape(groups, each)
     return result
@@ -87,14 +91,20 @@ cdef class BitFilters:
                 f"BitFilters: w is {w!r}, expected filters (C_out, C / groups, R, S) packed along "
                 "axis 1 without a border"
             )
-        if isinstance(groups, bool) or groups < 1 or w.shape[0] % groups:
+        if (isinstance(groups, bool) or not hasattr(groups, "__index__") or groups < 1
+                or w.shape[0] % groups):
             raise ValueError(f"BitFilters: groups = {groups} does not divide {w.shape[0]} filters")
-        if pad_value not in (-1, 0, 1):
+        if not np.isscalar(pad_value) or pad_value not in (-1, 0, 1):
             raise ValueError(f"BitFilters: pad_value is {pad_value!r}, expected 0, 1 or -1")
         if w.shape[1] * w.shape[2] * w.shape[3] > LONGEST:
             raise ValueError(f"BitFilters: filters {w.shape} of more than {LONGEST} bits each")
         self.words, self.shape, self.groups, self.pad_value = w.words, w.shape, groups, pad_value
-        self.stride, self.padding, self.dilation = tuple(stride), tuple(padding), tuple(dilation)
+        self.stride = checked_pair("stride", stride, 1)
+        self.dilation = checked_pair("dilation", dilation, 1)
+        if not isinstance(padding, (tuple, list)) or len(padding) != 2:
+            raise ValueError(f"BitFilters: padding is {padding!r}, expected ((top, bottom), (left, "
+                             "right))")
+        self.padding = tuple([checked_pair("padding", pair, 0) for pair in padding])
         self.tap_words = PyArray_DIM(w.words, 3)
         self.each = w.shape[0] // groups
         self.each_padded = (self.each + 31) // 32 * 32
@@ -209,6 +219,7 @@ cdef class BitFilters:
         width, height = PyArray_DIM(words, 2), PyArray_DIM(words, 1)
         k.x = <const uint32_t *> PyArray_DATA(words) + ((top - w.top) * width + left - w.left) * n
         k.x_n, k.x_h, k.x_w = height * width * n, w.sh * width * n, w.sw * n
+        k.x_row, k.x_pixel = width * n, n
         k.x_words = PyArray_DIM(words, 0) * k.x_n - ((top - w.top) * width + left - w.left) * n
         return words, self.runs(w, k, width * n, n)
 

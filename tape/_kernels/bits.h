@@ -46,6 +46,7 @@ typedef struct {
     ptrdiff_t images, rows, columns, filters;
     const uint32_t *x;
     ptrdiff_t x_n, x_h, x_w; /* words from one window to the next */
+    ptrdiff_t x_row, x_pixel; /* words of a row and of a pixel of the image */
     ptrdiff_t x_words;       /* how many words there are at x, for kernels that rewrite them */
     ptrdiff_t runs, run_words;
     const ptrdiff_t *run_at;

@@ -8,6 +8,7 @@ cdef class PackedBits:
     cdef readonly tuple shape
     cdef readonly int axis
     cdef readonly tuple border
+    cdef public object kept  # what others have made of these signs, to be freed with them
 
 
 cdef PackedBits packed(ndarray words, tuple shape, int axis, tuple border)

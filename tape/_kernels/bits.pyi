@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 __all__ = ["PackedBits", "binary_pool", "pack", "unpack", "words_as", "words_shape"]
 
 class PackedBits:
+    kept: Any
     def __init__(
         self,
         words: NDArray[uint32],

@@ -40,7 +40,7 @@ cdef class PackedBits:
 
     def __init__(self, words, shape, axis, border=NO_BORDER):
         cdef tuple sizes = tuple([int(n) for n in shape])
-        words = np.ascontiguousarray(words)
+        words = np.array(words, order="C")  # nobody else may change what is kept
         if words.dtype != np.uint32:
             raise TypeError(f"PackedBits: words are {words.dtype}, expected uint32")
         axis = checked_axis("PackedBits", axis, len(sizes))
@@ -58,7 +58,7 @@ cdef class PackedBits:
             inside = words[:, top:top + sizes[2], left:left + sizes[3]]
             if np.count_nonzero(words) != np.count_nonzero(inside):
                 raise ValueError(f"PackedBits: bits of the border {border} are set")
-        self.words = words.view()
+        self.words = words
         self.words.flags.writeable = False
         self.shape, self.axis, self.border = sizes, axis, border
 

@@ -19,7 +19,7 @@ cdef extern from "bits.h" nogil:
     ctypedef struct tape_bit_windows:
         ptrdiff_t images, rows, columns, filters
         const uint32_t* x
-        ptrdiff_t x_n, x_h, x_w, x_words, runs, run_words
+        ptrdiff_t x_n, x_h, x_w, x_row, x_pixel, x_words, runs, run_words
         const ptrdiff_t* run_at
         const void* filter_bits
         int kind

@@ -80,6 +80,14 @@ def fma_peak(double_precision: bool, rounds: int) -> float:
     return tape_table().fma_peak[1 if double_precision else 0](rounds)
 
 
+SIGNS_BY = {
+    "avx512": "vpopcntd",
+    "avx2": "tables for vpshufb",
+    "neon": "cnt",
+    "scalar": "popcnt, or arithmetic where the machine lacks it",
+}
+
+
 def show_config() -> None:
     """Print which instruction sets kernels were built for, which are found here, which are used.
 
@@ -88,12 +96,14 @@ def show_config() -> None:
     kernels built: ...
     found here:    ...
     used:          ... (TAPE_ISA chooses another one)
+    signs counted: ...
     threads:       ... (OMP_NUM_THREADS or tape.set_num_threads)
     """
     sets = built()
     print("kernels built:", ", ".join(sets))
     print("found here:   ", ", ".join([name for name, here in sets.items() if here]))
     print("used:         ", used(), "(TAPE_ISA chooses another one)")
+    print("signs counted:", SIGNS_BY[used()])
     print("threads:      ", get_num_threads(), "(OMP_NUM_THREADS or tape.set_num_threads)")
 
 

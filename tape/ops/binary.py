@@ -66,6 +66,20 @@ def numbers(filters, bits, dtype, channels_last=False):
     return filters.counts(bits, channels_last=channels_last).astype(dtype)
 
 
+def filters_of(w, make, *settings):
+    """The BitFilters of packed signs, made once and kept with them, or None if w holds floats.
+
+    Packed signs never change, so what was made of them for the same settings is what would be made
+    again.
+    """
+    if not isinstance(w, PackedBits):
+        return None
+    kept = w.kept
+    if kept is None or kept[0] != settings:
+        kept = w.kept = settings, make(w, *settings)
+    return kept[1]
+
+
 def check_lineage(given, gate, expected, name):
     """An operand that only stands for its gradient must have the shape that was packed."""
     if given not in ((), expected):
@@ -141,10 +155,17 @@ def binary_matmul(x, w, window=1.0):
         gate_of(matrix, window),
         rows=shape,
         columns=columns,
+        filters=filters_of(w, lambda w: matrix_filters(w.words, columns)) if all(columns) else None,
     )
 
 
-def multiplied_signs(x, w, x_words, w_words, x_gate, w_gate, *, rows, columns):
+def matrix_filters(words, columns):
+    """The columns of a matrix as filters of one pixel."""
+    k, n = columns
+    return BitFilters(words_as(np.reshape(words, (n, 1, 1, -1)), (n, k, 1, 1), 1))
+
+
+def multiplied_signs(x, w, x_words, w_words, x_gate, w_gate, *, rows, columns, filters=None):
     """Shape rule: (..., k), (k, n) -> (..., n)."""
     check_lineage(x, x_gate, rows, "x")
     check_lineage(w, w_gate, columns, "w")
@@ -173,7 +194,7 @@ def product(rows, columns, packed=False, of=None):
     )
 
 
-def slow_product(x, w, x_words, w_words, x_gate, w_gate, *, rows, columns):
+def slow_product(x, w, x_words, w_words, x_gate, w_gate, *, rows, columns, filters=None):
     """multiply_signs by np.matmul of floats."""
     x_signs = unpacked(x_words, rows, len(rows) - 1, NO_BORDER, "float64").numpy()
     w_signs = unpacked(w_words, columns, 0, NO_BORDER, "float64").numpy()
@@ -198,8 +219,10 @@ def slow_product(x, w, x_words, w_words, x_gate, w_gate, *, rows, columns):
         wrong(product((3, 40), (40, 5), of=(41, 5)), r"w has shape \(40, 5\), its signs \(41, 5\)")
     ],
 )
-def multiply_signs(x, w, x_words, w_words, x_gate, w_gate, /, *, rows, columns):
+def multiply_signs(x, w, x_words, w_words, x_gate, w_gate, /, *, rows, columns, filters=None):
     """binary_matmul, given the words of the signs and the bits of where gradients end.
+
+    `filters` are those of w_words, if somebody has them.
 
     Shapes: x (..., k), w (k, n) -> y (..., n)
     """
@@ -207,7 +230,8 @@ def multiply_signs(x, w, x_words, w_words, x_gate, w_gate, /, *, rows, columns):
     m, dtype = math.prod(rows[:-1]), result_type(x, w)
     if not m * k * n:
         return np.zeros((*rows[:-1], n), dtype)
-    filters = BitFilters(words_as(np.reshape(w_words, (n, 1, 1, -1)), (n, k, 1, 1), 1))
+    if filters is None:
+        filters = matrix_filters(w_words, columns)
     images = words_as(np.reshape(x_words, (1, 1, m, -1)), (1, k, 1, m), 1)
     y = numbers(filters, images, dtype, channels_last=True)
     return y.transpose(0, 2, 3, 1).reshape(*rows[:-1], n)

@@ -17,6 +17,7 @@ from tape.ops.binary import (
     check_lineage,
     drawn_gate,
     drawn_words,
+    filters_of,
     moves,
     numbers,
     result_type,
@@ -95,12 +96,33 @@ def binary_conv2d(x, w, stride=1, padding=0, dilation=1, groups=1, pad_value=0, 
         border=border,
         geometry=geometry,
         pad_value=pad_value,
+        filters=filters_of(w, made_filters, geometry, pad_value),
     )
     return reshape(y, y.shape[1:]) if alone else y
 
 
+def made_filters(w, geometry, pad_value):
+    """The filters of a packed kernel, or None where the shape rule has an error to tell."""
+    try:
+        return BitFilters(w, *geometry[:4], pad_value)
+    except ValueError:
+        return None
+
+
 def correlated_signs(
-    x, w, x_words, w_words, x_gate, w_gate, *, images, kernels, border, geometry, pad_value
+    x,
+    w,
+    x_words,
+    w_words,
+    x_gate,
+    w_gate,
+    *,
+    images,
+    kernels,
+    border,
+    geometry,
+    pad_value,
+    filters=None,
 ):
     """Shape rule: that of conv2d."""
     check_lineage(x, x_gate, images, "x")
@@ -136,7 +158,19 @@ SMALL = (1, 3, 4, 4), (2, 3, 3, 3)
 
 
 def slow_correlation(
-    x, w, x_words, w_words, x_gate, w_gate, *, images, kernels, border, geometry, pad_value
+    x,
+    w,
+    x_words,
+    w_words,
+    x_gate,
+    w_gate,
+    *,
+    images,
+    kernels,
+    border,
+    geometry,
+    pad_value,
+    filters=None,
 ):
     """correlate_signs by conv2d of floats."""
     image = unpacked(x_words, images, 1, border, "float64").numpy()
@@ -169,13 +203,29 @@ def slow_correlation(
     ],
 )
 def correlate_signs(
-    x, w, x_words, w_words, x_gate, w_gate, /, *, images, kernels, border, geometry, pad_value
+    x,
+    w,
+    x_words,
+    w_words,
+    x_gate,
+    w_gate,
+    /,
+    *,
+    images,
+    kernels,
+    border,
+    geometry,
+    pad_value,
+    filters=None,
 ):
     """binary_conv2d, given the words of the signs and the bits of where gradients end.
 
+    `filters` are those of w_words, if somebody has them.
+
     Shapes: x (N, C, H, W), w (C_out, C / groups, R, S) -> y (N, C_out, Ho, Wo)
     """
-    filters = BitFilters(words_as(w_words, kernels, 1), *geometry[:4], pad_value)
+    if filters is None:
+        filters = BitFilters(words_as(w_words, kernels, 1), *geometry[:4], pad_value)
     return numbers(filters, words_as(x_words, images, 1, border), result_type(x, w))
 
 

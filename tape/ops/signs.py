@@ -172,7 +172,7 @@ def pack_bits(x, axis=None, strict=False, border=NO_BORDER):
     if (
         not isinstance(border, (tuple, list))
         or len(border) != 4
-        or not all(hasattr(n, "__index__") and n >= 0 for n in border)
+        or not all(hasattr(n, "__index__") and 0 <= n < 1 << 31 for n in border)
     ):
         raise ShapeError(f"pack_bits: border is {border!r}, expected (top, bottom, left, right)")
     if any(border) and (len(shape) != 4 or axis != 1):
@@ -311,13 +311,19 @@ def sign_thresholds(f, reach, filters, strict=False):
         strict: only f(a) > 0 is +1. By default only f(a) < 0 is -1.
 
     Raises:
-        ValueError: f gives NaN, or another shape.
+        ValueError: f gives NaN or another shape, or reach or filters is no such number.
 
     >>> import numpy as np, tape
     >>> least, flip = tape.sign_thresholds(lambda a: np.float32([1, -1]) * (a - 2.5), 9, 2)
     >>> least.tolist(), flip.tolist()
     ([3, 3], [False, True])
     """
+
+    for name, number, most in (("reach", reach, 1 << 29), ("filters", filters, 1 << 31)):
+        if not hasattr(number, "__index__") or not 0 <= number <= most:
+            raise ValueError(
+                f"sign_thresholds: {name} is {number!r}, expected a whole number from 0 to {most}"
+            )
 
     def positive(a):
         y = np.asarray(f(a.astype(np.float32)))
@@ -328,6 +334,7 @@ def sign_thresholds(f, reach, filters, strict=False):
             raise ValueError(f"sign_thresholds: f gives NaN for filter {at} at {int(a[at])}")
         return y > 0 if strict else ~(y < 0)
 
+    reach = int(reach)
     low, high = (np.full(filters, a, np.int64) for a in (-reach, reach))
     at_low, at_high = positive(low), positive(high)
     flip = at_low & ~at_high

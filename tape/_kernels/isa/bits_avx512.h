@@ -2,25 +2,43 @@
 
    Note [Pinned counts]
    Left alone, gcc counts a batch of words first and adds them up later, which takes more registers
-   than there are. An empty asm statement that changes a sum makes it finish the sum in place; a
-   test looks for spills. */
+   than there are, and if an empty asm statement that changes a sum makes it finish the sum in place,
+   what stands after the loop decides whether it does so without moves. So the three instructions
+   are one statement; a test looks for spills. */
 #define BIT_BLOCK 16
 #define BIT_UNIT 4
 #define BIT_FILTER_BYTES 64 /* of a block and word */
 #define BIT_PIXELS 14
+#define BIT_TOGETHER 1
 #define BIT_MOST_COUNTS (16 * 8 * 16) /* of 16 pixels, so that squares may be read whole */
 #define KEEP(v) __asm__("" : "+v"(v))
+
+/* sum -= the number of ones in a ^ w */
+INLINE void subtract_mismatches(__m512i *sum, __m512i a, __m512i w)
+{
+    __m512i ones;
+    __asm__("vpxord %[w], %[a], %[ones]\n\tvpopcntd %[ones], %[ones]\n\t"
+            "vpsubd %[ones], %[sum], %[sum]"
+            : [sum] "+v"(*sum), [ones] "=&v"(ones)
+            : [a] "v"(a), [w] "v"(w));
+}
 
 /* How many blocks for so many pixels: what 32 registers hold, with a word of each block and two for
    the one in work. */
 static inline int bit_blocks(int pixels) { return pixels > 6 ? 2 : pixels > 3 ? 4 : 8; }
 
-/* Of 2 blocks, the signs can go to their 32 bits straight from the registers, where sums began at
-   the offsets, so that they are below 0 now or not.
+/* Of 2 blocks, the signs can go to their 32 bits straight from the registers: a sum is minus the
+   mismatches, so with its offset it is below 0 or not.
 
    Masks are slow (comparing 28 sums and moving 28 masks takes 56 cycles, an eighth of a tile of 18
    words), so the numbers of 2 pixels are narrowed to bytes first, 4 filters a lane, and put in
    order 4 by 4. */
+INLINE __m512i shorts_of(const __m512i *sums, const int32_t *offsets)
+{
+    return _mm512_packs_epi32(_mm512_add_epi32(sums[0], _mm512_loadu_si512(offsets)),
+                              _mm512_add_epi32(sums[1], _mm512_loadu_si512(offsets + 16)));
+}
+
 INLINE void bit_signs_of(const int pixels, const __m512i (*sums)[8], const bit_signs *s)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -30,8 +48,8 @@ INLINE void bit_signs_of(const int pixels, const __m512i (*sums)[8], const bit_s
 #pragma GCC unroll 7
     for (int p = 0; p < pixels; p += 2, y += 2 * step) {
         const int q = p + 1 < pixels ? p + 1 : p;
-        const __m512i a = _mm512_packs_epi32(sums[p][0], sums[p][1]);
-        const __m512i b = _mm512_packs_epi32(sums[q][0], sums[q][1]);
+        const __m512i a = shorts_of(sums[p], s->offsets + s->class[p]);
+        const __m512i b = shorts_of(sums[q], s->offsets + s->class[q]);
         const uint64_t signs = _mm512_movepi8_mask(
             _mm512_permutexvar_epi32(order, _mm512_packs_epi16(a, b)));
         y[0] = (uint32_t)signs ^ flip;
@@ -49,9 +67,7 @@ INLINE void bit_tile_of(const int pixels, const int blocks, const bit_window *k,
     for (int p = 0; p < pixels; p++)
 #pragma GCC unroll 8
         for (int b = 0; b < blocks; b++)
-            sums[p][b] = blocks == 2 && signs
-                             ? _mm512_loadu_si512(signs->offsets + signs->class[p] + 16 * b)
-                             : _mm512_setzero_si512();
+            sums[p][b] = _mm512_setzero_si512();
     for (ptrdiff_t run = 0; run < k->runs; run++) {
         const char *at[5], *of[3]; /* x86 adds 0, 1 or 2 steps for nothing */
 #pragma GCC unroll 5
@@ -69,11 +85,8 @@ INLINE void bit_tile_of(const int pixels, const int blocks, const bit_window *k,
             for (int p = 0; p < pixels; p++) {
                 const __m512i a = _mm512_set1_epi32(*(const int *)(at[p / 3] + p % 3 * step));
 #pragma GCC unroll 8
-                for (int b = 0; b < blocks; b++) {
-                    sums[p][b] = _mm512_sub_epi32(
-                        sums[p][b], _mm512_popcnt_epi32(_mm512_xor_si512(a, w[b])));
-                    KEEP(sums[p][b]);
-                }
+                for (int b = 0; b < blocks; b++)
+                    subtract_mismatches(&sums[p][b], a, w[b]);
             }
 #pragma GCC unroll 5
             for (int i = 0; i < (pixels + 2) / 3; i++)
@@ -119,6 +132,52 @@ static void (*const bit_tiles[BIT_PIXELS][8])(const bit_window *, const char *, 
     {BIT_NAMES_4(6)}, {BIT_NAMES_2(7)}, {BIT_NAMES_2(8)}, {BIT_NAMES_2(9)}, {BIT_NAMES_2(10)},
     {BIT_NAMES_2(11)}, {BIT_NAMES_2(12)}, {BIT_NAMES_2(13)}, {BIT_NAMES_2(14)},
 };
+
+/* The same with 16 windows in the lanes, whose words lie side by side at tap_at[...], and BIT_PLANES
+   filters: m[(filter * vectors + vector) * 16 + window]. See bit_planes.h. */
+#define BIT_PLANES 8
+#define PLANE_VECTORS 3
+
+INLINE void plane_tile_of(const int vectors, const uint32_t *planes, const ptrdiff_t *tap_at,
+                          ptrdiff_t taps, const char *filters, int32_t *m)
+{
+    __m512i sums[BIT_PLANES][PLANE_VECTORS];
+#pragma GCC unroll 8
+    for (int f = 0; f < BIT_PLANES; f++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            sums[f][v] = _mm512_setzero_si512();
+    for (; taps > 0; taps--, tap_at++, filters += BIT_FILTER_BYTES) {
+        __m512i x[PLANE_VECTORS];
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            x[v] = _mm512_loadu_si512(planes + *tap_at + 16 * v);
+#pragma GCC unroll 8
+        for (int f = 0; f < BIT_PLANES; f++) {
+            const __m512i w = _mm512_set1_epi32(((const int *)filters)[f]);
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++)
+                subtract_mismatches(&sums[f][v], w, x[v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int f = 0; f < BIT_PLANES; f++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            _mm512_store_si512(m + (f * vectors + v) * 16, sums[f][v]);
+}
+
+#define PLANE_TILE(vectors)                                                                       \
+    static __attribute__((noinline)) void plane_tile_##vectors(                                   \
+        const uint32_t *planes, const ptrdiff_t *tap_at, ptrdiff_t taps, const char *filters,     \
+        int32_t *m)                                                                               \
+    {                                                                                             \
+        plane_tile_of(vectors, planes, tap_at, taps, filters, m);                                 \
+    }
+PLANE_TILE(1) PLANE_TILE(2) PLANE_TILE(3)
+static void (*const plane_tiles[PLANE_VECTORS])(const uint32_t *, const ptrdiff_t *, ptrdiff_t,
+                                                const char *, int32_t *)
+    = {plane_tile_1, plane_tile_2, plane_tile_3};
 
 /* Minus the mismatches to m, or else signs to where they say; whether that was done. */
 static inline int bit_tile(int pixels, int blocks, const bit_window *k, const char *x,

@@ -6,6 +6,7 @@
 #define BIT_UNIT 4
 #define BIT_FILTER_BYTES 64 /* of a block and word */
 #define BIT_PIXELS 4
+#define BIT_TOGETHER 1
 #define BIT_MOST_COUNTS (4 * 16)
 #define KEEP(v) __asm__("" : "+w"(v))
 

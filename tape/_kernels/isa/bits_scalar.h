@@ -7,6 +7,7 @@
 #define BIT_UNIT 4
 #define BIT_FILTER_BYTES (BIT_BLOCK * 4) /* of a block and word */
 #define BIT_PIXELS 8
+#define BIT_TOGETHER 1
 #define BIT_MOST_COUNTS (BIT_PIXELS * BIT_BLOCK)
 
 #ifdef __x86_64__

@@ -39,6 +39,9 @@ typedef int64_t ints_double __attribute__((vector_size(sizeof(vec_double))));
 #undef BODY
 
 #include "../bit_finish.h"
+#ifdef BIT_PLANES
+#include "../bit_planes.h"
+#endif
 #include "../bit_correlate.h"
 #include "../steps.h"
 
