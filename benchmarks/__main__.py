@@ -33,7 +33,17 @@ def main() -> int:
     options = arguments()
     machine.limit_threads(options.threads)
     # Only now may NumPy and the peers be loaded.
-    from . import limits, report, rows_bits, rows_kernels, rows_memory, rows_ops, rows_train, timing
+    from . import (
+        limits,
+        report,
+        rows_bits,
+        rows_kernels,
+        rows_loops,
+        rows_memory,
+        rows_ops,
+        rows_train,
+        timing,
+    )
 
     known = [
         *rows_ops.ROWS,
@@ -41,6 +51,7 @@ def main() -> int:
         *limits.ROWS,
         *rows_kernels.ROWS,
         *rows_bits.ROWS,
+        *rows_loops.ROWS,
         *rows_memory.ROWS,
     ]
     wanted = (options.what or options.k).lower()
