@@ -10,7 +10,7 @@ from numpy cimport (
     PyArray_DATA, PyArray_DIMS, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, ndarray,
 )
 
-from tape._kernels.dispatch cimport Kernel, cast, is_float, side_by_side
+from tape._kernels.dispatch cimport Kernel, cast, is_float
 from tape._kernels.freelist cimport empty
 from tape._kernels.strides cimport RELEASE_ABOVE
 from tape._kernels.table cimport (
@@ -123,7 +123,7 @@ cdef class ErrorFunction(Pass):
 
 
 cdef class Slope(Kernel):
-    """A cotangent times the slope at a number: operands of one shape and dtype, in C order."""
+    """A cotangent times the slope at a number: operands of one shape and dtype."""
 
     cdef int which
 
@@ -144,8 +144,9 @@ cdef class Slope(Kernel):
             return None
         g, x = <ndarray> a, <ndarray> b
         kind = PyArray_TYPE(g)
-        if kind != PyArray_TYPE(x) or not is_float(kind) or not side_by_side(g, x):
+        if kind != PyArray_TYPE(x) or not is_float(kind) or not cnp.PyArray_SAMESHAPE(g, x):
             return None
+        g, x = cnp.PyArray_GETCONTIGUOUS(g), cnp.PyArray_GETCONTIGUOUS(x)
         y = empty(PyArray_NDIM(g), PyArray_DIMS(g), kind)
         p.n = PyArray_SIZE(g)
         p.g, p.x, p.y = PyArray_DATA(g), PyArray_DATA(x), PyArray_DATA(y)
