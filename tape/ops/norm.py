@@ -278,6 +278,13 @@ def given(x):
     return None if x is None else asarray(x)
 
 
+def axes_of_batch(x):
+    """All axes but 1, that of the channels."""
+    if x.ndim < 2:
+        raise ShapeError(f"batch_norm: x must be (N, C, ...), got {x.shape}")
+    return batch_axes(x.shape)
+
+
 def batch_statistics(x):
     """Mean and biased variance of each channel, (C,) each, as results gradients flow through.
 
@@ -292,7 +299,7 @@ def batch_statistics(x):
         ShapeError: x has no channels.
     """
     x = asarray(x)
-    axes = batch_axes(x.shape)
+    axes = axes_of_batch(x)
     if 0 in [x.shape[a] for a in axes]:
         nothing = sum_over(x, axes)
         return nothing, nothing + 1
@@ -322,7 +329,7 @@ def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
     """
     x = asarray(x)
     weight, bias, mean, var = given(weight), given(bias), given(mean), given(var)
-    batch_axes(x.shape)
+    axes_of_batch(x)
     if (mean is None) != (var is None):
         raise ShapeError("batch_norm: mean and var are given both or neither")
     if mean is None:
