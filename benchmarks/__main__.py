@@ -38,6 +38,7 @@ def main() -> int:
         report,
         rows_bits,
         rows_kernels,
+        rows_loops,
         rows_memory,
         rows_ops,
         rows_pool,
@@ -52,6 +53,7 @@ def main() -> int:
         *rows_kernels.ROWS,
         *rows_pool.ROWS,
         *rows_bits.ROWS,
+        *rows_loops.ROWS,
         *rows_memory.ROWS,
     ]
     wanted = (options.what or options.k).lower()

@@ -40,13 +40,11 @@ from tape.op import OPS as OPS, op as op
 from tape.ops.activation import (
     erf as erf,
     erfc as erfc,
-    gelu as gelu,
     leaky_relu as leaky_relu,
     relu as relu,
     sigmoid as sigmoid,
-    silu as silu,
-    softplus as softplus,
 )
+from tape.ops.smooth import gelu as gelu, silu as silu, softplus as softplus
 from tape.ops.arithmetic import (
     add as add,
     divide as divide,

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import dtypes, generators, laid_out, layouts
 
+import tape
+from tape._kernels import table
 from tape._kernels.rows import (
     cross_entropy_rows,
     cross_entropy_rows_grad,
@@ -14,6 +16,18 @@ from tape._kernels.rows import (
     logsumexp,
     softmax,
 )
+
+ISAS = [isa for isa, here in table.built().items() if here]
+
+
+@pytest.fixture(scope="module", params=ISAS, autouse=True)
+def _isa(request):
+    """Every test here runs with the kernels of every instruction set of this machine."""
+    used = table.used()
+    table.use(request.param)
+    yield
+    table.use(used)
+
 
 INF, NAN = np.inf, np.nan
 EXTENDED = np.longdouble
@@ -55,7 +69,8 @@ def test_softmax_is_right_to_a_few_units(m, n, dtype, layout, rng):
 @given(rows, columns, dtypes, layouts, generators)
 def test_log_softmax_is_right_to_a_few_units(m, n, dtype, layout, rng):
     x = matrices(rng, m, n, dtype)
-    assert close(log_softmax(laid_out(x, layout)), log_softmax_reference(x), dtype, at_least=1)
+    expected = log_softmax_reference(x)
+    assert close(log_softmax(laid_out(x, layout)), expected, dtype, units=16, at_least=1)
 
 
 @given(rows, columns.filter(bool), dtypes, layouts, generators)
@@ -182,6 +197,70 @@ def test_layer_norm_of_a_row_with_nan_leaves_other_rows_alone():
     assert np.isnan(xhat[0]).all()
     assert np.isfinite(xhat[1]).all()
     np.testing.assert_array_equal(np.isnan([mean, rstd]), [[True, False]] * 2)
+
+
+def affine_and_gradients(x, g):
+    """layer_norm, batch_norm, softmax, cross_entropy of a matrix, and all their gradients."""
+    n = x.shape[-1]
+    w, b = np.linspace(1, 2, n, dtype=x.dtype), np.linspace(-1, 1, n, dtype=x.dtype)
+    labels = np.arange(len(x)) % n
+    results = []
+    for f in (
+        tape.layer_norm,
+        tape.batch_norm,
+        lambda x, w, b: tape.softmax(x) * w + b,
+        lambda x, w, b: tape.log_softmax(x) * w + b,
+        lambda x, w, b: (
+            (tape.logsumexp(x, 1) + tape.cross_entropy(x, labels, reduction="none")) * g[:, 0]
+        ),
+    ):
+        leaves = [tape.tensor(v, requires_grad=True) for v in (x, w, b)]
+        y = f(*leaves)
+        used = leaves if y.ndim == 2 else leaves[:1]
+        grads = tape.grad(y, used, g=g if y.ndim == 2 else g[:, 0].copy())
+        results += [np.array(y), *map(np.array, grads)]
+    return results
+
+
+def test_no_bit_depends_on_the_number_of_threads():
+    rng, before = np.random.default_rng(0), tape.get_num_threads()
+    x, g = (rng.standard_normal((301, 333)).astype("float32") for _ in range(2))
+    try:
+        tape.set_num_threads(1)
+        alone = affine_and_gradients(x, g)
+        for threads in (2, np.int64(3)):
+            tape.set_num_threads(threads)
+            for a, b in zip(alone, affine_and_gradients(x, g), strict=True):
+                np.testing.assert_array_equal(a, b)
+    finally:
+        tape.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (70, 131), (4, 3, 5), (3, 2, 9, 31), (1, 2, 700)])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_batch_statistics_are_right_also_far_from_zero(shape, offset):
+    x = (np.random.default_rng(0).standard_normal(shape) + offset).astype("float32")
+    wide, axes = x.astype(EXTENDED), (0, *range(2, x.ndim))
+    moments = np.array(tape.ops.channels.channel_moments(x))
+    assert close(moments[0], wide.mean(axes), np.float32, units=2, at_least=1)
+    assert close(moments[1], wide.var(axes), np.float32, units=4)
+
+
+@given(rows.filter(bool), columns.filter(bool), dtypes, generators)
+def test_layer_norm_and_its_gradients_agree_with_the_formula(m, n, dtype, rng):
+    x, g = (matrices(rng, m, n, dtype, spread=2.0) for _ in range(2))
+    w, b = (matrices(rng, 1, n, dtype, spread=1.0)[0] for _ in range(2))
+    leaves = [tape.tensor(v, requires_grad=True) for v in (x, w, b)]
+    y = tape.layer_norm(*leaves, eps=0.1)
+    x, g, w, b = (v.astype(EXTENDED) for v in (x, g, w, b))
+    centred = x - x.mean(1, keepdims=True)
+    rstd = 1 / np.sqrt((centred**2).mean(1, keepdims=True) + EXTENDED(0.1))
+    xhat, d = centred * rstd, g * w
+    dx = rstd * (d - d.mean(1, keepdims=True) - xhat * (d * xhat).mean(1, keepdims=True))
+    found = [y, *tape.grad(y, leaves, g=g.astype(dtype))]
+    size = 4 * np.sqrt(m)  # of the sums over rows
+    for a, truth in zip(found, [xhat * w + b, dx, (g * xhat).sum(0), g.sum(0)], strict=True):
+        assert close(np.array(a), truth, dtype, units=64, at_least=size)
 
 
 # Bad calls

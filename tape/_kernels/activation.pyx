@@ -10,104 +10,91 @@ from numpy cimport (
     PyArray_DATA, PyArray_DIMS, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, ndarray,
 )
 
-from tape._kernels.dispatch cimport Kernel, cast, is_float, side_by_side
-from tape._kernels.exponential cimport take_exp
+from tape._kernels.dispatch cimport Kernel, cast, is_float
 from tape._kernels.freelist cimport empty
 from tape._kernels.strides cimport RELEASE_ABOVE
+from tape._kernels.table cimport (
+    TAPE_PASS_GELU, TAPE_PASS_GELU_SLOPE, TAPE_PASS_LEAKY_RELU, TAPE_PASS_LEAKY_RELU_GATE,
+    TAPE_PASS_RELU, TAPE_PASS_RELU_GATE, TAPE_PASS_SIGMOID, TAPE_PASS_SIGMOID_SLOPE, TAPE_PASS_SILU,
+    TAPE_PASS_SILU_SLOPE, TAPE_PASS_SOFTPLUS, TAPE_PASS_SOFTPLUS_SLOPE, TAPE_PASS_TANH_SLOPE,
+    kernels, tape_pass,
+)
 
 cnp.import_array()
 
 __all__ = [
-    "ERF", "ERFC", "RELU", "RELU_GATE", "SIGMOID", "SIGMOID_SLOPE", "TANH_SLOPE", "Pass", "Slope",
+    "ERF", "ERFC", "GELU", "GELU_SLOPE", "LEAKY_RELU", "LEAKY_RELU_GATE", "RELU", "RELU_GATE",
+    "SIGMOID", "SIGMOID_SLOPE", "SILU", "SILU_SLOPE", "SOFTPLUS", "SOFTPLUS_SLOPE", "TANH_SLOPE",
+    "Pass", "Slope",
 ]
 
-ctypedef void (*FloatPass)(const float *, float *, Py_ssize_t) noexcept nogil
-ctypedef void (*DoublePass)(const double *, double *, Py_ssize_t) noexcept nogil
-ctypedef void (*FloatSlope)(const float *, const float *, float *, Py_ssize_t) noexcept nogil
-ctypedef void (*DoubleSlope)(const double *, const double *, double *, Py_ssize_t) noexcept nogil
 
-cdef enum:
-    GROUP = 1024        # numbers that stay in the cache from one pass over them to the next
-
-
-cdef void relu(const floating *x, floating *y, Py_ssize_t n) noexcept nogil:
+cdef void error(const floating *x, floating *y, Py_ssize_t n, bint rest) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(n):
-        y[i] = 0 if x[i] <= 0 else x[i]
+    if rest:
+        for i in range(n):
+            y[i] = erfcf(x[i]) if floating is float else erfc(x[i])
+    else:
+        for i in range(n):
+            y[i] = erff(x[i]) if floating is float else erf(x[i])
 
 
-cdef void sigmoid(const floating *x, floating *y, Py_ssize_t n) noexcept nogil:
-    """e / (1 + e) or 1 / (1 + e) with e = exp(-|x|), which neither overflows nor loses digits."""
-    cdef Py_ssize_t count, i
-    while n > 0:
-        count = min(n, GROUP)
-        for i in range(count):
-            y[i] = -x[i] if x[i] > 0 else x[i]
-        take_exp(y, count)
-        for i in range(count):
-            y[i] = (1 if x[i] > 0 else y[i]) / (1 + y[i])
-        x += count
-        y += count
-        n -= count
+cdef bint is_number(setting) noexcept:
+    return type(setting) is float or type(setting) is int
 
 
-cdef void error(const floating *x, floating *y, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        y[i] = erff(x[i]) if floating is float else erf(x[i])
+cdef bint read_settings(tape_pass *p, tuple settings) except -1:
+    """Put an op's settings where the C loop looks for them; False if they are the op's own."""
+    if p.which == TAPE_PASS_GELU or p.which == TAPE_PASS_GELU_SLOPE:
+        p.which += settings[0] == "tanh"  # its own loop stands next
+        return settings[0] == "tanh" or settings[0] == "none"
+    if not is_number(settings[0]) or not is_number(settings[len(settings) - 1]):
+        return False
+    p.a, p.b = settings[0], settings[len(settings) - 1]
+    return p.a != 0 or len(settings) == 1
 
 
-cdef void error_rest(const floating *x, floating *y, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        y[i] = erfcf(x[i]) if floating is float else erfc(x[i])
-
-
-cdef void relu_gate(
-    const floating *g, const floating *y, floating *out, Py_ssize_t n
-) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef floating v
-    for i in range(n):
-        v = g[i]        # read in either case, so that it becomes vector code
-        out[i] = 0 if y[i] <= 0 else v
-
-
-cdef void tanh_slope(
-    const floating *g, const floating *y, floating *out, Py_ssize_t n
-) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        out[i] = g[i] * (1 - y[i] * y[i])
-
-
-cdef void sigmoid_slope(
-    const floating *g, const floating *y, floating *out, Py_ssize_t n
-) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        out[i] = g[i] * y[i] * (1 - y[i])
+cdef void run(int kind, const tape_pass *p) noexcept:
+    """Take the pass, without the GIL if it is long."""
+    cdef int real = 0 if kind == cnp.NPY_FLOAT else 1
+    if p.n > RELEASE_ABOVE:
+        with nogil:
+            kernels().run_pass[real](p)
+    else:
+        kernels().run_pass[real](p)
 
 
 cdef class Pass(Kernel):
     """One number in, one out; where `widens`, integers become float64, else they are left alone."""
 
-    cdef FloatPass on_float
-    cdef DoublePass on_double
+    cdef int which
     cdef bint widens
 
-    def __call__(self, x):
-        cdef ndarray y = self.unary(np.asarray(x))
+    def __call__(self, x, *settings):
+        x = np.asarray(x)
+        cdef ndarray y = self.settled([x], settings) if settings else self.unary(x)
         if y is None:
             raise TypeError(f"no loop for {x.dtype}")
         return y
 
     cdef ndarray unary(self, ndarray x):
+        cdef tape_pass p
+        p.which, p.a, p.b = self.which, 0, 0
+        return self.passed(x, &p)
+
+    cdef ndarray settled(self, list operands, tuple settings):
+        cdef tape_pass p
+        p.which = self.which
+        if not read_settings(&p, settings):
+            return None
+        x = operands[0]
+        if not isinstance(x, ndarray):
+            x = np.asarray(x, np.float32 if type(x) is float else None)
+        return self.passed(<ndarray>x, &p)
+
+    cdef ndarray passed(self, ndarray x, tape_pass *p):
         cdef ndarray y
         cdef int kind = PyArray_TYPE(x)
-        cdef Py_ssize_t n = PyArray_SIZE(x)
-        cdef const void *start
-        cdef void *result
         if not is_float(kind):
             if not self.widens:
                 return None
@@ -115,69 +102,88 @@ cdef class Pass(Kernel):
             x = cast(x, kind)
         x = cnp.PyArray_GETCONTIGUOUS(x)
         y = empty(PyArray_NDIM(x), PyArray_DIMS(x), kind)
-        start, result = PyArray_DATA(x), PyArray_DATA(y)
-        if n > RELEASE_ABOVE:
-            with nogil:
-                self.run(kind, start, result, n)
-        else:
-            self.run(kind, start, result, n)
+        p.n, p.x, p.g, p.y = PyArray_SIZE(x), PyArray_DATA(x), NULL, PyArray_DATA(y)
+        self.take(kind, p)
         return y
 
-    cdef void run(self, int kind, const void *x, void *y, Py_ssize_t n) noexcept nogil:
-        if kind == cnp.NPY_FLOAT:
-            self.on_float(<const float *> x, <float *> y, n)
-        else:
-            self.on_double(<const double *> x, <double *> y, n)
+    cdef void take(self, int kind, const tape_pass *p) noexcept:
+        run(kind, p)
+
+
+cdef class ErrorFunction(Pass):
+    """erf, or 1 - erf if `which`, by the C library."""
+
+    cdef void take(self, int kind, const tape_pass *p) noexcept:
+        cdef bint rest = self.which
+        with nogil:
+            if kind == cnp.NPY_FLOAT:
+                error(<const float *> p.x, <float *> p.y, p.n, rest)
+            else:
+                error(<const double *> p.x, <double *> p.y, p.n, rest)
 
 
 cdef class Slope(Kernel):
-    """A cotangent times the slope at a result: operands of one shape and dtype, in C order."""
+    """A cotangent times the slope at a number: operands of one shape and dtype."""
 
-    cdef FloatSlope on_float
-    cdef DoubleSlope on_double
+    cdef int which
 
     cdef ndarray binary(self, a, b):
-        cdef ndarray g, y, out
+        cdef tape_pass p
+        p.which, p.a, p.b = self.which, 0, 0
+        return self.passed(a, b, &p)
+
+    cdef ndarray settled(self, list operands, tuple settings):
+        cdef tape_pass p
+        p.which, p.a, p.b = self.which, 0, 0
+        return self.passed(operands[0], operands[1], &p) if read_settings(&p, settings) else None
+
+    cdef ndarray passed(self, a, b, tape_pass *p):
+        cdef ndarray g, x, y
         cdef int kind
         if not isinstance(a, ndarray) or not isinstance(b, ndarray):
             return None
-        g, y = <ndarray> a, <ndarray> b
+        g, x = <ndarray> a, <ndarray> b
         kind = PyArray_TYPE(g)
-        if kind != PyArray_TYPE(y) or not is_float(kind) or not side_by_side(g, y):
+        if kind != PyArray_TYPE(x) or not is_float(kind) or not cnp.PyArray_SAMESHAPE(g, x):
             return None
-        out = empty(PyArray_NDIM(g), PyArray_DIMS(g), kind)
-        if PyArray_SIZE(g) > RELEASE_ABOVE:
-            with nogil:
-                self.run(kind, PyArray_DATA(g), PyArray_DATA(y), PyArray_DATA(out), PyArray_SIZE(g))
-        else:
-            self.run(kind, PyArray_DATA(g), PyArray_DATA(y), PyArray_DATA(out), PyArray_SIZE(g))
-        return out
-
-    cdef void run(
-        self, int kind, const void *g, const void *y, void *out, Py_ssize_t n
-    ) noexcept nogil:
-        if kind == cnp.NPY_FLOAT:
-            self.on_float(<const float *> g, <const float *> y, <float *> out, n)
-        else:
-            self.on_double(<const double *> g, <const double *> y, <double *> out, n)
+        g, x = cnp.PyArray_GETCONTIGUOUS(g), cnp.PyArray_GETCONTIGUOUS(x)
+        y = empty(PyArray_NDIM(g), PyArray_DIMS(g), kind)
+        p.n = PyArray_SIZE(g)
+        p.g, p.x, p.y = PyArray_DATA(g), PyArray_DATA(x), PyArray_DATA(y)
+        run(kind, p)
+        return y
 
 
-cdef Pass new_pass(FloatPass on_float, DoublePass on_double, bint widens):
+cdef Pass new_pass(int which, bint widens=True):
     cdef Pass p = Pass.__new__(Pass)
-    p.on_float, p.on_double, p.widens = on_float, on_double, widens
+    p.which, p.widens = which, widens
     return p
 
 
-cdef Slope new_slope(FloatSlope on_float, DoubleSlope on_double):
+cdef Slope new_slope(int which):
     cdef Slope s = Slope.__new__(Slope)
-    s.on_float, s.on_double = on_float, on_double
+    s.which = which
     return s
 
 
-RELU = new_pass(relu[float], relu[double], False)
-RELU_GATE = new_slope(relu_gate[float], relu_gate[double])
-TANH_SLOPE = new_slope(tanh_slope[float], tanh_slope[double])
-SIGMOID = new_pass(sigmoid[float], sigmoid[double], True)
-SIGMOID_SLOPE = new_slope(sigmoid_slope[float], sigmoid_slope[double])
-ERF = new_pass(error[float], error[double], True)
-ERFC = new_pass(error_rest[float], error_rest[double], True)
+cdef ErrorFunction new_error_function(bint rest):
+    cdef ErrorFunction e = ErrorFunction.__new__(ErrorFunction)
+    e.which, e.widens = rest, True
+    return e
+
+
+RELU = new_pass(TAPE_PASS_RELU, False)
+RELU_GATE = new_slope(TAPE_PASS_RELU_GATE)
+LEAKY_RELU = new_pass(TAPE_PASS_LEAKY_RELU)
+LEAKY_RELU_GATE = new_slope(TAPE_PASS_LEAKY_RELU_GATE)
+TANH_SLOPE = new_slope(TAPE_PASS_TANH_SLOPE)
+SIGMOID = new_pass(TAPE_PASS_SIGMOID)
+SIGMOID_SLOPE = new_slope(TAPE_PASS_SIGMOID_SLOPE)
+SILU = new_pass(TAPE_PASS_SILU)
+SILU_SLOPE = new_slope(TAPE_PASS_SILU_SLOPE)
+SOFTPLUS = new_pass(TAPE_PASS_SOFTPLUS)
+SOFTPLUS_SLOPE = new_slope(TAPE_PASS_SOFTPLUS_SLOPE)
+GELU = new_pass(TAPE_PASS_GELU)
+GELU_SLOPE = new_slope(TAPE_PASS_GELU_SLOPE)
+ERF = new_error_function(False)
+ERFC = new_error_function(True)

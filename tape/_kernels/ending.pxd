@@ -12,6 +12,7 @@ cdef struct Ending:
     InnerLoop inner
     void* data
     ptrdiff_t size
+    int which
 
 
 cdef int end_in(str name, int kind, Ending* ending) except -1

@@ -100,6 +100,57 @@ typedef struct {
     void *data[TAPE_SLOTS]; /* or NULL */
 } tape_arrays;
 
+/* Functions of one number, and gradients: y from a cotangent g and what the function had or gave. */
+enum {
+    TAPE_PASS_RELU, TAPE_PASS_LEAKY_RELU, TAPE_PASS_SIGMOID, TAPE_PASS_SILU, TAPE_PASS_SOFTPLUS,
+    TAPE_PASS_GELU, TAPE_PASS_GELU_TANH, TAPE_PASS_RELU_GATE, TAPE_PASS_LEAKY_RELU_GATE,
+    TAPE_PASS_SIGMOID_SLOPE, TAPE_PASS_TANH_SLOPE, TAPE_PASS_SILU_SLOPE, TAPE_PASS_SOFTPLUS_SLOPE,
+    TAPE_PASS_GELU_SLOPE, TAPE_PASS_GELU_TANH_SLOPE, TAPE_PASSES
+};
+
+typedef struct {
+    int which;
+    ptrdiff_t n;
+    const void *x, *g;
+    void *y;             /* may be x or g */
+    double a, b;         /* settings: a slope; beta and the threshold of softplus */
+} tape_pass;
+
+/* Functions of the rows of a matrix: softmax and what is made of it, normalisation. */
+enum {
+    TAPE_SOFTMAX, TAPE_LOG_SOFTMAX, TAPE_LOGSUMEXP, TAPE_CROSS_ENTROPY, TAPE_CROSS_ENTROPY_GRAD,
+    TAPE_SOFTMAX_GRAD, TAPE_LOG_SOFTMAX_GRAD, TAPE_LOGSUMEXP_GRAD, TAPE_LAYER_NORM,
+    TAPE_LAYER_NORM_GRAD, TAPE_LAYER_NORM_SUMS, TAPE_ROW_WORKS
+};
+
+typedef struct {
+    int work;
+    ptrdiff_t rows, columns;
+    const void *x, *g;         /* of one shape, in C order; x is the result where that was saved */
+    void *y;
+    const int64_t *labels;     /* of TAPE_CROSS_ENTROPY... */
+    const void *scale;         /* a factor for each row, or for all if scale_step is 0 */
+    ptrdiff_t scale_step;
+    const void *sums;          /* TAPE_LOGSUMEXP_GRAD: what logsumexp gave for each row */
+    const void *weight, *bias; /* a number for each column, or NULL */
+    double eps;
+    void *means, *rstds;       /* where TAPE_LAYER_NORM puts a number for each row, or NULL */
+    void *blocks;              /* of TAPE_LAYER_NORM_SUMS: room for the sums of each block of rows */
+} tape_rows;
+
+enum { TAPE_NORM_BLOCK = 32 }; /* rows in a block */
+
+/* x (n, channels, size) in C order, by channels: mean and biased variance of each (y, mean first);
+   sums of g * (x - mean); (x - mean) * scale + bias. */
+enum { TAPE_CHANNEL_MOMENTS, TAPE_CHANNEL_SUMS, TAPE_CHANNEL_AFFINE, TAPE_CHANNEL_WORKS };
+
+typedef struct {
+    int work;
+    ptrdiff_t n, channels, size; /* none of them 0 */
+    const void *x, *g, *mean, *scale, *bias; /* bias may be NULL */
+    void *y;
+} tape_channels;
+
 typedef struct {
     const char *name;
     /* Matrix products, one for each type of real numbers; -1 if there is no memory, c then holds
@@ -125,6 +176,9 @@ typedef struct {
     /* Multiply and add in registers only, `rounds` times; how many operations (two each) that was. */
     double (*fma_peak[TAPE_REALS])(ptrdiff_t rounds);
     tape_bit_kernels bits;
+    void (*run_pass[TAPE_REALS])(const tape_pass *p);
+    void (*run_rows[TAPE_REALS])(const tape_rows *p);
+    void (*run_channels[TAPE_REALS])(const tape_channels *p);
 } tape_kernels;
 
 /* The table in use; the best one that this machine can run, until another is chosen. */

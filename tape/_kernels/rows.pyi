@@ -6,8 +6,17 @@ from numpy import floating, int64
 from numpy.typing import NDArray
 
 __all__ = [
+    "LOG_SOFTMAX",
+    "LOG_SOFTMAX_GRAD",
+    "SOFTMAX",
+    "SOFTMAX_GRAD",
     "CrossEntropy",
     "CrossEntropyGrad",
+    "LogSumExpGrad",
+    "Normal",
+    "NormalSlope",
+    "NormalSums",
+    "RowWise",
     "cross_entropy_rows",
     "cross_entropy_rows_grad",
     "layer_norm_rows",
@@ -18,6 +27,16 @@ __all__ = [
 
 class CrossEntropy: ...
 class CrossEntropyGrad: ...
+class LogSumExpGrad: ...
+class Normal: ...
+class NormalSlope: ...
+class NormalSums: ...
+class RowWise: ...
+
+LOG_SOFTMAX: RowWise
+LOG_SOFTMAX_GRAD: RowWise
+SOFTMAX: RowWise
+SOFTMAX_GRAD: RowWise
 
 def cross_entropy_rows(
     x: NDArray[floating[Any]], labels: NDArray[int64]

@@ -1,108 +1,57 @@
-"""Fused loops over the rows of a matrix: softmax and what is made of it, and normalisation.
+"""Functions of the rows of a matrix: softmax and what is made of it, and normalisation.
 
-A row is shifted by its maximum, so nothing overflows. The exponentials of many short rows are taken
-in one call of NumPy's own exp loop.
+Operands are checked here; the loops are those of softmax.h and norm.h.
 """
 
-from cython cimport floating
-from libc.math cimport isinf, log, sqrt
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
-from numpy cimport PyArray_DATA, npy_intp
+from numpy cimport PyArray_DATA, PyArray_DIM, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, npy_intp
 
 from tape._kernels.arrays cimport float_array
-from tape._kernels.dispatch cimport Kernel
-from tape._kernels.exponential cimport take_exp
+from tape._kernels.dispatch cimport Kernel, is_float, side_by_side
 from tape._kernels.freelist cimport empty
-from tape._kernels.lanes cimport largest, spread, total
-from tape._kernels.strides cimport RELEASE_ABOVE
+from tape._kernels.lanes cimport total
+from tape._kernels.strides cimport MAX_DIMS, RELEASE_ABOVE
+from tape._kernels.table cimport (
+    TAPE_CROSS_ENTROPY, TAPE_CROSS_ENTROPY_GRAD, TAPE_LAYER_NORM, TAPE_LAYER_NORM_GRAD,
+    TAPE_LAYER_NORM_SUMS, TAPE_LOG_SOFTMAX, TAPE_LOG_SOFTMAX_GRAD, TAPE_LOGSUMEXP,
+    TAPE_LOGSUMEXP_GRAD, TAPE_NORM_BLOCK, TAPE_SOFTMAX, TAPE_SOFTMAX_GRAD, kernels, tape_rows,
+)
 
 cnp.import_array()
 
 __all__ = [
-    "CrossEntropy", "CrossEntropyGrad", "cross_entropy_rows", "cross_entropy_rows_grad",
-    "layer_norm_rows", "log_softmax", "logsumexp", "softmax",
+    "LOG_SOFTMAX", "LOG_SOFTMAX_GRAD", "SOFTMAX", "SOFTMAX_GRAD", "CrossEntropy",
+    "CrossEntropyGrad", "LogSumExpGrad", "Normal", "NormalSlope", "NormalSums", "RowWise",
+    "cross_entropy_rows", "cross_entropy_rows_grad", "layer_norm_rows", "log_softmax", "logsumexp",
+    "softmax",
 ]
 
-cdef enum Result:
-    SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, CROSS_ENTROPY, CROSS_ENTROPY_GRAD
 
-
-cdef enum:
-    GROUP = 512         # numbers per call of the exp loop
-
-
-cdef struct Task:
-    Result result
-    int kind
-    Py_ssize_t rows, columns
-    const void *x
-    void *y
-    void *scratch           # exponentials, where they are not the result
-    const int64_t *labels
-    const void *scale
-    Py_ssize_t scale_step   # 0 for one scale of all rows
-
-
-cdef inline void finish_row(
-    const Task *t, Py_ssize_t row, const floating *x, floating *e, floating top
-) noexcept nogil:
-    """From x, its maximum and e = exp(x - top), one row of the result."""
-    cdef Py_ssize_t i, n = t.columns
-    cdef floating *y = <floating *> t.y
-    cdef double whole = total(e, n)
-    cdef floating factor
-    if t.result == SOFTMAX:
-        factor = <floating> whole
-        for i in range(n):
-            e[i] /= factor
-    elif t.result == LOG_SOFTMAX:
-        factor = <floating> log(whole)
-        y += row * n
-        for i in range(n):
-            y[i] = (x[i] - top) - factor
-    elif t.result == LOGSUMEXP:
-        y[row] = <floating> (top + log(whole))
-    elif t.result == CROSS_ENTROPY:
-        y[row] = <floating> (log(whole) - (<double> x[t.labels[row]] - top))
+cdef void run(int kind, const tape_rows *t) noexcept:
+    """Work through all rows, without the GIL if they are many."""
+    cdef int real = 0 if kind == cnp.NPY_FLOAT else 1
+    if t.rows > RELEASE_ABOVE // max(t.columns, 1):
+        with nogil:
+            kernels().run_rows[real](t)
     else:
-        factor = (<const floating *> t.scale)[row * t.scale_step]
-        # In float64, (e - whole) / whole keeps digits that softmax - 1 loses in float32.
-        top = <floating> ((e[t.labels[row]] - whole) / whole * factor)
-        factor = <floating> (factor / whole)
-        for i in range(n):
-            e[i] *= factor
-        e[t.labels[row]] = top
+        kernels().run_rows[real](t)
 
 
-cdef void run_rows(const Task *t, const floating *x, floating *e) noexcept nogil:
-    """All rows, as many at a time as one call of the exp loop should see."""
-    cdef floating[GROUP] tops
-    cdef Py_ssize_t row = 0, i, k, count, n = t.columns
-    cdef bint keep = t.result == SOFTMAX or t.result == CROSS_ENTROPY_GRAD
-    while row < t.rows:
-        count = min(t.rows - row, max(1, GROUP // max(n, 1)))
-        for k in range(count):
-            tops[k] = largest(x + k * n, n)
-            if t.result == LOGSUMEXP and isinf(tops[k]):
-                tops[k] = 0     # exp(-inf) and exp(inf) are right as they are; inf - inf is not
-            for i in range(k * n, k * n + n):
-                e[i] = x[i] - tops[k]
-        take_exp(e, count * n)
-        for k in range(count):
-            finish_row(t, row + k, x + k * n, e + k * n, tops[k])
-        row += count
-        x += count * n
-        if keep:
-            e += count * n
-
-
-cdef void run(const Task *t) noexcept nogil:
-    if t.kind == cnp.NPY_FLOAT:
-        run_rows(t, <const float *> t.x, <float *> t.scratch)
-    else:
-        run_rows(t, <const double *> t.x, <double *> t.scratch)
+cdef tape_rows rows_of(int work, cnp.ndarray x, int n_axes):
+    """The array's last axes as columns, the others as rows."""
+    cdef tape_rows t
+    cdef int axis, ndim = PyArray_NDIM(x)
+    memset(&t, 0, sizeof(t))
+    t.work, t.rows, t.columns, t.x = work, 1, 1, PyArray_DATA(x)
+    for axis in range(ndim):
+        if axis < ndim - n_axes:
+            t.rows *= PyArray_DIM(x, axis)
+        else:
+            t.columns *= PyArray_DIM(x, axis)
+    return t
 
 
 cdef cnp.ndarray label_array(object labels, Py_ssize_t rows, Py_ssize_t columns, str op):
@@ -128,39 +77,27 @@ cdef cnp.ndarray label_array(object labels, Py_ssize_t rows, Py_ssize_t columns,
     return array
 
 
-cdef cnp.ndarray apply(str op, Result result, object x, object labels=None, object scale=None):
+cdef cnp.ndarray apply(str op, int work, object x, object labels=None, object scale=None):
     """Check the operands, make the result and run."""
-    cdef cnp.ndarray matrix = float_array(x, 2, op, "x"), y, scratch, label, factor
-    cdef npy_intp shape[2]
-    cdef Task t
-    t.result = result
-    t.kind = cnp.PyArray_TYPE(matrix)
-    t.rows, t.columns = matrix.shape[0], matrix.shape[1]
-    t.x = PyArray_DATA(matrix)
+    cdef cnp.ndarray matrix = float_array(x, 2, op, "x"), y, label, factor
+    cdef tape_rows t = rows_of(work, matrix, 1)
+    cdef int kind = PyArray_TYPE(matrix)
     if labels is not None:
         label = label_array(labels, t.rows, t.columns, op)
         t.labels = <const int64_t *> PyArray_DATA(label)
     if scale is not None:
-        t.scale_step = cnp.PyArray_NDIM(<cnp.ndarray?> scale)
+        t.scale_step = PyArray_NDIM(<cnp.ndarray?> scale)
         factor = float_array(scale, min(t.scale_step, 1), op, "scale")
-        if t.scale_step and factor.shape[0] != t.rows or cnp.PyArray_TYPE(factor) != t.kind:
+        if t.scale_step and factor.shape[0] != t.rows or PyArray_TYPE(factor) != kind:
             raise ValueError(
                 f"{op}: scale is {scale.dtype} of shape {scale.shape}, expected {x.dtype} of "
                 f"{(t.rows,)}, one a row, or of ()"
             )
         t.scale = PyArray_DATA(factor)
-    shape[0], shape[1] = t.rows, t.columns
-    y = empty(1 if result in (LOGSUMEXP, CROSS_ENTROPY) else 2, shape, t.kind)
-    t.y = t.scratch = PyArray_DATA(y)
-    if result != SOFTMAX and result != CROSS_ENTROPY_GRAD:
-        shape[0] = max(GROUP, t.columns)
-        scratch = empty(1, shape, t.kind)
-        t.scratch = PyArray_DATA(scratch)
-    if cnp.PyArray_SIZE(matrix) > RELEASE_ABOVE:
-        with nogil:
-            run(&t)
-    else:
-        run(&t)
+    y = empty(
+        1 if work == TAPE_LOGSUMEXP or work == TAPE_CROSS_ENTROPY else 2, matrix.shape, kind)
+    t.y = PyArray_DATA(y)
+    run(kind, &t)
     return y
 
 
@@ -175,7 +112,7 @@ def softmax(x):
         TypeError: x is not an array of float32 or float64.
         ValueError: x is not a matrix.
     """
-    return apply("softmax", SOFTMAX, x)
+    return apply("softmax", TAPE_SOFTMAX, x)
 
 
 def log_softmax(x):
@@ -189,7 +126,7 @@ def log_softmax(x):
         TypeError: x is not an array of float32 or float64.
         ValueError: x is not a matrix.
     """
-    return apply("log_softmax", LOG_SOFTMAX, x)
+    return apply("log_softmax", TAPE_LOG_SOFTMAX, x)
 
 
 def logsumexp(x):
@@ -205,7 +142,7 @@ def logsumexp(x):
         TypeError: x is not an array of float32 or float64.
         ValueError: x is not a matrix.
     """
-    return apply("logsumexp", LOGSUMEXP, x)
+    return apply("logsumexp", TAPE_LOGSUMEXP, x)
 
 
 def cross_entropy_rows(x, labels):
@@ -218,7 +155,7 @@ def cross_entropy_rows(x, labels):
         ValueError: x is not a matrix, labels does not have one label a row, or a label is not in
             [0, n).
     """
-    return apply("cross_entropy_rows", CROSS_ENTROPY, x, labels)
+    return apply("cross_entropy_rows", TAPE_CROSS_ENTROPY, x, labels)
 
 
 def cross_entropy_rows_grad(x, labels, scale):
@@ -230,7 +167,7 @@ def cross_entropy_rows_grad(x, labels, scale):
         TypeError: x or scale is not an array of float32 or float64, or labels not one of int64.
         ValueError: as `cross_entropy_rows`, or scale does not fit x in length and dtype.
     """
-    return apply("cross_entropy_rows_grad", CROSS_ENTROPY_GRAD, x, labels, scale)
+    return apply("cross_entropy_rows_grad", TAPE_CROSS_ENTROPY_GRAD, x, labels, scale)
 
 
 cdef class CrossEntropy(Kernel):
@@ -244,7 +181,7 @@ cdef class CrossEntropy(Kernel):
         cdef double sum
         cdef Py_ssize_t m
         try:
-            y = apply("cross_entropy", CROSS_ENTROPY, operands[0], operands[1])
+            y = apply("cross_entropy", TAPE_CROSS_ENTROPY, operands[0], operands[1])
         except (TypeError, ValueError):
             return None
         if settings[0] == "none":
@@ -271,26 +208,150 @@ cdef class CrossEntropyGrad(Kernel):
 
     cdef cnp.ndarray settled(self, list operands, tuple settings):
         try:
-            return apply("cross_entropy", CROSS_ENTROPY_GRAD, operands[0], operands[1], operands[2])
+            return apply(
+                "cross_entropy", TAPE_CROSS_ENTROPY_GRAD, operands[0], operands[1], operands[2])
         except (TypeError, ValueError):
             return None
 
 
-cdef void normalise(
-    const floating *x, floating *y, floating *means, floating *rstds, double eps,
-    Py_ssize_t rows, Py_ssize_t n,
-) noexcept nogil:
-    cdef Py_ssize_t row, i
-    cdef double mean, rstd
-    for row in range(rows):
-        mean = total(x, n) / n
-        rstd = 1 / sqrt(spread(x, mean, n) / n + eps)
-        means[row] = <floating> mean
-        rstds[row] = <floating> rstd
-        for i in range(n):
-            y[i] = <floating> ((x[i] - mean) * rstd)
-        x += n
-        y += n
+cdef class RowWise(Kernel):
+    """Softmax or its logarithm, of x, or a gradient of one, of (g, result), along the last axis."""
+
+    cdef int work
+
+    cdef cnp.ndarray settled(self, list operands, tuple settings):
+        cdef cnp.ndarray x, y
+        cdef tape_rows t
+        for operand in operands:
+            if not isinstance(operand, cnp.ndarray):
+                return None
+        x = <cnp.ndarray> operands[len(operands) - 1]
+        if (not is_float(PyArray_TYPE(x)) or not cnp.PyArray_ISCARRAY_RO(x)
+                or trailing(settings[0], PyArray_NDIM(x)) != 1):
+            return None
+        t = rows_of(self.work, x, 1)
+        if len(operands) == 2:
+            if not alike(<cnp.ndarray> operands[0], x):
+                return None
+            t.g = PyArray_DATA(<cnp.ndarray> operands[0])
+        y = empty(PyArray_NDIM(x), cnp.PyArray_DIMS(x), PyArray_TYPE(x))
+        t.y = PyArray_DATA(y)
+        run(PyArray_TYPE(x), &t)
+        return y
+
+
+cdef class LogSumExpGrad(Kernel):
+    """g * exp(x - y), y being logsumexp(x) over the last axis; g and y one number a row."""
+
+    cdef cnp.ndarray settled(self, list operands, tuple settings):
+        cdef cnp.ndarray x, y, g, out
+        cdef tape_rows t
+        for operand in operands:
+            if not isinstance(operand, cnp.ndarray):
+                return None
+        g, x, y = <cnp.ndarray> operands[0], <cnp.ndarray> operands[1], <cnp.ndarray> operands[2]
+        if (not is_float(PyArray_TYPE(x)) or not cnp.PyArray_ISCARRAY_RO(x) or not alike(g, y)
+                or PyArray_TYPE(g) != PyArray_TYPE(x) or PyArray_NDIM(x) == 0
+                or trailing(settings[0], PyArray_NDIM(x)) != 1):
+            return None
+        t = rows_of(TAPE_LOGSUMEXP_GRAD, x, 1)
+        if PyArray_SIZE(g) != t.rows:
+            return None
+        out = empty(PyArray_NDIM(x), cnp.PyArray_DIMS(x), PyArray_TYPE(x))
+        t.scale, t.scale_step, t.sums = PyArray_DATA(g), 1, PyArray_DATA(y)
+        t.y = PyArray_DATA(out)
+        run(PyArray_TYPE(x), &t)
+        return out
+
+
+cdef bint alike(cnp.ndarray x, cnp.ndarray y) noexcept:
+    """Whether both have one shape and dtype and lie in C order, aligned and in native bytes."""
+    return (PyArray_TYPE(x) == PyArray_TYPE(y) and side_by_side(x, y)
+            and cnp.PyArray_ISCARRAY_RO(x) and cnp.PyArray_ISCARRAY_RO(y))
+
+
+cdef int trailing(axis, int ndim):
+    """How many axes are meant, if they are the last ones in order; else 0."""
+    cdef int i, n
+    if type(axis) is not tuple:
+        return 1 if type(axis) is int and ndim and (axis == -1 or axis == ndim - 1) else 0
+    n = len(<tuple> axis)
+    for i in range(n):
+        one = (<tuple> axis)[i]
+        if n > ndim or type(one) is not int or one != i - n and one != ndim + i - n:
+            return 0
+    return n
+
+
+cdef class Normal(Kernel):
+    """x with mean 0 and variance 1 along its last axes; with operands weight, bias that in turn.
+
+    Settings: axis, eps.
+    """
+
+    cdef cnp.ndarray settled(self, list operands, tuple settings):
+        return normalised(TAPE_LAYER_NORM, None, operands[0], operands[1:], settings)
+
+
+cdef class NormalSlope(Kernel):
+    """The gradient of `Normal` by x, of operands g, x and the weight, or 1.0 in its place."""
+
+    cdef cnp.ndarray settled(self, list operands, tuple settings):
+        cdef list weight = [] if type(operands[2]) is float and operands[2] == 1 else operands[2:]
+        return normalised(TAPE_LAYER_NORM_GRAD, operands[0], operands[1], weight, settings)
+
+
+cdef class NormalSums(Kernel):
+    """The gradients of `Normal` by weight and bias, one above the other, of operands g and x."""
+
+    cdef cnp.ndarray settled(self, list operands, tuple settings):
+        return normalised(TAPE_LAYER_NORM_SUMS, operands[0], operands[1], [], settings)
+
+
+cdef cnp.ndarray normalised(int work, object g, object x, list affine, tuple settings):
+    """The result of a work of norm.h, or None where it does not apply."""
+    cdef cnp.ndarray matrix, y, blocks, vector
+    cdef tape_rows t
+    cdef npy_intp shape[MAX_DIMS + 1]
+    cdef npy_intp room
+    cdef int i, kind, n_axes, ndim
+    if not isinstance(x, cnp.ndarray) or type(settings[1]) not in (float, int):
+        return None
+    matrix = <cnp.ndarray> x
+    kind, ndim = PyArray_TYPE(matrix), PyArray_NDIM(matrix)
+    n_axes = trailing(settings[0], ndim)
+    if not is_float(kind) or not n_axes or PyArray_SIZE(matrix) == 0:
+        return None
+    matrix = cnp.PyArray_GETCONTIGUOUS(matrix)
+    t = rows_of(work, matrix, n_axes)
+    t.eps = settings[1]
+    if g is not None:
+        if not isinstance(g, cnp.ndarray) or not alike(<cnp.ndarray> g, matrix):
+            return None
+        t.g = PyArray_DATA(<cnp.ndarray> g)
+    for i in range(len(affine)):
+        if not isinstance(affine[i], cnp.ndarray):
+            return None
+        vector = <cnp.ndarray> affine[i]
+        if (PyArray_TYPE(vector) != kind or PyArray_SIZE(vector) != t.columns
+                or PyArray_NDIM(vector) != n_axes or not cnp.PyArray_ISCARRAY_RO(vector)):
+            return None
+        if i == 0:
+            t.weight = PyArray_DATA(vector)
+        else:
+            t.bias = PyArray_DATA(vector)
+    if work == TAPE_LAYER_NORM_SUMS:
+        shape[0] = 2
+        memcpy(shape + 1, cnp.PyArray_DIMS(matrix) + ndim - n_axes, n_axes * sizeof(npy_intp))
+        y = empty(n_axes + 1, shape, kind)
+        room = (t.rows + TAPE_NORM_BLOCK - 1) // TAPE_NORM_BLOCK * 2 * t.columns
+        blocks = empty(1, &room, kind)
+        t.blocks = PyArray_DATA(blocks)
+    else:
+        y = empty(ndim, cnp.PyArray_DIMS(matrix), kind)
+    t.y = PyArray_DATA(y)
+    run(kind, &t)
+    return y
 
 
 def layer_norm_rows(x, double eps):
@@ -308,18 +369,23 @@ def layer_norm_rows(x, double eps):
         ValueError: x is not a matrix.
     """
     cdef cnp.ndarray matrix = float_array(x, 2, "layer_norm_rows", "x"), y, means, rstds
-    cdef Py_ssize_t rows = matrix.shape[0], n = matrix.shape[1]
-    cdef int kind = cnp.PyArray_TYPE(matrix)
+    cdef tape_rows t = rows_of(TAPE_LAYER_NORM, matrix, 1)
+    cdef int kind = PyArray_TYPE(matrix)
     y = empty(2, matrix.shape, kind)
     means = empty(1, matrix.shape, kind)
     rstds = empty(1, matrix.shape, kind)
-    with nogil:
-        if kind == cnp.NPY_FLOAT:
-            normalise(
-                <const float *> PyArray_DATA(matrix), <float *> PyArray_DATA(y),
-                <float *> PyArray_DATA(means), <float *> PyArray_DATA(rstds), eps, rows, n)
-        else:
-            normalise(
-                <const double *> PyArray_DATA(matrix), <double *> PyArray_DATA(y),
-                <double *> PyArray_DATA(means), <double *> PyArray_DATA(rstds), eps, rows, n)
+    t.eps, t.y, t.means, t.rstds = eps, PyArray_DATA(y), PyArray_DATA(means), PyArray_DATA(rstds)
+    run(kind, &t)
     return y, means, rstds
+
+
+cdef RowWise row_wise(int work):
+    cdef RowWise kernel = RowWise.__new__(RowWise)
+    kernel.work = work
+    return kernel
+
+
+SOFTMAX = row_wise(TAPE_SOFTMAX)
+SOFTMAX_GRAD = row_wise(TAPE_SOFTMAX_GRAD)
+LOG_SOFTMAX = row_wise(TAPE_LOG_SOFTMAX)
+LOG_SOFTMAX_GRAD = row_wise(TAPE_LOG_SOFTMAX_GRAD)

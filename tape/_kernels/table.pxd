@@ -1,5 +1,5 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 
 from tape._kernels.bits_table cimport tape_bit_kernels
 
@@ -79,6 +79,55 @@ cdef extern from "kernels.h" nogil:
         ptrdiff_t size
         void* data[5]
 
+    enum:
+        TAPE_PASS_RELU, TAPE_PASS_LEAKY_RELU, TAPE_PASS_SIGMOID, TAPE_PASS_SILU, TAPE_PASS_SOFTPLUS
+        TAPE_PASS_GELU, TAPE_PASS_GELU_TANH, TAPE_PASS_RELU_GATE, TAPE_PASS_LEAKY_RELU_GATE
+        TAPE_PASS_SIGMOID_SLOPE, TAPE_PASS_TANH_SLOPE, TAPE_PASS_SILU_SLOPE
+        TAPE_PASS_SOFTPLUS_SLOPE, TAPE_PASS_GELU_SLOPE, TAPE_PASS_GELU_TANH_SLOPE
+
+    ctypedef struct tape_pass:
+        int which
+        ptrdiff_t n
+        const void* x
+        const void* g
+        void* y
+        double a, b
+
+    enum:
+        TAPE_SOFTMAX, TAPE_LOG_SOFTMAX, TAPE_LOGSUMEXP, TAPE_CROSS_ENTROPY, TAPE_CROSS_ENTROPY_GRAD
+        TAPE_SOFTMAX_GRAD, TAPE_LOG_SOFTMAX_GRAD, TAPE_LOGSUMEXP_GRAD, TAPE_LAYER_NORM
+        TAPE_LAYER_NORM_GRAD, TAPE_LAYER_NORM_SUMS, TAPE_NORM_BLOCK
+
+    ctypedef struct tape_rows:
+        int work
+        ptrdiff_t rows, columns
+        const void* x
+        const void* g
+        void* y
+        const int64_t* labels
+        const void* scale
+        ptrdiff_t scale_step
+        const void* sums
+        const void* weight
+        const void* bias
+        double eps
+        void* means
+        void* rstds
+        void* blocks
+
+    enum:
+        TAPE_CHANNEL_MOMENTS, TAPE_CHANNEL_SUMS, TAPE_CHANNEL_AFFINE
+
+    ctypedef struct tape_channels:
+        int work
+        ptrdiff_t n, channels, size
+        const void* x
+        const void* g
+        const void* mean
+        const void* scale
+        const void* bias
+        void* y
+
     ctypedef struct tape_kernels:
         const char* name
         tape_multiply multiply[2]
@@ -93,6 +142,9 @@ cdef extern from "kernels.h" nogil:
                        ptrdiff_t count, ptrdiff_t numbers) noexcept nogil
         double (*fma_peak[2])(ptrdiff_t rounds) noexcept nogil
         tape_bit_kernels bits
+        void (*run_pass[2])(const tape_pass* p) noexcept nogil
+        void (*run_rows[2])(const tape_rows* p) noexcept nogil
+        void (*run_channels[2])(const tape_channels* p) noexcept nogil
 
 
 cdef const tape_kernels* kernels() noexcept nogil

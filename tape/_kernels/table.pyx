@@ -1,5 +1,6 @@
 """The C kernels in use: one table of functions, chosen once at import; see kernels.h."""
 
+import numbers
 import os
 
 from tape._kernels.machine import usable_cores
@@ -65,9 +66,9 @@ def set_num_threads(n):
     1
     >>> tape.set_num_threads(before)
     """
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 256:
+    if isinstance(n, bool) or not isinstance(n, numbers.Integral) or not 1 <= n <= 256:
         raise ValueError(f"set_num_threads: n must be an integer from 1 to 256, got {n!r}")
-    tape_set_threads(n)
+    tape_set_threads(int(n))
 
 
 def get_num_threads() -> int:

@@ -19,6 +19,7 @@ from tape.ops import (
     reduce,
     scan,
     shape,
+    smooth,
     softmax,
 )
 
@@ -71,8 +72,8 @@ bind_operators(
         "tanh": elementwise.tanh,
         "sigmoid": activation.sigmoid,
         "relu": activation.relu,
-        "gelu": activation.gelu,
-        "silu": activation.silu,
+        "gelu": smooth.gelu,
+        "silu": smooth.silu,
         "matmul": linalg.matmul,
         "astype": dtype.astype,
         "reshape": shape.reshape_method,

@@ -5,9 +5,16 @@ from __future__ import annotations
 from tape._core.state import is_recording
 from tape._core.tensor import Tensor
 from tape.errors import GradError
-from tape.ops.activation import gelu, leaky_relu, relu, relu_gate, sigmoid, sigmoid_slope
+from tape.ops.activation import (
+    leaky_relu,
+    leaky_relu_gate,
+    relu,
+    relu_gate,
+    sigmoid,
+    sigmoid_slope,
+)
 from tape.ops.elementwise import tanh, tanh_slope
-from tape.ops.logic import greater, where
+from tape.ops.smooth import gelu
 
 FUSED = {op.name: op for op in (relu, leaky_relu, tanh, sigmoid, gelu)}
 LEAK = leaky_relu.defaults[0]
@@ -43,7 +50,7 @@ def slope(g, y, activation):
     if activation == "relu":
         return relu_gate(g, y)
     if activation == "leaky_relu":
-        return where(greater(y, 0), g, g * LEAK)
+        return leaky_relu_gate(g, y, LEAK)
     if activation == "tanh":
         return tanh_slope(g, y)
     if activation == "sigmoid":

@@ -19,7 +19,7 @@ from tape.ops.lookup import one_hot, take
 from tape.ops.reduce import mean
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import moveaxis, reshape
-from tape.ops.softmax import log_softmax, softmax
+from tape.ops.softmax import log_softmax, softmax, softmax_grad
 
 REDUCTIONS = ("mean", "sum", "none")
 CHOICE = "'mean', 'sum' or 'none'"
@@ -147,9 +147,7 @@ def cross_entropy_grad_jvp(dx, dscale, x, labels, scale):
 
 def softmax_slope(g, x):
     """The symmetric Jacobian of softmax at x, times g, row by row."""
-    s = softmax(x)
-    g = g * s
-    return g - s * sum_over(g, axis=1, keepdims=True)
+    return softmax_grad(g, softmax(x), 1)
 
 
 def column(scale):

@@ -8,9 +8,13 @@ import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
-from tape._kernels.rows import layer_norm_rows
+from tape._kernels import rows
 from tape.errors import AxisError, ShapeError, TapeError
 from tape.op import bad, op, sample
+from tape.ops.channels import batch_axes, channel_affine, channel_moments
+from tape.ops.dtype import floating
+from tape.ops.elementwise import zeros_like
+from tape.ops.join import stack
 from tape.ops.reduce import mean, var
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import reshape
@@ -22,9 +26,27 @@ def within(x, *, axis):
     return x
 
 
+NORMED = [
+    {"axis": -1, "eps": 1e-5},
+    {"axis": (-2, -1), "eps": 1e-3},
+    {"axis": (0, 2), "eps": 1e-3},
+]
+
+
+def centred(x, axis, eps):
+    """From an array: x with mean 0 and variance 1 along axes, and what made its variance 1."""
+    axes = shapes.axes_of(x.ndim, axis)
+    n = max(1, math.prod([x.shape[a] for a in axes]))
+    x = floating(x)
+    x = x - np.add.reduce(x, axis=axes, keepdims=True) / n
+    scale = 1 / np.sqrt(np.add.reduce(x * x, axis=axes, keepdims=True) / n + eps)
+    return x * scale.astype(x.dtype, copy=False), scale.astype(x.dtype, copy=False), axes, n
+
+
 @op(
     shape=within,
-    saves="x y",
+    saves="x",
+    kernel=rows.Normal(),
     samples=[
         sample((3, 4), axis=-1, eps=1e-5),
         sample((2, 3, 4), axis=(0, 2), eps=1e-3),
@@ -39,31 +61,175 @@ def standardize(x, /, axis, eps):
 
     Shapes: x (*s) -> y (*s)
     """
-    axes = shapes.axes_of(x.ndim, axis)
-    floating = x.dtype.kind == "f"
-    if floating and x.size and axes == tuple(range(x.ndim - len(axes), x.ndim)):
-        rows = np.prod(x.shape[: x.ndim - len(axes)], dtype=int)
-        return layer_norm_rows(x.reshape(rows, -1), eps)[0].reshape(x.shape)
-    n = max(1, math.prod([x.shape[a] for a in axes]))
-    centred = x - np.add.reduce(x, axis=axes, keepdims=True) / n
-    return centred / np.sqrt(np.add.reduce(centred * centred, axis=axes, keepdims=True) / n + eps)
+    return centred(x, axis, eps)[0]
 
 
 @standardize.defvjp
-def standardize_vjp(g, x, y, axis, eps):
-    return standardized_slope(g, x, y, axis, eps)
+def standardize_vjp(g, x, axis, eps):
+    return standardize_slope(g, x, 1.0, axis, eps)
 
 
 @standardize.defjvp
-def standardize_jvp(dx, x, y, axis, eps):
-    return standardized_slope(dx, x, y, axis, eps)
+def standardize_jvp(dx, x, axis, eps):
+    return standardize_slope(dx, x, 1.0, axis, eps)  # a symmetric map
 
 
-def standardized_slope(d, x, y, axis, eps):
-    """The derivative of standardize, a symmetric map, applied to d."""
-    scale = (var(x, axis=axis, keepdims=True) + eps) ** -0.5
-    along = mean(d * y, axis=axis, keepdims=True)
-    return (d - mean(d, axis=axis, keepdims=True) - y * along) * scale
+def with_weight(x, weight, bias, *, axis):
+    """Shape rule: x's own shape; weight and bias are those of its axes, the last ones."""
+    axes = shapes.axes_of(len(x), axis)
+    wanted = tuple([x[a] for a in axes])
+    if weight != wanted or bias != wanted or axes != tuple(range(len(x) - len(axes), len(x))):
+        raise ShapeError(f"weight {weight} and bias {bias} for axes {axis} of {x}, the last ones")
+    return x
+
+
+@op(
+    shape=with_weight,
+    saves="x weight",
+    kernel=rows.Normal(),
+    samples=[
+        sample((3, 4), (4,), (4,), axis=-1, eps=1e-5),
+        sample((2, 3, 4), (3, 4), (3, 4), axis=(-2, -1), eps=1e-3),
+        sample((0, 4), (4,), (4,), axis=(1,), eps=1e-5),
+    ],
+    errors=[
+        bad(
+            (3, 2), (3,), (2,), axis=1, eps=1e-5, error=ShapeError, match=r"weight \(3,\) and bias"
+        ),
+    ],
+)
+def standardize_affine(x, weight, bias, /, axis, eps):
+    """weight * standardize(x) + bias.   Shapes: x (*s), weight, bias (its last axes) -> y (*s)"""
+    return centred(x, axis, eps)[0] * weight + bias
+
+
+@standardize_affine.defvjp
+def standardize_affine_vjp(g, x, weight, axis, eps):
+    sums = standardize_sums(g, x, axis, eps)
+    return standardize_slope(g, x, weight, axis, eps), sums[0], sums[1]
+
+
+@standardize_affine.defjvp
+def standardize_affine_jvp(dx, dweight, dbias, x, weight, axis, eps):
+    moved = standardize_slope(dx, x, 1.0, axis, eps) * weight
+    return moved + standardize(x, axis, eps) * dweight + dbias
+
+
+def under_weight(x, at, weight, *, axis):
+    """Shape rule: x and `at` of one shape, the weight a number or that of the last axes."""
+    within(x, axis=axis)
+    if x != at:
+        raise ShapeError(f"{x} and {at} differ")
+    return with_weight(x, weight, weight, axis=axis) if weight else x
+
+
+@op(
+    shape=under_weight,
+    saves="x at weight",
+    kernel=rows.NormalSlope(),
+    samples=[
+        *[sample((2, 3, 4), (2, 3, 4), 1.0, **form) for form in NORMED],
+        sample((3, 4), (3, 4), (4,), axis=-1, eps=1e-2),
+        sample((2, 3, 4), (2, 3, 4), (3, 4), axis=(1, 2), eps=1e-2),
+        sample((0, 4), (0, 4), (4,), axis=1, eps=1e-5),
+    ],
+    errors=[
+        bad((2,), (3,), 1.0, axis=0, eps=1.0, error=ShapeError, match=r"\(2,\) and \(3,\) diff")
+    ],
+)
+def standardize_slope(x, at, weight, /, axis, eps):
+    """The derivative of standardize at `at`, a symmetric map, applied to x * weight.
+
+    rstd * (d - mean(d) - xhat * mean(d * xhat)), d = x * weight
+
+    Shapes: x, at (*s), weight () or (the last axes of s) -> y (*s)
+    """
+    xhat, scale, axes, n = centred(at, axis, eps)
+    d = x * weight
+    along = np.add.reduce(d * xhat, axis=axes, keepdims=True) / n
+    return (d - np.add.reduce(d, axis=axes, keepdims=True) / n - xhat * along) * scale
+
+
+@standardize_slope.defvjp("x")
+def standardize_slope_vjp_x(g, at, weight, axis, eps):
+    return standardize_slope(g, at, 1.0, axis, eps) * weight
+
+
+@standardize_slope.defvjp("at")
+def standardize_slope_vjp_at(g, x, at, weight, axis, eps):
+    d, xhat = x * weight, standardize(at, axis, eps)
+    moved, turned = (standardize_slope(v, at, 1.0, axis, eps) for v in (g, d))
+    along, across = (mean(v * xhat, axis, keepdims=True) for v in (d, g))
+    bent = mean(g * turned, axis, keepdims=True) * xhat + along * moved + across * turned
+    return -rstd(at, axis, eps) * bent
+
+
+@standardize_slope.defvjp("weight")
+def standardize_slope_vjp_weight(g, x, at, axis, eps):
+    return standardize_slope(g, at, 1.0, axis, eps) * x
+
+
+@standardize_slope.defjvp
+def standardize_slope_jvp(dx, dat, dweight, x, at, weight, axis, eps):
+    d, xhat = x * weight, standardize(at, axis, eps)
+    straight = standardize_slope(dx * weight + x * dweight, at, 1.0, axis, eps)
+    moved, turned = (standardize_slope(v, at, 1.0, axis, eps) for v in (dat, d))
+    along, across = (mean(v, axis, keepdims=True) for v in (d * xhat, d * moved))
+    grown = mean(xhat * dat, axis, keepdims=True)
+    return straight - rstd(at, axis, eps) * (grown * turned + moved * along + xhat * across)
+
+
+def rstd(x, axis, eps):
+    """1 / sqrt(var + eps) along axes, which stay at length one."""
+    return (var(x, axis=axis, keepdims=True) + eps) ** -0.5
+
+
+def last_axes(x, at, *, axis):
+    """Shape rule: two of one shape -> two of the last axes of it, which are those meant."""
+    under_weight(x, at, (), axis=axis)
+    wanted = tuple([x[a] for a in shapes.axes_of(len(x), axis)])
+    with_weight(x, wanted, wanted, axis=axis)
+    return 2, *wanted
+
+
+@op(
+    shape=last_axes,
+    saves="x at",
+    kernel=rows.NormalSums(),
+    samples=[
+        sample((3, 4), (3, 4), axis=-1, eps=1e-2),
+        sample((2, 3, 4), (2, 3, 4), axis=(1, 2), eps=1e-2),
+        sample((0, 4), (0, 4), axis=1, eps=1e-5),
+    ],
+    errors=[bad((2,), (3,), axis=0, eps=1.0, error=ShapeError, match=r"\(2,\) and \(3,\) differ")],
+)
+def standardize_sums(x, at, /, axis, eps):
+    """The sums of x * standardize(at), and of x, over all but the axes, the last ones.
+
+    Shapes: x, at (*s) -> y (2, the last axes of s)
+    """
+    xhat, _, axes, _ = centred(at, axis, eps)
+    lead = tuple(range(xhat.ndim - len(axes)))
+    x = np.broadcast_to(x, xhat.shape)
+    return np.stack([np.add.reduce(v, axis=lead) for v in (x * xhat, x)])
+
+
+@standardize_sums.defvjp("x")
+def standardize_sums_vjp_x(g, at, axis, eps):
+    return standardize_affine(at, g[0], g[1], axis, eps)
+
+
+@standardize_sums.defvjp("at")
+def standardize_sums_vjp_at(g, x, at, axis, eps):
+    return standardize_slope(x, at, g[0], axis, eps)
+
+
+@standardize_sums.defjvp
+def standardize_sums_jvp(dx, dat, x, at, axis, eps):
+    moved = standardize_slope(dat, at, 1.0, axis, eps)
+    lead = tuple(range(at.ndim - len(shapes.axes_of(at.ndim, axis))))
+    along = sum_over(x * moved, lead)
+    return standardize_sums(dx, at, axis, eps) + stack([along, zeros_like(along)])
 
 
 def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
@@ -86,19 +252,21 @@ def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
     [-1.2247449159622192, 0.0, 1.2247449159622192]
     """
     x, axis = asarray(x), tuple(axis) if isinstance(axis, list) else axis
+    weight, bias = given(weight), given(bias)
     try:
-        y = standardize(x, axis, eps)
+        axes = shapes.axes_of(x.ndim, axis)
     except TapeError as error:
         error.op = "layer_norm"
         raise
-    weight, bias = given(weight), given(bias)
-    axes = shapes.axes_of(y.ndim, axis)
-    wanted = tuple([y.shape[a] for a in axes])
+    wanted = tuple([x.shape[a] for a in axes])
     for name, t in (("weight", weight), ("bias", bias)):
         if t is not None and t.shape != wanted:
             raise ShapeError(
-                f"layer_norm: {name} {t.shape} for axes of lengths {wanted} of {y.shape}"
+                f"layer_norm: {name} {t.shape} for axes of lengths {wanted} of {x.shape}"
             )
+    if weight is not None and bias is not None and axes == tuple(range(x.ndim))[-len(axes) :]:
+        return standardize_affine(x, weight, bias, axis, eps)
+    y = standardize(x, axis, eps)
     spread = tuple([n if a in axes else 1 for a, n in enumerate(y.shape)])
     if weight is not None:
         y = y * reshape(weight, spread)
@@ -110,11 +278,11 @@ def given(x):
     return None if x is None else asarray(x)
 
 
-def batch_axes(x):
+def axes_of_batch(x):
     """All axes but 1, that of the channels."""
     if x.ndim < 2:
         raise ShapeError(f"batch_norm: x must be (N, C, ...), got {x.shape}")
-    return (0, *range(2, x.ndim))
+    return batch_axes(x.shape)
 
 
 def batch_statistics(x):
@@ -130,11 +298,13 @@ def batch_statistics(x):
     Raises:
         ShapeError: x has no channels.
     """
-    axes = batch_axes(x)
+    x = asarray(x)
+    axes = axes_of_batch(x)
     if 0 in [x.shape[a] for a in axes]:
         nothing = sum_over(x, axes)
         return nothing, nothing + 1
-    return mean(x, axis=axes), var(x, axis=axes)
+    moments = channel_moments(x)
+    return moments[0], moments[1]
 
 
 def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
@@ -159,7 +329,7 @@ def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
     """
     x = asarray(x)
     weight, bias, mean, var = given(weight), given(bias), given(mean), given(var)
-    batch_axes(x)
+    axes_of_batch(x)
     if (mean is None) != (var is None):
         raise ShapeError("batch_norm: mean and var are given both or neither")
     if mean is None:
@@ -168,9 +338,7 @@ def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
     for name, t in (("weight", weight), ("bias", bias), ("mean", mean), ("var", var)):
         if t is not None and t.shape != (C,):
             raise ShapeError(f"batch_norm: {name} {t.shape} for {C} channels of x {x.shape}")
-    channels = (C,) + (1,) * (x.ndim - 2)
     scale = (var + eps) ** -0.5
     if weight is not None:
         scale = scale * weight
-    y = (x - reshape(mean, channels)) * reshape(scale, channels)
-    return y if bias is None else y + reshape(bias, channels)
+    return channel_affine(x, mean, scale, 0.0 if bias is None else bias)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tape import shapes
 from tape._kernels import rows
-from tape.errors import AxisError
+from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.dtype import floating
 from tape.ops.elementwise import exp
@@ -29,6 +29,12 @@ ROWS = [
     sample((0, 3), axis=0),
     sample((2, 3), dtypes=["int64"]),
 ]
+PAIRS = [
+    sample((3, 4), (3, 4), axis=-1),
+    sample((2, 3, 4), (2, 3, 4), axis=1),
+    sample((2, 0), (2, 0), axis=1),
+]
+UNLIKE = [bad((2, 3), (3,), axis=0, error=ShapeError, match=r"\(2, 3\) and \(3,\) differ")]
 
 
 def along_axis(function, x, axis):
@@ -44,6 +50,13 @@ def has_axis(x, *, axis):
     """Shape rule: x's own shape, which has the axis."""
     shapes.axis_of(len(x), axis)
     return x
+
+
+def have_axis(x, y, *, axis):
+    """Shape rule: both of one shape, which has the axis."""
+    if x != y:
+        raise ShapeError(f"{x} and {y} differ")
+    return has_axis(x, axis=axis)
 
 
 def exponentials(x, axis):
@@ -66,7 +79,14 @@ def log_softmax_ref(x, axis=-1):
     return (x - top) - np.log(exponentials(x, axis)[1])
 
 
-@op(shape=has_axis, saves="y", ref=softmax_ref, samples=ROWS, errors=NO_AXIS)
+@op(
+    shape=has_axis,
+    saves="y",
+    kernel=rows.SOFTMAX,
+    ref=softmax_ref,
+    samples=ROWS,
+    errors=NO_AXIS,
+)
 def softmax(x, /, axis=-1):
     """Shares that grow with x: exp(x) / sum(exp(x)) along an axis.
 
@@ -82,16 +102,47 @@ def softmax(x, /, axis=-1):
 
 @softmax.defvjp
 def softmax_vjp(g, y, axis):
-    g = g * y
-    return g - y * sum_over(g, axis, keepdims=True)
+    return softmax_grad(g, y, axis)
 
 
 @softmax.defjvp
 def softmax_jvp(dx, y, axis):
-    return softmax_vjp(dx, y, axis)  # the Jacobian is symmetric
+    return softmax_grad(dx, y, axis)  # the Jacobian is symmetric
 
 
-@op(shape=has_axis, saves="y", ref=log_softmax_ref, samples=ROWS, errors=NO_AXIS)
+@op(shape=have_axis, saves="x y", kernel=rows.SOFTMAX_GRAD, samples=PAIRS, errors=UNLIKE)
+def softmax_grad(x, y, /, axis):
+    """y * (x - sum(x * y)) along an axis: the gradient of softmax, whose result is y.
+
+    Shapes: x, y (*s) -> out (*s)
+    """
+    return y * (x - np.add.reduce(x * y, axis=axis, keepdims=True))
+
+
+@softmax_grad.defvjp("x")
+def softmax_grad_vjp_x(g, y, axis):
+    return softmax_grad(g, y, axis)
+
+
+@softmax_grad.defvjp("y")
+def softmax_grad_vjp_y(g, x, y, axis):
+    return g * (x - sum_over(x * y, axis, keepdims=True)) - x * sum_over(g * y, axis, keepdims=True)
+
+
+@softmax_grad.defjvp
+def softmax_grad_jvp(dx, dy, x, y, axis):
+    moved = dy * (x - sum_over(x * y, axis, keepdims=True))
+    return softmax_grad(dx, y, axis) + moved - y * sum_over(x * dy, axis, keepdims=True)
+
+
+@op(
+    shape=has_axis,
+    saves="y",
+    kernel=rows.LOG_SOFTMAX,
+    ref=log_softmax_ref,
+    samples=ROWS,
+    errors=NO_AXIS,
+)
 def log_softmax(x, /, axis=-1):
     """Logarithm of softmax along an axis, x - logsumexp(x), exact also for small shares.
 
@@ -107,12 +158,36 @@ def log_softmax(x, /, axis=-1):
 
 @log_softmax.defvjp
 def log_softmax_vjp(g, y, axis):
-    return g - exp(y) * sum_over(g, axis, keepdims=True)
+    return log_softmax_grad(g, y, axis)
 
 
 @log_softmax.defjvp
 def log_softmax_jvp(dx, y, axis):
     return dx - sum_over(exp(y) * dx, axis, keepdims=True)
+
+
+@op(shape=have_axis, saves="x y", kernel=rows.LOG_SOFTMAX_GRAD, samples=PAIRS, errors=UNLIKE)
+def log_softmax_grad(x, y, /, axis):
+    """x - exp(y) * sum(x) along an axis: the gradient of log_softmax, whose result is y.
+
+    Shapes: x, y (*s) -> out (*s)
+    """
+    return x - np.exp(y) * np.add.reduce(x, axis=axis, keepdims=True)
+
+
+@log_softmax_grad.defvjp("x")
+def log_softmax_grad_vjp_x(g, y, axis):
+    return g - sum_over(exp(y) * g, axis, keepdims=True)
+
+
+@log_softmax_grad.defvjp("y")
+def log_softmax_grad_vjp_y(g, x, y, axis):
+    return -g * exp(y) * sum_over(x, axis, keepdims=True)
+
+
+@log_softmax_grad.defjvp
+def log_softmax_grad_jvp(dx, dy, x, y, axis):
+    return log_softmax_grad(dx, y, axis) - dy * exp(y) * sum_over(x, axis, keepdims=True)
 
 
 def logsumexp_ref(x, axis=None, keepdims=False):
@@ -166,9 +241,64 @@ def shares(x, y, axis, keepdims):
 
 @logsumexp.defvjp
 def logsumexp_vjp(g, x, y, axis, keepdims):
-    return spread(g, x.shape, axis, keepdims) * shares(x, y, axis, keepdims)
+    return shared_out(g, x, y, axis, keepdims)
 
 
 @logsumexp.defjvp
 def logsumexp_jvp(dx, x, y, axis, keepdims):
     return sum_over(dx * shares(x, y, axis, keepdims), axis, keepdims=keepdims)
+
+
+def reduced_both(scale, x, y, *, axis, keepdims):
+    """Shape rule: x, and two results of its reduction."""
+    wanted = shapes.reduce(x, axis=axis, keepdims=keepdims)
+    if scale != wanted or y != wanted:
+        raise ShapeError(f"{scale} and {y} are not what {x} is reduced to: {wanted}")
+    return x
+
+
+@op(
+    shape=reduced_both,
+    saves="scale x y",
+    kernel=rows.LogSumExpGrad(),
+    samples=[
+        sample((3,), (3, 4), (3,), axis=-1, keepdims=False),
+        sample((2, 1, 4), (2, 3, 4), (2, 1, 4), axis=1, keepdims=True),
+        sample((), (2, 3), (), axis=None, keepdims=False),
+    ],
+    errors=[
+        bad((2,), (3, 4), (3,), axis=1, keepdims=False, error=ShapeError, match=r"reduced to: \(3,")
+    ],
+)
+def shared_out(scale, x, y, /, axis, keepdims):
+    """scale * exp(x - y), and 0 where y is -inf: the gradient of logsumexp, whose result is y.
+
+    Shapes: x (*s), scale and y (s without the axes) -> out (*s)
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    shape = shapes.reduce(x.shape, axis=axis, keepdims=True)
+    y = np.where(np.equal(y, -np.inf), np.zeros((), y.dtype), y).reshape(shape)
+    return np.exp(x - y) * np.reshape(scale, shape)
+
+
+@shared_out.defvjp("scale")
+def shared_out_vjp_scale(g, x, y, axis, keepdims):
+    return sum_over(g * shares(x, y, axis, keepdims), axis, keepdims=keepdims)
+
+
+@shared_out.defvjp("x")
+def shared_out_vjp_x(g, scale, x, y, axis, keepdims):
+    return g * shared_out(scale, x, y, axis, keepdims)
+
+
+@shared_out.defvjp("y")
+def shared_out_vjp_y(g, scale, x, y, axis, keepdims):
+    return -sum_over(g * shared_out(scale, x, y, axis, keepdims), axis, keepdims=keepdims)
+
+
+@shared_out.defjvp
+def shared_out_jvp(dscale, dx, dy, scale, x, y, axis, keepdims):
+    moved = dx - spread(dy, x.shape, axis, keepdims)
+    return shared_out(dscale, x, y, axis, keepdims) + moved * shared_out(
+        scale, x, y, axis, keepdims
+    )

@@ -53,4 +53,34 @@ static inline __m256d load_halves_double(const double *low, const double *high)
     return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(low)), _mm_loadu_pd(high), 1);
 }
 
+/* Comparisons, for choices: NaN is not above anything, and the second operand of an extreme. */
+typedef __m256 flags_float;
+typedef __m256d flags_double;
+#define CHOICES(type, suffix)                                                               \
+    static inline flags_##type above_##type(vec_##type a, vec_##type b)                     \
+    {                                                                                       \
+        return _mm256_cmp_##suffix(a, b, _CMP_GT_OQ);                                       \
+    }                                                                                       \
+    static inline flags_##type at_most_##type(vec_##type a, vec_##type b)                   \
+    {                                                                                       \
+        return _mm256_cmp_##suffix(a, b, _CMP_LE_OQ);                                       \
+    }                                                                                       \
+    static inline vec_##type choose_##type(flags_##type is, vec_##type a, vec_##type b)     \
+    {                                                                                       \
+        return _mm256_blendv_##suffix(b, a, is);                                            \
+    }                                                                                       \
+    static inline vec_##type larger_##type(vec_##type a, vec_##type b)                      \
+    {                                                                                       \
+        return _mm256_max_##suffix(a, b);                                                   \
+    }                                                                                       \
+    static inline vec_##type smaller_##type(vec_##type a, vec_##type b)                     \
+    {                                                                                       \
+        return _mm256_min_##suffix(a, b);                                                   \
+    }
+CHOICES(float, ps)
+CHOICES(double, pd)
+
+static inline __m256d low_double(__m256 v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
+static inline __m256d high_double(__m256 v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
+
 #include "table.h"

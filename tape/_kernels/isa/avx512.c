@@ -41,4 +41,39 @@ static inline __m512d load_halves_double(const double *low, const double *high)
     return _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(low)), _mm256_loadu_pd(high), 1);
 }
 
+/* Comparisons, for choices: NaN is not above anything, and the second operand of an extreme. */
+typedef __mmask16 flags_float;
+typedef __mmask8 flags_double;
+#define CHOICES(type, suffix)                                                               \
+    static inline flags_##type above_##type(vec_##type a, vec_##type b)                     \
+    {                                                                                       \
+        return _mm512_cmp_##suffix##_mask(a, b, _CMP_GT_OQ);                                \
+    }                                                                                       \
+    static inline flags_##type at_most_##type(vec_##type a, vec_##type b)                   \
+    {                                                                                       \
+        return _mm512_cmp_##suffix##_mask(a, b, _CMP_LE_OQ);                                \
+    }                                                                                       \
+    static inline vec_##type choose_##type(flags_##type is, vec_##type a, vec_##type b)     \
+    {                                                                                       \
+        return _mm512_mask_blend_##suffix(is, b, a);                                        \
+    }                                                                                       \
+    static inline vec_##type larger_##type(vec_##type a, vec_##type b)                      \
+    {                                                                                       \
+        return _mm512_max_##suffix(a, b);                                                   \
+    }                                                                                       \
+    static inline vec_##type smaller_##type(vec_##type a, vec_##type b)                     \
+    {                                                                                       \
+        return _mm512_min_##suffix(a, b);                                                   \
+    }                                                                                       \
+    static inline vec_##type times_power_##type(vec_##type x, vec_##type n)                 \
+    {                                                                                       \
+        return _mm512_scalef_##suffix(x, n);                                                \
+    }
+CHOICES(float, ps)
+CHOICES(double, pd)
+#define HAS_POWER
+
+static inline __m512d low_double(__m512 v) { return _mm512_cvtps_pd(_mm512_castps512_ps256(v)); }
+static inline __m512d high_double(__m512 v) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)); }
+
 #include "table.h"

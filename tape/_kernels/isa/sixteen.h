@@ -24,3 +24,27 @@ typedef double vec_double __attribute__((vector_size(16)));
     }
 PARTIAL(float)
 PARTIAL(double)
+
+/* Comparisons, for choices: NaN is not above anything, and the second operand of an extreme. */
+typedef __typeof__((vec_float){0} > (vec_float){0}) flags_float;
+typedef __typeof__((vec_double){0} > (vec_double){0}) flags_double;
+#define CHOICES(type)                                                                       \
+    static inline flags_##type above_##type(vec_##type a, vec_##type b) { return a > b; }   \
+    static inline flags_##type at_most_##type(vec_##type a, vec_##type b) { return a <= b; }\
+    static inline vec_##type choose_##type(flags_##type is, vec_##type a, vec_##type b)     \
+    {                                                                                       \
+        return (vec_##type)(((flags_##type)a & is) | ((flags_##type)b & ~is));              \
+    }                                                                                       \
+    static inline vec_##type larger_##type(vec_##type a, vec_##type b)                      \
+    {                                                                                       \
+        return choose_##type(a > b, a, b);                                                  \
+    }                                                                                       \
+    static inline vec_##type smaller_##type(vec_##type a, vec_##type b)                     \
+    {                                                                                       \
+        return choose_##type(a < b, a, b);                                                  \
+    }
+CHOICES(float)
+CHOICES(double)
+
+static inline vec_double low_double(vec_float v) { return (vec_double){v[0], v[1]}; }
+static inline vec_double high_double(vec_float v) { return (vec_double){v[2], v[3]}; }

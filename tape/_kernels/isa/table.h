@@ -5,6 +5,10 @@
    vec_float, vec_double       vectors with arithmetic operators
    load_first_x, store_first_x the first n elements of a vector from and to memory, no others
    load_halves_x               half a vector from one place, half from another
+   above_x, at_most_x, choose_x  comparisons of vectors, and a choice by one
+   larger_x, smaller_x         the extreme of two numbers, the second one if one is NaN
+   low_double, high_double     the halves of a vector of floats
+   times_power_x               with HAS_POWER: x * 2**n; else exp.h has its own
    ROWS, VECTORS, TALL         of a tile of a matrix product; see gemm.h
    BITS                        the file that compares and counts bits; see bit_correlate.h */
 #include "../kernels.h"
@@ -24,13 +28,14 @@
 #endif
 #define INLINE static inline __attribute__((always_inline))
 
+typedef int32_t ints_float __attribute__((vector_size(sizeof(vec_float))));
+typedef int64_t ints_double __attribute__((vector_size(sizeof(vec_double))));
+
 #define BODY "bodies.h"
 #include "types.h"
 #undef BODY
 
 #define BITS_PARALLEL_ABOVE 2e6 /* comparisons of 16 bits, some 10 us: benchmarks "two threads" */
-typedef int32_t ints_float __attribute__((vector_size(sizeof(vec_float))));
-typedef int64_t ints_double __attribute__((vector_size(sizeof(vec_double))));
 #include "../bit_tile.h"
 #include BITS
 
@@ -59,6 +64,9 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
     .pick = {pick_float, pick_double},
     .put = {put_float, put_double},
     .update = update,
+    .run_pass = {run_pass_float, run_pass_double},
+    .run_rows = {run_rows_float, run_rows_double},
+    .run_channels = {run_channels_float, run_channels_double},
     .fma_peak = {fma_peak_float, fma_peak_double},
     .bits = {
         .pack = {pack_float, pack_double},
