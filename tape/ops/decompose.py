@@ -78,7 +78,7 @@ def half(x):
         bad(
             np.stack([np.eye(2), -np.eye(2)]),
             error=LinAlgError,
-            match=r"the matrix at \[1\] of \(2, 2, 2\) is not positive definite",
+            match=r"the matrix at \[1\] of x \(2, 2, 2\) is not positive definite",
         ),
     ],
     smooth=False,  # see Note [Symmetric arguments]

@@ -190,7 +190,7 @@ def svd_vjp(g, y, x_shape, full_matrices):
     (m, n), shapes = x_shape[-2:], svd_shapes(x_shape, full_matrices)
     k = min(m, n)
     (u, s, vt), (g_u, g_s, g_vt) = [first(k, *cut(t, *shapes)) for t in (y, g)]
-    between = row(s) * row(s) - column(s) * column(s)
+    between = (row(s) - column(s)) * (row(s) + column(s))
     of_u = matmul(matrix_transpose(u), g_u)
     of_v = matmul(vt, matrix_transpose(g_vt))
     inner = off_diagonal(of_u - matrix_transpose(of_u), between) * row(s)
@@ -213,7 +213,7 @@ def svd_jvp(dx, y, x_shape, full_matrices):
     u, s, vt = first(k, *cut(y, *shapes))
     along_v, along_u = matmul(dx, matrix_transpose(vt)), matmul(matrix_transpose(u), dx)
     inner = matmul(along_u, matrix_transpose(vt))
-    between = row(s) * row(s) - column(s) * column(s)
+    between = (row(s) - column(s)) * (row(s) + column(s))
     of_u, of_v = inner * row(s), inner * column(s)
     du = matmul(u, off_diagonal(of_u + matrix_transpose(of_u), between))
     dvt = -matmul(off_diagonal(of_v + matrix_transpose(of_v), between), vt)

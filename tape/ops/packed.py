@@ -44,7 +44,8 @@ def cut(y, *shapes):
     parts, start = [], 0
     for shape in shapes:
         stop = start + math.prod(shape)
-        parts.append(reshape(y[..., start:stop], y.shape[:-1] + shape))
+        part = y[..., start:stop]
+        parts.append(part if len(shape) == 1 else reshape(part, y.shape[:-1] + shape))
         start = stop
     return parts
 
@@ -57,22 +58,22 @@ def square(x):
     return x
 
 
-def attempted(function, x, words, *rest):
+def attempted(function, x, words, *rest, name="x"):
     """function(x, *rest); where NumPy gives up, an error says at which matrix of x and why."""
     try:
         return function(x, *rest)
     except np.linalg.LinAlgError:
-        raise LinAlgError(f"{culprit(function, x, rest)} {words}") from None
+        raise LinAlgError(f"{culprit(function, x, rest, name)} {words}") from None
 
 
-def culprit(function, x, rest):
+def culprit(function, x, rest, name):
     """The first matrix that a function gives up on, in words."""
     for place in np.ndindex(x.shape[:-2]):
         if gives_up(function, x[place], rest):
             holds = "" if np.isfinite(x[place]).all() else " holds NaN or inf and"
-            where = f"the matrix at {list(place)} of {x.shape}" if place else f"x {x.shape}"
-            return where + holds
-    return f"a matrix of {x.shape}"
+            at = f"the matrix at {list(place)} of " if place else ""
+            return f"{at}{name} {x.shape}{holds}"
+    return f"a matrix of {name} {x.shape}"
 
 
 def gives_up(function, x, rest):

@@ -30,6 +30,11 @@ class LstsqResult(NamedTuple):
     singular_values: Any
 
 
+def as_setting(rtol):
+    """rtol as a number or tuples, which a key of the reuse table can hold."""
+    return None if rtol is None else np.asarray(rtol, np.float64).tolist()
+
+
 def tolerance(x, rtol):
     """rtol as an array of x's dtype."""
     if rtol is None:
@@ -46,6 +51,7 @@ def one_each(x, *, rtol):
 
 
 @op(
+    name="matrix_rank",
     shape=one_each,
     differentiable=False,
     samples=[
@@ -63,6 +69,14 @@ def one_each(x, *, rtol):
         bad((2, 2), rtol=(0.0, 0.0), error=ShapeError, match=r"rtol \(2,\) is not one number"),
     ],
 )
+def numerical_rank(x, /, *, rtol=None):
+    """matrix_rank, with rtol as a number or tuples.   Shapes: x (..., m, n) -> y (...)"""
+    x = floating(x)
+    s = attempted(singular_values, x, "has no singular values")
+    limit = tolerance(x, rtol) * s.max(-1, initial=0)
+    return np.asarray((s > limit[..., None]).sum(-1, dtype=np.int64))
+
+
 def matrix_rank(x, /, *, rtol=None):
     """How many singular values are not zero, int64.   Shapes: x (..., m, n) -> y (...)
 
@@ -73,11 +87,12 @@ def matrix_rank(x, /, *, rtol=None):
     Raises:
         ShapeError: x has fewer than two axes.
         LinAlgError: x holds NaN or inf.
+
+    >>> import tape
+    >>> tape.linalg.matrix_rank([[1.0, 2.0], [2.0, 4.0]]).item()
+    1
     """
-    x = floating(x)
-    s = attempted(singular_values, x, "has no singular values")
-    limit = tolerance(x, rtol) * s.max(-1, initial=0)
-    return np.asarray((s > limit[..., None]).sum(-1, dtype=np.int64))
+    return numerical_rank(asarray(x), rtol=as_setting(rtol))
 
 
 def singular_values(x):
@@ -91,6 +106,7 @@ def turned(x, *, rtol):
 
 
 @op(
+    name="pinv",
     shape=turned,
     saves="x y",
     samples=[
@@ -106,6 +122,34 @@ def turned(x, *, rtol):
     ],
     errors=[NO_MATRIX],
 )
+def pseudo_inverse(x, /, *, rtol=None):
+    """pinv, with rtol as a number or tuples.   Shapes: x (..., m, n) -> y (..., n, m)"""
+    x = floating(x)
+    return attempted(cut_off, x, "has no singular values", tolerance(x, rtol))
+
+
+def cut_off(x, limit):
+    """NumPy's pinv; of one matrix of a stack, without a limit of its own."""
+    return np.linalg.pinv(x, limit if limit.ndim <= x.ndim - 2 else 0.0)
+
+
+@pseudo_inverse.defvjp
+def pinv_vjp(g, x, y):
+    yt, gt = matrix_transpose(y), matrix_transpose(g)
+    left, right = matmul(matmul(gt, y), yt), matmul(yt, matmul(y, gt))
+    slope = left - matmul(x, matmul(y, left)) + right - matmul(matmul(right, y), x)
+    return slope - matmul(yt, matmul(g, yt))
+
+
+@pseudo_inverse.defjvp
+def pinv_jvp(dx, x, y):
+    dxt, yt = matrix_transpose(dx), matrix_transpose(y)
+    right = matmul(y, matmul(yt, dxt))
+    left = matmul(matmul(dxt, yt), y)
+    slope = right - matmul(matmul(right, x), y) + left - matmul(y, matmul(x, left))
+    return slope - matmul(y, matmul(dx, y))
+
+
 def pinv(x, /, *, rtol=None):
     """Pseudo-inverses (Moore, Penrose): y of the least norm for which x @ y is nearest to 1.
 
@@ -122,29 +166,12 @@ def pinv(x, /, *, rtol=None):
         LinAlgError: x holds NaN or inf.
 
     Source: Golub, Pereyra 1973, theorem 4.3, for the gradient.
+
+    >>> import tape
+    >>> tape.linalg.pinv([[2.0, 0.0], [0.0, 0.0]]).tolist()
+    [[0.5, 0.0], [0.0, 0.0]]
     """
-    x = floating(x)
-    limit = tolerance(x, rtol)
-    if not x.size or limit.ndim:
-        return np.linalg.pinv(x, limit)
-    return attempted(np.linalg.pinv, x, "has no singular values", limit)
-
-
-@pinv.defvjp
-def pinv_vjp(g, x, y):
-    yt, gt = matrix_transpose(y), matrix_transpose(g)
-    left, right = matmul(matmul(gt, y), yt), matmul(yt, matmul(y, gt))
-    slope = left - matmul(x, matmul(y, left)) + right - matmul(matmul(right, y), x)
-    return slope - matmul(yt, matmul(g, yt))
-
-
-@pinv.defjvp
-def pinv_jvp(dx, x, y):
-    dxt, yt = matrix_transpose(dx), matrix_transpose(y)
-    right = matmul(y, matmul(yt, dxt))
-    left = matmul(matmul(dxt, yt), y)
-    slope = right - matmul(matmul(right, x), y) + left - matmul(y, matmul(x, left))
-    return slope - matmul(y, matmul(dx, y))
+    return pseudo_inverse(asarray(x), rtol=as_setting(rtol))
 
 
 def lstsq(a, b, /, *, rtol=None):

@@ -35,7 +35,7 @@ IS_SINGULAR = [
     bad(
         np.stack([np.eye(2), np.ones((2, 2))]),
         error=LinAlgError,
-        match=r"the matrix at \[1\] of \(2, 2, 2\) is singular",
+        match=r"the matrix at \[1\] of x \(2, 2, 2\) is singular",
     ),
 ]
 
@@ -108,7 +108,7 @@ def solvable(a, b):
         bad((2, 2), (3,), error=ShapeError, match=r"a \(2, 2\) has 2 rows, b \(3,\) has 3"),
         bad((2, 2), (), error=ShapeError, match="b needs an axis"),
         bad((3, 2, 2), (4, 2, 1), error=ShapeError, match="do not broadcast"),
-        bad(np.ones((2, 2)), (2,), error=LinAlgError, match=r"x \(2, 2\) is singular"),
+        bad(np.ones((2, 2)), (2,), error=LinAlgError, match=r"a \(2, 2\) is singular"),
     ],
 )
 def solve(a, b, /):
@@ -121,15 +121,9 @@ def solve(a, b, /):
         LinAlgError: a matrix of a is singular.
     """
     a, b = floating(a), floating(b)
-    y = attempted(np.linalg.solve, a, "is singular", b[:, None] if b.ndim == 1 else b)
+    right = b[:, None] if b.ndim == 1 else b
+    y = attempted(np.linalg.solve, a, "is singular", right, name="a")
     return y[..., 0] if b.ndim == 1 else y
-
-
-def solved(a, b):
-    """solve where b, a cotangent or tangent, holds as many vectors as a matrices, or matrices."""
-    if b.ndim != a.ndim - 1:
-        return solve(a, b)
-    return reshape(solve(a, column(b)), b.shape)
 
 
 def column(x):
