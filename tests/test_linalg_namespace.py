@@ -184,6 +184,18 @@ def test_norms_of_matrices_are_numpys(ord):
         assert_allclose(y, np.linalg.norm(x, ord, (-2, -1), True), rtol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (2, 0, 3), (0, 3, 3)])
+def test_norms_of_nothing_are_zero_where_numpy_has_one(shape):
+    x = tape.tensor(np.zeros(shape), requires_grad=True)
+    for ord in ("fro", "nuc", 1, 2, math.inf):
+        y = linalg.matrix_norm(x, ord=ord)
+        assert_allclose(y, np.zeros(shape[:-2]))
+        assert tape.grad(y, x, g=np.ones(y.shape)).shape == shape
+    if 0 in shape[-2:] and shape[-2:] != (0, 3):
+        with pytest.raises(tape.ShapeError, match=r"matrix_norm: axis \d of .* is empty"):
+            linalg.matrix_norm(x, ord=-1)
+
+
 @pytest.mark.parametrize("p", [None, "fro", "nuc", 1, -1, 2, -2, math.inf, -math.inf])
 def test_condition_numbers_are_numpys_and_infinite_for_singular_matrices(p):
     x = np.random.default_rng(0).standard_normal((3, 3))
@@ -225,6 +237,11 @@ def test_kron_diag_diagonal_and_trace_are_numpys():
         assert_allclose(tape.trace(b, k, 2, 0), np.trace(b, k, 2, 0))
         assert_allclose(linalg.trace(b, offset=k), np.trace(b, k, -2, -1))
     assert linalg.trace(np.ones((2, 2), np.int8)).dtype == np.int64
+
+
+def test_outer_keeps_the_sign_of_zeros():
+    y = tape.outer(np.array([-1.0, 0.0]), np.array([0.0, -2.0])).numpy()
+    assert np.signbit(y).tolist() == [[True, False], [False, True]]
 
 
 def test_results_are_named_as_the_standard_says():

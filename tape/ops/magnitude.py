@@ -33,7 +33,7 @@ def measured(x, *, axis, keepdims, ord):
     """Shape rule of vector_norm."""
     if isinstance(ord, bool) or not isinstance(ord, (int, float)):
         raise ValueError(f"vector_norm: ord is a number, inf or -inf, got {ord!r}")
-    if ord < 0 or ord == math.inf:
+    if ord == -math.inf:
         for a in shapes.axes_of(len(x), axis):
             if x[a] == 0:
                 raise ShapeError(f"axis {a} of {x} is empty, and ord={ord} has no identity")
@@ -51,13 +51,14 @@ def measured(x, *, axis, keepdims, ord):
         *[sample(TIES, axis=1, smooth=False, ord=ord) for ord in [math.inf, -math.inf, 0]],
         sample((3, 4), ord=0),
         sample((0, 3), axis=0),
+        sample((0, 3), axis=0, ord=math.inf),
         sample((2, 3), dtypes=["int64"]),
         sample(()),
     ],
     errors=[
         *WRONG_AXES,
         bad((2, 3), ord="fro", error=ValueError, match="ord is a number, inf or -inf, got 'fro'"),
-        bad((0, 3), axis=0, ord=math.inf, error=ShapeError, match=r"axis 0 of \(0, 3\) is empty"),
+        bad((0, 3), axis=0, ord=-math.inf, error=ShapeError, match=r"axis 0 of \(0, 3\) is empty"),
     ],
 )
 def vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
@@ -71,13 +72,13 @@ def vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
 
     Raises:
         AxisError: x has no such axis, or it is given twice.
-        ShapeError: there are no elements, and ord is inf or negative.
+        ShapeError: there are no elements, and ord is -inf.
         ValueError: ord is no number.
     """
     x = np.abs(floating(x))
     axis = shapes.axes_of(x.ndim, axis)
     if ord == math.inf:
-        return np.asarray(x.max(axis, keepdims=keepdims))
+        return np.asarray(x.max(axis, initial=0, keepdims=keepdims))
     if ord == -math.inf:
         return np.asarray(x.min(axis, keepdims=keepdims))
     if ord == 0:
@@ -141,7 +142,7 @@ def matrix_norm(x, /, *, keepdims=False, ord="fro"):
     Shapes: x (..., m, n) -> y (...)
 
     Raises:
-        ShapeError: x has fewer than two axes, or an axis is empty of which there is no largest.
+        ShapeError: x has fewer than two axes, or an axis is empty of which there is no smallest.
         ValueError: there is no such ord.
 
     >>> import tape
@@ -165,11 +166,12 @@ def norm_of_matrices(name, x, ord, keepdims):
         elif ord == "nuc":
             y = sum_over(svdvals(x), -1)
         else:
-            extreme = largest if ord > 0 else smallest
-            if math.fabs(ord) == 2:
-                y = extreme(svdvals(x), -1)
+            size = math.fabs(ord)
+            sizes = svdvals(x) if size == 2 else sum_over(absolute(x), -2 if size == 1 else -1)
+            if ord > 0 and not sizes.shape[-1]:
+                y = sum_over(sizes, -1)  # the largest of no numbers that are not negative
             else:
-                y = extreme(sum_over(absolute(x), -2 if math.fabs(ord) == 1 else -1), -1)
+                y = (largest if ord > 0 else smallest)(sizes, -1)
     except TapeError as error:
         error.op = name
         raise

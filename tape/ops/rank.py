@@ -31,8 +31,8 @@ class LstsqResult(NamedTuple):
 
 
 def as_setting(rtol):
-    """rtol as a number or tuples, which a key of the reuse table can hold."""
-    return None if rtol is None else np.asarray(rtol, np.float64).tolist()
+    """rtol as a number or tuples, which a key of the reuse table can hold; None for no matrices."""
+    return None if rtol is None or not np.size(rtol) else np.asarray(rtol, np.float64).tolist()
 
 
 def tolerance(x, rtol):
