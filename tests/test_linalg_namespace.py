@@ -350,6 +350,14 @@ def test_gradients_are_central_differences_to_second_order(of):
     assert gradcheck(of, [x], order=2, atol=1e-4)
 
 
+def test_gradients_of_symmetric_matrices_are_symmetric():
+    rng = np.random.default_rng(0)
+    x = np.asarray(definite(tape.tensor(rng.standard_normal((3, 3)))))
+    for of in (lambda x: linalg.eigh(x).eigenvectors, linalg.cholesky):
+        g = tape.vjp(of, tape.tensor(x))[1](rng.standard_normal((3, 3)))[0].numpy()
+        assert_allclose(g, g.T, rtol=1e-10)
+
+
 def test_eigenvalues_of_any_matrix_have_gradients():
     x = np.array([[1.0, 2.0, 0.5], [0.25, -1.0, 1.0], [0.5, 0.1, 3.0]])
 

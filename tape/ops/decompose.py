@@ -56,6 +56,11 @@ def off_diagonal(a, differences):
     return where(own, 0.0, ratio(a, where(own, 1.0, differences)))
 
 
+def symmetric(x):
+    """The part of x that is its own transpose. See Note [Symmetric arguments]."""
+    return (x + matrix_transpose(x)) * 0.5
+
+
 def half(x):
     """The lower triangle of x with half of its diagonal."""
     return tril(x) - on_diagonal(matrix_diagonal(x) * 0.5, shape=x.shape[-2:])
@@ -104,15 +109,14 @@ def cholesky(x, /, *, upper=False):
 def cholesky_vjp(g, y, upper):
     lower, g = (matrix_transpose(y), matrix_transpose(g)) if upper else (y, g)
     turned = matrix_transpose(lower)
-    inner = half(matmul(turned, g))
-    inner = (inner + matrix_transpose(inner)) * 0.5
+    inner = symmetric(half(matmul(turned, g)))
     return matrix_transpose(solve(turned, matrix_transpose(solve(turned, inner))))
 
 
 @cholesky.defjvp
 def cholesky_jvp(dx, y, upper):
     lower = matrix_transpose(y) if upper else y
-    inner = solve(lower, matrix_transpose(solve(lower, (dx + matrix_transpose(dx)) * 0.5)))
+    inner = solve(lower, matrix_transpose(solve(lower, symmetric(dx))))
     dy = matmul(lower, half(inner))
     return matrix_transpose(dy) if upper else dy
 
@@ -173,13 +177,13 @@ def eigh_vjp(g, y):
     turned = matrix_transpose(v)
     inner = off_diagonal(matmul(turned, g_v), row(w) - column(w))
     inner = inner + on_diagonal(g_w, shape=inner.shape[-2:])
-    return matmul(v, matmul(inner, turned))
+    return symmetric(matmul(v, matmul(inner, turned)))
 
 
 @packed_eigh.defjvp
 def eigh_jvp(dx, y):
     w, v = eigen_cut(y)
-    inner = matmul(matrix_transpose(v), matmul(dx, v))
+    inner = matmul(matrix_transpose(v), matmul(symmetric(dx), v))
     dv = matmul(v, off_diagonal(inner, row(w) - column(w)))
     return packed_tensors(w.ndim - 1, matrix_diagonal(inner), dv)
 
