@@ -80,9 +80,12 @@ def dft(z, /, *, axes, norm="backward", inverse=False):
 
     Shapes: z (*s, 2) -> y (*s, 2)
     """
-    transform = np.fft.ifftn if inverse else np.fft.fftn
+    transform = np.fft.ifft if inverse else np.fft.fft
     z = floating(z)
-    return as_pairs(transform(as_complex(z), axes=axes, norm=norm), z)
+    c = as_complex(z)
+    for a in axes:
+        c = transform(c, axis=a, norm=norm)
+    return as_pairs(c, z)
 
 
 @dft.defvjp
@@ -122,7 +125,10 @@ def real_dft(x, /, *, axes, norm="backward"):
     Shapes: x (..., n) -> y (..., n // 2 + 1, 2), the last one of `axes` being the last axis
     """
     x = floating(x)
-    return as_pairs(np.fft.rfftn(x, axes=axes, norm=norm), x)
+    c = np.fft.rfft(x, axis=axes[-1], norm=norm)
+    for a in axes[:-1]:
+        c = np.fft.fft(c, axis=a, norm=norm)
+    return as_pairs(c, x)
 
 
 def weights(g, n, axis, inside):
@@ -179,8 +185,9 @@ def real_idft(z, /, *, n, axes, norm="backward"):
     """
     z = floating(z)
     c = as_complex(z)
-    s = [*[c.shape[a] for a in axes[:-1]], n]
-    return np.fft.irfftn(c, s=s, axes=axes, norm=norm).astype(z.dtype, copy=False)
+    for a in axes[:-1]:
+        c = np.fft.ifft(c, axis=a, norm=norm)
+    return np.fft.irfft(c, n, axes[-1], norm).astype(z.dtype, copy=False)
 
 
 @real_idft.defvjp
