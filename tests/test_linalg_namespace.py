@@ -396,8 +396,26 @@ def test_gradient_of_logdet_refuses_singular_matrices():
     x = tape.tensor(np.zeros((2, 2)), requires_grad=True)
     sign, logarithm = linalg.slogdet(x)
     assert (sign.item(), logarithm.item()) == (0.0, -math.inf)
-    with pytest.raises(tape.LinAlgError, match="singular"):
+    with pytest.raises(tape.LinAlgError, match=r"slogdet, its gradient: x \(2, 2\) is singular"):
         tape.grad(logarithm, x)
+
+
+def test_gradient_of_qr_refuses_columns_that_depend_on_each_other():
+    x = tape.tensor(np.zeros((3, 2)), requires_grad=True)
+    with pytest.raises(tape.LinAlgError, match="qr: has no gradient: of 2 first columns"):
+        tape.grad(linalg.qr(x).Q.sum(), x)
+
+
+def test_results_that_belong_together_pass_through_the_functional_forms():
+    x = tape.tensor(np.random.default_rng(0).standard_normal((3, 3)))
+    u = np.random.default_rng(1).standard_normal((3, 3))
+    for of in (linalg.eigh, linalg.svd, linalg.qr, linalg.slogdet):
+        y, dy = tape.jvp(of, x, tape.tensor(u))
+        assert type(y) is type(dy)
+        y, pull = tape.vjp(of, x)
+        gs = [np.ones(part.shape) for part in y]
+        forward = sum(float(part.numpy().sum()) for part in dy)
+        assert_allclose((pull(gs)[0].numpy() * u).sum(), forward, rtol=1e-10)
 
 
 def test_complete_qr_has_no_gradient_where_columns_are_arbitrary():

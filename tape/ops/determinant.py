@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tape._core.memory import asarray
+from tape.errors import LinAlgError
 from tape.op import op, sample
 from tape.ops.diagonal import matrix_diagonal, on_diagonal
 from tape.ops.dtype import floating
@@ -164,15 +165,24 @@ def packed_slogdet(x, /):
     return np.stack([sign, logarithm], -1)
 
 
+def slope(x):
+    """The gradient of the logarithm of the determinant."""
+    try:
+        return matrix_transpose(inv(x))
+    except LinAlgError as error:
+        error.op = "slogdet, its gradient"
+        raise
+
+
 @packed_slogdet.defvjp
 def packed_slogdet_vjp(g, x):
-    return reshape(g[..., 1], (*g.shape[:-1], 1, 1)) * matrix_transpose(inv(x))
+    return reshape(g[..., 1], (*g.shape[:-1], 1, 1)) * slope(x)
 
 
 @packed_slogdet.defjvp
 def packed_slogdet_jvp(dx, x):
-    slope = sum_over(matrix_transpose(inv(x)) * dx, (-2, -1))
-    return reshape(slope, (*slope.shape, 1)) * np.array([0, 1], slope.dtype)
+    dy = sum_over(slope(x) * dx, (-2, -1))
+    return reshape(dy, (*dy.shape, 1)) * np.array([0, 1], dy.dtype)
 
 
 def slogdet(x, /):

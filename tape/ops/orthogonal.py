@@ -74,8 +74,13 @@ def packed_qr(x, /, mode="reduced"):
 
 
 def over(x, r):
-    """x @ inv(r), r being an upper triangle."""
-    return matrix_transpose(solve(matrix_transpose(r), matrix_transpose(x)))
+    """x @ inv(r), or x @ inv(r^T) given r^T, r being the triangle of a qr."""
+    try:
+        return matrix_transpose(solve(matrix_transpose(r), matrix_transpose(x)))
+    except LinAlgError:
+        raise LinAlgError(
+            f"qr: has no gradient: of {r.shape[-1]} first columns some depend on the others"
+        ) from None
 
 
 @packed_qr.defvjp
@@ -102,7 +107,7 @@ def tall_slope(g_q, g_r, q, r):
     inner = matmul(g_r, matrix_transpose(r)) - matmul(matrix_transpose(q), g_q)
     inner = half(matrix_transpose(inner))
     inner = inner + matrix_transpose(inner)
-    return matrix_transpose(solve(r, matrix_transpose(g_q + matmul(q, inner))))
+    return over(g_q + matmul(q, inner), matrix_transpose(r))
 
 
 @packed_qr.defjvp
