@@ -19,7 +19,7 @@ from tape.ops.diagonal import matrix_diagonal, on_diagonal
 from tape.ops.dtype import floating
 from tape.ops.linalg import matmul
 from tape.ops.logic import equal, logical_and, where
-from tape.ops.packed import attempted, cut, packed, packed_tensors, square, total
+from tape.ops.packed import attempted, cut, located, packed, packed_tensors, square, total
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import matrix_transpose, reshape
 from tape.ops.solve import NOT_SQUARE, REGULAR, solve
@@ -287,10 +287,10 @@ def packed_eig(x, /):
     x = floating(x)
     w, v = attempted(np.linalg.eig, x, "lets the iteration not converge")
     if w.dtype.kind == "c":
-        first = w[w.imag != 0][0]
+        place = tuple(np.argwhere(w.imag != 0)[0].tolist())
+        where_at, first = located(x, place[:-1]), f"{w[place].real:g}{w[place].imag:+g}i"
         raise LinAlgError(
-            f"x {x.shape} has complex eigenvalues, such as {first.real:g}{first.imag:+g}i: "
-            "tape has real numbers only"
+            f"{where_at} has complex eigenvalues, such as {first}: tape has real numbers only"
         )
     return packed(x.ndim - 2, w, v)
 

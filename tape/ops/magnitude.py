@@ -75,8 +75,11 @@ def vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
         ShapeError: there are no elements, and ord is -inf.
         ValueError: ord is no number.
     """
-    x = np.abs(floating(x))
+    x = floating(x)
     axis = shapes.axes_of(x.ndim, axis)
+    if ord == 2:
+        return np.sqrt(np.square(x).sum(axis, keepdims=keepdims))
+    x = np.abs(x)
     if ord == math.inf:
         return np.asarray(x.max(axis, initial=0, keepdims=keepdims))
     if ord == -math.inf:
@@ -85,8 +88,6 @@ def vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
         return np.asarray((x != 0).sum(axis, keepdims=keepdims).astype(x.dtype))
     if ord == 1:
         return np.asarray(x.sum(axis, keepdims=keepdims))
-    if ord == 2:
-        return np.sqrt(np.square(x).sum(axis, keepdims=keepdims))
     return np.asarray((x**ord).sum(axis, keepdims=keepdims) ** x.dtype.type(1 / ord))
 
 
@@ -238,7 +239,7 @@ def cond(x, /, p=None):
     4.0
     """
     x = real(x)
-    if x.ndim < 2 or not x.size:
+    if x.ndim < 2 or 0 in x.shape[-2:]:
         raise ShapeError(f"cond: needs matrices of at least one number, got {x.shape}")
     if p in (None, 2, -2):
         s = svdvals(x)

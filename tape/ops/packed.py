@@ -71,9 +71,14 @@ def culprit(function, x, rest, name):
     for place in np.ndindex(x.shape[:-2]):
         if gives_up(function, x[place], rest):
             holds = "" if np.isfinite(x[place]).all() else " holds NaN or inf and"
-            at = f"the matrix at {list(place)} of " if place else ""
-            return f"{at}{name} {x.shape}{holds}"
+            return located(x, place, name) + holds
     return f"a matrix of {name} {x.shape}"
+
+
+def located(x, place, name="x"):
+    """One matrix of a stack in words."""
+    at = f"the matrix at {list(place)} of " if place else ""
+    return f"{at}{name} {x.shape}"
 
 
 def gives_up(function, x, rest):
