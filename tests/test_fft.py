@@ -121,6 +121,7 @@ def test_shifts_are_numpys_and_inverses():
         assert_allclose(fft.fftshift(x, axes=axes), np.fft.fftshift(x, axes))
         assert_allclose(fft.ifftshift(x, axes=axes), np.fft.ifftshift(x, axes))
         assert_allclose(fft.ifftshift(fft.fftshift(x, axes=axes), axes=axes), x)
+    assert fft.fftshift(tape.tensor(3.0)).item() == 3.0
     y = fft.fftshift((x, -x))
     assert_allclose(y.real, -np.asarray(y.imag))
     assert fft.fftshift(np.arange(3, dtype=np.int8)).dtype == np.int8
@@ -166,7 +167,8 @@ def test_convolution_broadcasts_and_runs_along_several_axes():
         (lambda: fft.fftn([1.0], s=(2,), axes=(0, -1)), tape.AxisError, "names? an axis twice"),
         (lambda: fft.rfftn([1.0], axes=()), tape.AxisError, "rfftn: needs one axis or more"),
         (lambda: fft.rfftn([[1.0]], s=(2,), axes=(0, 1)), tape.ShapeError, "1 lengths"),
-        (lambda: fft.fftfreq(0), tape.ShapeError, "fftfreq: n is at least 1, got 0"),
+        (lambda: fft.fftfreq(0), tape.ShapeError, "fftfreq: n is one number of at least 1, got 0"),
+        (lambda: fft.rfftfreq(()), tape.ShapeError, "rfftfreq: n is one number"),
         (lambda: fft.fftfreq(2, d=0), ValueError, "fftfreq: samples are d apart, which is 0"),
         (lambda: fft.rfftfreq(2, dtype="int64"), tape.DTypeError, "frequencies are no integers"),
         (lambda: fft.fftfreq(2, device="gpu"), ValueError, "device"),

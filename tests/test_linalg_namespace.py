@@ -288,7 +288,7 @@ def test_an_error_names_the_function_and_the_matrix():
     assert "holds NaN or inf" in refused(linalg.svd, np.full((2, 2), np.nan))
     turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
     text = refused(linalg.eigvals, np.stack([np.eye(2), turn]))
-    assert text.startswith("eig: the matrix at [1] of x (2, 2, 2) has complex eigenvalues")
+    assert text.startswith("eigvals: the matrix at [1] of x (2, 2, 2) has complex eigenvalues")
     assert isinstance(tape.LinAlgError(""), np.linalg.LinAlgError)
 
 
@@ -317,6 +317,17 @@ def test_an_error_names_the_function_and_the_matrix():
 def test_bad_calls_are_refused_in_words(function, args, error, words):
     with pytest.raises(error, match=words):
         function(*args)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "name", ["svd", "svdvals", "pinv", "matrix_rank", "eigh", "eigvalsh", "eig", "cond"]
+)
+def test_what_iterates_refuses_nan_and_infinity_on_which_it_might_never_end(name, number):
+    x = np.stack([np.eye(3)] * 2)
+    x[1, 0, 0] = number
+    text = refused(getattr(linalg, name), x)
+    assert text == f"{name}: the matrix at [1] of x (2, 3, 3) holds NaN or inf"
 
 
 # Gradients

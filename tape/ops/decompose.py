@@ -12,14 +12,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tape._core.memory import asarray
-from tape.errors import LinAlgError
+from tape.errors import LinAlgError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.create import tril
 from tape.ops.diagonal import matrix_diagonal, on_diagonal
 from tape.ops.dtype import floating
 from tape.ops.linalg import matmul
 from tape.ops.logic import equal, logical_and, where
-from tape.ops.packed import attempted, cut, located, packed, packed_tensors, square, total
+from tape.ops.packed import (
+    attempted,
+    converged,
+    cut,
+    located,
+    packed,
+    packed_tensors,
+    square,
+    total,
+)
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import matrix_transpose, reshape
 from tape.ops.solve import NOT_SQUARE, REGULAR, solve
@@ -167,7 +176,7 @@ def packed_eigh(x, /, *, UPLO="L"):
     Shapes: x (..., n, n) -> y (..., n + n n)
     """
     x = floating(x)
-    found = attempted(lambda a: np.linalg.eigh(a, UPLO), x, "lets the iteration not converge")
+    found = converged(lambda a: np.linalg.eigh(a, UPLO), x)
     return packed(x.ndim - 2, *found)
 
 
@@ -202,7 +211,7 @@ def eigh(x, /, *, UPLO="L"):
 
     Raises:
         ShapeError: x does not hold square matrices.
-        LinAlgError: the iteration does not converge.
+        LinAlgError: x holds NaN or inf, or the iteration does not converge.
 
     >>> import tape
     >>> tape.linalg.eigh([[2.0, 0.0], [0.0, 1.0]]).eigenvalues.tolist()
@@ -228,7 +237,7 @@ def one_row(x, *, UPLO):
         sample((1, 1)),
         sample((0, 0)),
     ],
-    errors=NOT_SQUARE,
+    errors=[*NOT_SQUARE, bad(NO_NUMBERS, error=LinAlgError, match="holds NaN or inf$")],
     smooth=False,  # see Note [Symmetric arguments]
 )
 def eigvalsh(x, /, *, UPLO="L"):
@@ -241,9 +250,9 @@ def eigvalsh(x, /, *, UPLO="L"):
 
     Raises:
         ShapeError: x does not hold square matrices.
-        LinAlgError: the iteration does not converge.
+        LinAlgError: x holds NaN or inf, or the iteration does not converge.
     """
-    return attempted(np.linalg.eigvalsh, floating(x), "lets the iteration not converge", UPLO)
+    return converged(np.linalg.eigvalsh, floating(x), UPLO)
 
 
 @eigvalsh.defvjp
@@ -275,7 +284,7 @@ def eigvalsh_jvp(dx, x, UPLO):
             error=LinAlgError,
             match="has complex eigenvalues, such as 0.1i: tape has real numbers only",
         ),
-        bad(NO_NUMBERS, error=LinAlgError, match="holds NaN or inf"),
+        bad(NO_NUMBERS, error=LinAlgError, match="holds NaN or inf$"),
     ],
     smooth=False,  # a small step may change the order
 )
@@ -285,7 +294,7 @@ def packed_eig(x, /):
     Shapes: x (..., n, n) -> y (..., n + n n)
     """
     x = floating(x)
-    w, v = attempted(np.linalg.eig, x, "lets the iteration not converge")
+    w, v = converged(np.linalg.eig, x)
     if w.dtype.kind == "c":
         place = tuple(np.argwhere(w.imag != 0)[0].tolist())
         where_at, first = located(x, place[:-1]), f"{w[place].real:g}{w[place].imag:+g}i"
@@ -321,7 +330,8 @@ def eig(x, /):
 
     Raises:
         ShapeError: x does not hold square matrices.
-        LinAlgError: an eigenvalue is complex, or the iteration does not converge, as for NaN.
+        LinAlgError: an eigenvalue is complex, x holds NaN or inf, or the iteration does not
+            converge.
 
     >>> import tape
     >>> sorted(tape.linalg.eig([[1.0, 4.0], [1.0, 1.0]]).eigenvalues.tolist())
@@ -339,4 +349,8 @@ def eigvals(x, /):
     >>> sorted(tape.linalg.eigvals([[1.0, 4.0], [1.0, 1.0]]).tolist())
     [-1.0, 3.0]
     """
-    return eig(x).eigenvalues
+    try:
+        return eig(x).eigenvalues
+    except TapeError as error:
+        error.op = "eigvals"
+        raise

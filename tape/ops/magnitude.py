@@ -200,6 +200,8 @@ def norm(x, /, ord=None, axis=None, keepdims=False):
     axis = tuple(axis) if isinstance(axis, list) else axis
     if axis is None and ord is None:
         return vector_norm(x, keepdims=keepdims)
+    if isinstance(ord, str) and ord not in ("fro", "nuc"):
+        raise ValueError(f"norm: ord is {ord!r}, not 'fro', 'nuc' or a number")
     if axis is None and x.ndim not in (1, 2):
         raise ShapeError(f"norm: ord={ord} of x {x.shape} needs one axis, or two for matrices")
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
@@ -242,7 +244,11 @@ def cond(x, /, p=None):
     if x.ndim < 2 or 0 in x.shape[-2:]:
         raise ShapeError(f"cond: needs matrices of at least one number, got {x.shape}")
     if p in (None, 2, -2):
-        s = svdvals(x)
+        try:
+            s = svdvals(x)
+        except TapeError as error:
+            error.op = "cond"
+            raise
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
     if x.shape[-1] != x.shape[-2]:
         raise ShapeError(f"cond: p={p} needs square matrices, got {x.shape}")

@@ -15,7 +15,7 @@ from tape.ops.diagonal import matrix_diagonal, on_diagonal
 from tape.ops.dtype import floating
 from tape.ops.join import concat
 from tape.ops.linalg import matmul
-from tape.ops.packed import attempted, cut, packed, packed_tensors, total
+from tape.ops.packed import converged, cut, packed, packed_tensors, total
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import matrix_transpose
 from tape.ops.solve import NOT_SQUARE, solve
@@ -175,13 +175,13 @@ def svd_packed(x, *, full_matrices):
     ],
     errors=[
         NO_MATRIX,
-        bad(NO_NUMBERS, error=LinAlgError, match=r"x \(2, 2\) holds NaN or inf and .* converge"),
+        bad(NO_NUMBERS, error=LinAlgError, match=r"x \(2, 2\) holds NaN or inf$"),
     ],
 )
 def packed_svd(x, /, full_matrices=True):
     """Singular vectors and values. See `svd`.   Shapes: x (..., m, n) -> y (..., ?)"""
     x = floating(x)
-    found = attempted(np.linalg.svd, x, "lets the iteration not converge", full_matrices)
+    found = converged(np.linalg.svd, x, full_matrices)
     return packed(x.ndim - 2, *found)
 
 
@@ -255,7 +255,7 @@ def svd(x, /, *, full_matrices=True):
 
     Raises:
         ShapeError: x has fewer than two axes.
-        LinAlgError: the iteration does not converge, as for NaN.
+        LinAlgError: x holds NaN or inf, or the iteration does not converge.
 
     >>> import tape
     >>> tape.linalg.svd([[0.0, 2.0], [3.0, 0.0]]).S.tolist()
@@ -279,17 +279,16 @@ def fewest(x):
         sample(np.eye(3), smooth=False),
         sample(np.zeros((2, 2)), smooth=False),
     ],
-    errors=[NO_MATRIX, bad(NO_NUMBERS, error=LinAlgError, match="converge")],
+    errors=[NO_MATRIX, bad(NO_NUMBERS, error=LinAlgError, match="holds NaN or inf$")],
 )
 def svdvals(x, /):
     """Singular values, descending.   Shapes: x (..., m, n) -> y (..., min(m, n))
 
     Raises:
         ShapeError: x has fewer than two axes.
-        LinAlgError: the iteration does not converge, as for NaN.
+        LinAlgError: x holds NaN or inf, or the iteration does not converge.
     """
-    words = "lets the iteration not converge"
-    return attempted(lambda a: np.linalg.svd(a, compute_uv=False), floating(x), words)
+    return converged(lambda a: np.linalg.svd(a, compute_uv=False), floating(x))
 
 
 @svdvals.defvjp

@@ -66,6 +66,15 @@ def attempted(function, x, words, *rest, name="x"):
         raise LinAlgError(f"{culprit(function, x, rest, name)} {words}") from None
 
 
+def converged(function, x, *rest):
+    """function(x, *rest), an iteration; NaN and inf, on which it may never end, are refused."""
+    finite = np.isfinite(x)
+    if not finite.all():
+        place = tuple(np.argwhere(~finite)[0, :-2].tolist())
+        raise LinAlgError(f"{located(x, place)} holds NaN or inf")
+    return attempted(function, x, "lets the iteration not converge", *rest)
+
+
 def culprit(function, x, rest, name):
     """The first matrix that a function gives up on, in words."""
     for place in np.ndindex(x.shape[:-2]):

@@ -15,7 +15,7 @@ from tape.ops.dtype import floating
 from tape.ops.elementwise import square as squared
 from tape.ops.linalg import matmul
 from tape.ops.orthogonal import NO_MATRIX, svdvals
-from tape.ops.packed import attempted
+from tape.ops.packed import converged
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import matrix_transpose, reshape
 from tape.ops.solve import REGULAR, SINGULAR, column
@@ -72,7 +72,7 @@ def one_each(x, *, rtol):
 def numerical_rank(x, /, *, rtol=None):
     """matrix_rank, with rtol as a number or tuples.   Shapes: x (..., m, n) -> y (...)"""
     x = floating(x)
-    s = attempted(singular_values, x, "has no singular values")
+    s = converged(singular_values, x)
     limit = tolerance(x, rtol) * s.max(-1, initial=0)
     return np.asarray((s > limit[..., None]).sum(-1, dtype=np.int64))
 
@@ -125,7 +125,7 @@ def turned(x, *, rtol):
 def pseudo_inverse(x, /, *, rtol=None):
     """pinv, with rtol as a number or tuples.   Shapes: x (..., m, n) -> y (..., n, m)"""
     x = floating(x)
-    return attempted(cut_off, x, "has no singular values", tolerance(x, rtol))
+    return converged(cut_off, x, tolerance(x, rtol))
 
 
 def cut_off(x, limit):

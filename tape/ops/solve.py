@@ -15,7 +15,7 @@ from tape.ops.create import tril, triu
 from tape.ops.dtype import floating
 from tape.ops.join import concat
 from tape.ops.linalg import matmul
-from tape.ops.logic import where
+from tape.ops.logic import logical_or, where
 from tape.ops.packed import attempted, square
 from tape.ops.shape import matrix_transpose, reshape
 
@@ -219,7 +219,7 @@ def matrix_power(x, n, /):
             y = x if y is None else matmul(y, x)
         n >>= 1
         x = matmul(x, x) if n else x
-    return positive(y)
+    return positive(y) if y.dtype.kind != "b" else logical_or(y, y)
 
 
 def multi_dot(xs, /):

@@ -283,9 +283,9 @@ def ihfft(x, /, *, n=None, axis=-1, norm="backward"):
 
 def frequencies(name, n, d, dtype, device, half):
     """Numbers 0, 1, ... through n d, all or the half that is not negative."""
+    if len(lengths(n, name)) != 1 or lengths(n, name)[0] < 1:
+        raise ShapeError(f"{name}: n is one number of at least 1, got {n}")
     (n,) = lengths(n, name)
-    if n < 1:
-        raise ShapeError(f"{name}: n is at least 1, got {n}")
     d = number(d, name, "d")
     kind = chosen(dtype, name)
     if kind.kind != "f":
@@ -336,6 +336,8 @@ def shifted(name, x, axes, back):
         return Spectrum(*[shifted(name, part, axes, back) for part in x])
     x = asarray(x)
     axes, _ = known_axes(name, x.ndim, None, axes)
+    if not axes:
+        return roll(x, 0)
     steps = tuple([-(x.shape[a] // 2) if back else x.shape[a] // 2 for a in axes])
     return roll(x, steps, axes)
 
