@@ -24,6 +24,7 @@ from tape.errors import (
     DTypeError as DTypeError,
     GradError as GradError,
     IndexRangeError as IndexRangeError,
+    LinAlgError as LinAlgError,
     ShapeError as ShapeError,
     TapeError as TapeError,
 )
@@ -86,6 +87,12 @@ from tape.ops.create import (
     triu as triu,
     zeros as zeros,
     zeros_like as zeros_like,
+)
+from tape.ops.diagonal import (
+    diag as diag,
+    diagonal as diagonal,
+    kron as kron,
+    trace as trace,
 )
 from tape.ops.dtype import astype as astype
 from tape.ops.einsum import einsum as einsum, tensordot as tensordot, vecdot as vecdot
@@ -184,16 +191,17 @@ tensor = Tensor
 
 
 if TYPE_CHECKING:
-    from tape import data as data, nn as nn, optim as optim, testing as testing
+    from tape import data as data, fft as fft, linalg as linalg, nn as nn, optim as optim
+    from tape import testing as testing
 
 
 def __getattr__(name: str) -> object:
-    """`nn`, `optim`, `data` and `testing` are imported when they are first asked for."""
+    """`nn`, `linalg`, `fft` and other packages are imported when they are first asked for."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("tape-autodiff")
-    if name not in ("data", "nn", "optim", "testing"):
+    if name not in ("data", "fft", "linalg", "nn", "optim", "testing"):
         raise AttributeError(f"module 'tape' has no attribute {name!r}")
     import importlib
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "AxisError",
     "DTypeError",
     "DataError",
     "GradError",
     "IndexRangeError",
+    "LinAlgError",
     "ShapeError",
     "TapeError",
 ]
@@ -61,6 +64,10 @@ class AxisError(TapeError, ValueError, IndexError):
 
 class IndexRangeError(TapeError, IndexError):
     """An index or label outside of its range."""
+
+
+class LinAlgError(TapeError, np.linalg.LinAlgError):
+    """A matrix without the inverse, the factor or the real eigenvalues asked for."""
 
 
 class GradError(TapeError, RuntimeError):

@@ -38,6 +38,12 @@ def cast_vjp(g):
     return g  # the engine hands on a cotangent in the operand's dtype
 
 
+def real(x):
+    """x as a tensor of floats: integers become float64."""
+    x = asarray(x)
+    return x if x.dtype.kind == "f" else cast(x, np.dtype(np.float64))
+
+
 def astype(x, dtype, /, *, copy=True):
     """x converted to another dtype; with ``copy=False`` x itself if it has that dtype.
 

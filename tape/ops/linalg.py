@@ -12,6 +12,7 @@ from tape._kernels.product import Linear, MatrixProduct, OuterSum
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
 from tape.ops.activated import FUSED, function_of, fused_name, slope
+from tape.ops.arithmetic import multiply
 from tape.ops.reduce import sum_to
 from tape.ops.shape import matrix_transpose, reshape
 
@@ -151,7 +152,7 @@ def outer(a, b, /):
     >>> tape.outer(tape.tensor([1.0, 2.0]), tape.tensor([3.0, 4.0, 5.0])).tolist()
     [[3.0, 4.0, 5.0], [6.0, 8.0, 10.0]]
     """
-    return outer_sum(reshape(a, (-1,)), reshape(b, (-1,)))
+    return multiply(reshape(a, (-1, 1)), reshape(b, (1, -1)))  # a product would lose the sign of 0
 
 
 def features(x, w, b):

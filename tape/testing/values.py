@@ -88,6 +88,9 @@ def layouts_do_not_matter(call: Call) -> None:
             for x in call.operands
         ]
         plain = [np.array(x) if isinstance(x, np.ndarray) else x for x in laid]
+        if name == "broadcast" and _outcome(call, plain) is None:
+            assert _outcome(call, laid) is None  # such as the inverse of a matrix of equal numbers
+            continue
         y, truth = call(*laid), call(*plain)
         allowed = TOLERANCES[lowest_float([*plain, truth])].rounding
         assert_close(y, truth, allowed, f"{call.op.name} of {name} operands")
