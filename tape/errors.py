@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "GradError",
     "IndexRangeError",
+    "MaskError",
     "ShapeError",
     "TapeError",
 ]
@@ -57,6 +58,10 @@ class DTypeError(TapeError, TypeError):
 
 class AxisError(TapeError, ValueError, IndexError):
     """An axis that the operand does not have."""
+
+
+class MaskError(ShapeError, IndexError):
+    """A mask of another shape than the axes that it stands for."""
 
 
 class IndexRangeError(TapeError, IndexError):

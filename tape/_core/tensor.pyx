@@ -2,6 +2,7 @@
 
 cimport cython
 cimport numpy as cnp
+from cpython.buffer cimport PyObject_GetBuffer
 from cpython.object cimport PyObject
 from numpy cimport ndarray
 
@@ -81,7 +82,6 @@ cdef class Tensor:
     Create one with `tape.tensor`; ops on tensors give tensors. See the README for a tour.
     """
 
-    __array_ufunc__ = None  # ndarray * tensor is left to us
     __array_priority__ = 1000
 
     def __cinit__(self):
@@ -203,12 +203,8 @@ cdef class Tensor:
         cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
         return view
 
-    def __array__(self, dtype=None, copy=None):
-        if dtype is not None and self.dtype != dtype:
-            if copy is False:
-                raise ValueError(f"a {self.dtype} tensor cannot become {np.dtype(dtype)} uncopied")
-            return value_of(self.node).astype(dtype)
-        return value_of(self.node).copy() if copy else self.numpy()
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        PyObject_GetBuffer(self.numpy(), buffer, flags)  # the view, read-only, is its owner
 
     def item(self):
         """The only element, as a Python number; ShapeError if there is not just one."""
