@@ -13,7 +13,7 @@ LAYERS = [
     ["_core"],
     ["op", "shapes"],
     ["ops"],
-    ["grad", "random"],
+    ["grad", "namespace", "random"],
     ["nn"],
     ["optim", "data", "serialize"],
     ["netopt"],
@@ -23,6 +23,8 @@ LAYERS = [
 FAMILIES = [
     "logic",
     "elementwise",
+    "trig",
+    "rounding",
     "arithmetic",
     "dtype",
     "activation",
@@ -36,6 +38,8 @@ FAMILIES = [
     "key",
     "index",
     "lookup",
+    "sort",
+    "difference",
     "activated",
     "linalg",
     "contract",
@@ -50,6 +54,7 @@ FAMILIES = [
     "loss",
     "create",
     "random",
+    "ufunc",
 ]
 MAX_LINES = 400
 
