@@ -6,6 +6,7 @@ booleans given; `device` may be None or "cpu"; `requires_grad` is as of `tape.te
 
 from __future__ import annotations
 
+import math
 from operator import index
 
 import numpy as np
@@ -147,7 +148,7 @@ def arange(start, /, stop=None, step=1, *, dtype=None, device=None, requires_gra
     start, stop = (0, start) if stop is None else (start, stop)
     named = ("start", start), ("stop", stop), ("step", step)
     numbers = [number(x, "arange", name) for name, x in named]
-    if not numbers[2] or not np.all(np.isfinite(numbers)):
+    if not numbers[2] or not all(map(math.isfinite, numbers)):
         raise ValueError(f"arange: no range from {start} to {stop} in steps of {step}")
     whole = all(isinstance(x, int) for x in numbers)
     kind = chosen(dtype or (np.int64 if whole else np.float32), "arange")

@@ -21,7 +21,7 @@ def diff(x, /, *, axis=-1, n=1, prepend=None, append=None):
     Args:
         x: the tensor.
         axis: the axis along which neighbours stand.
-        n: how often; 0 gives x itself.
+        n: how often; 0 gives x itself, with nothing beside it.
         prepend, append: what stands before and after x along the axis: a tensor, or a number.
 
     Shapes: x (..., m, ...) -> y (..., max(0, m - n), ...)
@@ -39,6 +39,8 @@ def diff(x, /, *, axis=-1, n=1, prepend=None, append=None):
         axis = shapes.axis_of(x.ndim, axis)
         if not hasattr(n, "__index__") or n < 0:
             raise ShapeError(f"n {n!r} must be an integer of at least 0")
+        if n == 0:
+            return x
         parts = [edge_of(prepend, x, axis), x, edge_of(append, x, axis)]
         parts = [part for part in parts if part is not None]
         y = concat(parts, axis=axis) if len(parts) > 1 else x

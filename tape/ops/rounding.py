@@ -143,12 +143,30 @@ def copysign_jvp(da, a, y):
 
 @op(
     shape=shapes.broadcast,
-    differentiable=False,
-    samples=[*pairs(), sample(np.array([0.0, 1.0]), np.array([-0.0, 1.0]))],
+    saves="a b",
+    samples=[*pairs(), sample(np.array([0.0, 1.0]), np.array([-0.0, 1.0]), smooth=False)],
     errors=MISFIT,
 )
 def nextafter(a, b, /):
-    """The number next to a in the direction of b, elementwise.   Shapes: a, b broadcast -> y"""
+    """The number next to a in the direction of b, elementwise; no gradient where they are equal.
+
+    Shapes: a, b broadcast -> y
+    """
     if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
         a = np.asarray(a, weak(a))
     return np.nextafter(a, b)
+
+
+@nextafter.defvjp("a")
+def nextafter_vjp_a(g, a, b):
+    return where(equal(a, b), 0.0, g)
+
+
+@nextafter.defvjp("b")
+def nextafter_vjp_b(g):
+    return zeros_like(g)
+
+
+@nextafter.defjvp
+def nextafter_jvp(da, a, b):
+    return where(equal(a, b), 0.0, da)
