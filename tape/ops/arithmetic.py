@@ -9,6 +9,7 @@ import numpy as np
 from tape import shapes
 from tape._core.rule import unchanged
 from tape._kernels.dispatch import FloatLoop, Loop
+from tape._kernels.quotient import FloorDivide
 from tape.errors import DTypeError
 from tape.op import bad, op, sample
 from tape.ops.elementwise import exp, log, zeros_like
@@ -183,6 +184,7 @@ def power_growth(g, a, b, y):
 
 @op(
     shape=shapes.broadcast,
+    kernel=FloorDivide(np.floor_divide),
     differentiable=False,
     samples=[
         sample((3, 4), (4,), low=0.5),
