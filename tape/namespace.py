@@ -141,7 +141,7 @@ def result_type(*arrays_and_dtypes: Any) -> np.dtype:
     """The dtype of what is computed from tensors, dtypes and Python numbers.
 
     A Python number raises the kind at most: bool, integer, floating point. Integers beside floating
-    point give float64, as in NumPy.
+    point give float64, as in NumPy; numbers alone float32, int64 or bool.
 
     Raises:
         DTypeError: tape has no such dtype.
@@ -156,7 +156,8 @@ def result_type(*arrays_and_dtypes: Any) -> np.dtype:
     numbers = [x for x in arrays_and_dtypes if isinstance(x, (int, float))]
     dtypes = [x for x in arrays_and_dtypes if not isinstance(x, (int, float))]
     if not dtypes:
-        return np.result_type(*[dtype_in(x, "result_type") for x in numbers])
+        kinds = [dtype_in(x, "result_type") for x in numbers]
+        return float32 if float32 in kinds else np.result_type(*kinds)
     known = [dtype_in(x, "result_type") for x in dtypes]
     return known_dtype(np.result_type(*known, *numbers), "result_type")
 

@@ -238,6 +238,7 @@ def test_limits_of_the_wrong_kind_are_refused():
         tape.iinfo(tape.float32)
     with pytest.raises(ValueError, match="one tensor, dtype or number at least"):
         tape.result_type()
+    assert tape.result_type(1, 2.5) == (tape.asarray(1.0) + 2).dtype == tape.float32
 
 
 @given(arrays(), st.sampled_from(NAMES["all"]), st.booleans())
@@ -381,6 +382,23 @@ def test_a_python_number_on_either_side_takes_the_dtype_of_the_tensor(kind, name
         changed = getattr(operator, f"i{name.rstrip('_')}")(y, n)
         assert changed is y
         assert_same(y, np.asarray(apply(x, n)))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(k, n) for k, ns in BINARY.items() for n in ns])
+def test_a_python_number_is_an_operand_of_every_function(kind, name):
+    for dtype in NAMES[kind]:
+        x = tape.asarray([1, 0, 1] if dtype == "bool" else [1, 2, 3], dtype)
+        for n in [True] if dtype == "bool" else [2.5, 2] if dtype in NAMES["float"] else [2]:
+            for a, b in [(x, n), (n, x)]:
+                agree(name, a, b, exact=name not in INEXACT)
+
+
+def test_a_python_number_is_an_alternative_of_where():
+    for dtype in NAMES["all"]:
+        x = tape.asarray([True, False], dtype)
+        for n in [True] if dtype == "bool" else [2.5, 2] if dtype in NAMES["float"] else [2]:
+            agree("where", tape.asarray([True, False]), x, n)
+            agree("where", tape.asarray([True, False]), n, x)
 
 
 @given(st.data())

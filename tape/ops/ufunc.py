@@ -83,6 +83,8 @@ def array_ufunc(self: Any, ufunc: np.ufunc, method: str, *operands: Any, **setti
             f"np.{name}: tensors are no place for out=, nor is an array for what comes of a tensor:"
             f" use the result, or x[...] = {name}(...)"
         )
+    if settings.get("where") is True:
+        del settings["where"]
     no_axis = method == "reduce" and settings.get("axis", 0) is None
     given = {key: value for key, value in settings.items() if value is not None}
     if no_axis:
