@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,25 @@ RENAMED = {
     "right_shift": logic.bitwise_right_shift,
     "rint": rounding.round,
     "vecdot": vecdot,
+}
+
+# What to write for those that tape has not.
+INSTEAD = {
+    "cbrt": "tape.sign(x) * tape.abs(x) ** (1 / 3)",
+    "deg2rad": "x * (tape.pi / 180)",
+    "degrees": "x * (180 / tape.pi)",
+    "exp2": "2.0 ** x",
+    "fabs": "tape.abs(x)",
+    "float_power": "tape.pow(a, b)",
+    "fmax": "tape.maximum(a, b), which hands NaN on",
+    "fmin": "tape.minimum(a, b), which hands NaN on",
+    "fmod": "a - tape.trunc(a / b) * b",
+    "ldexp": "a * 2.0 ** b",
+    "matvec": "tape.matmul(a, b[..., None])[..., 0]",
+    "modf": "tape.trunc(x) and x - tape.trunc(x)",
+    "rad2deg": "x * (180 / tape.pi)",
+    "radians": "x * (tape.pi / 180)",
+    "vecmat": "tape.matmul(a[..., None, :], b)[..., 0, :]",
 }
 
 
@@ -79,9 +99,11 @@ def array_ufunc(self: Any, ufunc: np.ufunc, method: str, *operands: Any, **setti
     """
     name = ufunc.__name__
     if settings.pop("out", None) is not None:
+        op = FUNCTIONS.get(ufunc)
+        result = f"tape.{getattr(op, '__name__', name)}(...)"
         raise TypeError(
-            f"np.{name}: tensors are no place for out=, nor is an array for what comes of a tensor:"
-            f" use the result, or x[...] = {name}(...)"
+            f"np.{name}: out= is not for tensors, nor for what comes of them: take the result of "
+            f"{result}, or write x[...] = {result}"
         )
     if settings.get("where") is True:
         del settings["where"]
@@ -92,9 +114,11 @@ def array_ufunc(self: Any, ufunc: np.ufunc, method: str, *operands: Any, **setti
     if method == "__call__":
         op = FUNCTIONS.get(ufunc)
         if op is None:
+            known = f"tape.{name}(...)" if hasattr(sys.modules["tape"], name) else INSTEAD.get(name)
             raise TypeError(
-                f"np.{name}: tape has no such function; for its value alone, without a gradient, "
-                f"np.{name}(t.numpy())"
+                f"{name}: a ufunc that tape does not take: "
+                + (f"use {known}, or, " if known else "")
+                + f"for the value alone, without a gradient, {name}(x.numpy())"
             )
         if given:
             raise TypeError(f"np.{name}: of a tensor it takes no {', '.join(sorted(given))}=")
