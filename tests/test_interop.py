@@ -1,8 +1,10 @@
 """Tensors handed to other libraries and taken from them: DLPack, buffers, NumPy's functions."""
 
+import contextlib
 import ctypes
 import gc
 import operator
+import sys
 import weakref
 
 import numpy as np
@@ -297,3 +299,14 @@ def test_quotient_and_remainder_come_together():
 def test_what_numpy_has_and_tape_has_not_is_refused_with_what_to_use(call, match):
     with pytest.raises(TypeError, match=match):
         call(tape.tensor([1.0, 2.0]))
+
+
+def test_no_reference_is_lost_by_a_buffer():
+    t = tape.tensor([1.0, 2.0])
+    before = sys.getrefcount(None), sys.getrefcount(t)
+    for _ in range(1000):
+        memoryview(t)
+        with contextlib.suppress(TypeError):
+            ctypes.c_char.from_buffer(t)
+    assert abs(sys.getrefcount(None) - before[0]) < 100
+    assert sys.getrefcount(t) == before[1]

@@ -6,6 +6,8 @@ Tensors have ops for operators, ops are made of tensors: that circle is cut here
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
+from types import MethodDescriptorType
+
 cdef extern from "Python.h":
     void PyType_Modified(type)
     object PyInstanceMethod_New(object)
@@ -45,7 +47,8 @@ def bind_operators(type tensor, dict operators, dict methods):
             Py_INCREF(operators[name])
             bound[i] = <PyObject*>operators[name]
     for name, signature in BINARY:
-        (<PyMethodDescrObject*><PyObject*>namespace[name]).d_method.ml_doc = <bytes>signature
+        if isinstance(namespace[name], MethodDescriptorType):
+            (<PyMethodDescrObject*><PyObject*>namespace[name]).d_method.ml_doc = <bytes>signature
     for name, op in methods.items():
         namespace[name] = PyInstanceMethod_New(op)
     PyType_Modified(tensor)

@@ -4,6 +4,7 @@ cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport PyObject_GetBuffer
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
 from numpy cimport ndarray
 
 import numpy as np
@@ -204,7 +205,10 @@ cdef class Tensor:
         return view
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
-        PyObject_GetBuffer(self.numpy(), buffer, flags)  # the view, read-only, is its owner
+        cdef Py_buffer view
+        PyObject_GetBuffer(self.numpy(), &view, flags)  # whose owner is the read-only view
+        Py_DECREF(None)  # Cython put it into buffer.obj
+        buffer[0] = view
 
     def item(self):
         """The only element, as a Python number; ShapeError if there is not just one."""
