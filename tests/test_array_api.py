@@ -716,6 +716,8 @@ def test_searched_for(data, side):
 @given(arrays())
 def test_sets(x):
     assume(x.dtype.kind != "f" or not (x.numpy() == 0).any())
+    # array-api-strict numbers many NaN in any order.
+    assume(x.dtype.kind != "f" or x.size <= 16 or not np.isnan(x.numpy()).any())
     for name in ("unique_all", "unique_counts", "unique_inverse", "unique_values"):
         agree(name, x)
         found = getattr(tape, name)(x)
