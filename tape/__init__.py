@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from tape._core.exchange import from_dlpack as from_dlpack
 from tape._core.memory import asarray as asarray
 from tape._core.node import live_nodes as live_nodes
 from tape._core.state import (
@@ -25,6 +26,7 @@ from tape.errors import (
     GradError as GradError,
     IndexRangeError as IndexRangeError,
     LinAlgError as LinAlgError,
+    MaskError as MaskError,
     ShapeError as ShapeError,
     TapeError as TapeError,
 )
@@ -37,6 +39,31 @@ from tape.grad import (
     value_and_grad as value_and_grad,
     vjp as vjp,
 )
+from tape.namespace import (
+    __array_api_version__ as __array_api_version__,
+    __array_namespace_info__ as __array_namespace_info__,
+    bool as bool,
+    can_cast as can_cast,
+    e as e,
+    finfo as finfo,
+    float32 as float32,
+    float64 as float64,
+    iinfo as iinfo,
+    inf as inf,
+    int8 as int8,
+    int16 as int16,
+    int32 as int32,
+    int64 as int64,
+    isdtype as isdtype,
+    nan as nan,
+    newaxis as newaxis,
+    pi as pi,
+    result_type as result_type,
+    uint8 as uint8,
+    uint16 as uint16,
+    uint32 as uint32,
+    uint64 as uint64,
+)
 from tape.op import OPS as OPS, op as op
 from tape.ops.activation import (
     erf as erf,
@@ -48,18 +75,23 @@ from tape.ops.activation import (
 from tape.ops.smooth import gelu as gelu, silu as silu, softplus as softplus
 from tape.ops.arithmetic import (
     add as add,
+    conj as conj,
     divide as divide,
     floor_divide as floor_divide,
+    imag as imag,
+    logaddexp as logaddexp,
     multiply as multiply,
     negative as negative,
     positive as positive,
     power as power,
+    real as real,
     remainder as remainder,
     subtract as subtract,
 )
 from tape.ops.arrange import (
     broadcast_arrays as broadcast_arrays,
     flip as flip,
+    meshgrid as meshgrid,
     pad as pad,
     repeat as repeat,
     roll as roll,
@@ -94,6 +126,7 @@ from tape.ops.diagonal import (
     kron as kron,
     trace as trace,
 )
+from tape.ops.difference import diff as diff
 from tape.ops.dtype import astype as astype
 from tape.ops.einsum import einsum as einsum, tensordot as tensordot, vecdot as vecdot
 from tape.ops.elementwise import (
@@ -103,6 +136,9 @@ from tape.ops.elementwise import (
     expm1 as expm1,
     log as log,
     log1p as log1p,
+    log2 as log2,
+    log10 as log10,
+    reciprocal as reciprocal,
     sign as sign,
     sin as sin,
     sqrt as sqrt,
@@ -167,6 +203,15 @@ from tape.ops.reduce import (
     sum_to as sum_to,
     var as var,
 )
+from tape.ops.rounding import (
+    ceil as ceil,
+    copysign as copysign,
+    floor as floor,
+    nextafter as nextafter,
+    round as round,
+    signbit as signbit,
+    trunc as trunc,
+)
 from tape.ops.scan import cumulative_prod as cumulative_prod, cumulative_sum as cumulative_sum
 from tape.ops.shape import (
     expand_dims as expand_dims,
@@ -186,8 +231,31 @@ from tape.ops.signs import (
     unpack_bits as unpack_bits,
 )
 from tape.ops.softmax import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
+from tape.ops.sort import (
+    argsort as argsort,
+    searchsorted as searchsorted,
+    sort as sort,
+    unique_all as unique_all,
+    unique_counts as unique_counts,
+    unique_inverse as unique_inverse,
+    unique_values as unique_values,
+)
+from tape.ops.trig import (
+    acos as acos,
+    acosh as acosh,
+    asin as asin,
+    asinh as asinh,
+    atan as atan,
+    atan2 as atan2,
+    atanh as atanh,
+    cosh as cosh,
+    hypot as hypot,
+    sinh as sinh,
+    tan as tan,
+)
 
 tensor = Tensor
+pow = power  # NumPy's name, and the Array API's
 
 
 if TYPE_CHECKING:

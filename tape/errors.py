@@ -14,6 +14,7 @@ __all__ = [
     "GradError",
     "IndexRangeError",
     "LinAlgError",
+    "MaskError",
     "ShapeError",
     "TapeError",
 ]
@@ -60,6 +61,10 @@ class DTypeError(TapeError, TypeError):
 
 class AxisError(TapeError, ValueError, IndexError):
     """An axis that the operand does not have."""
+
+
+class MaskError(ShapeError, IndexError):
+    """A mask of another shape than the axes that it stands for."""
 
 
 class IndexRangeError(TapeError, IndexError):

@@ -124,7 +124,7 @@ def test_numpy_is_a_read_only_view_and_array_of_it_a_copy():
     assert t.tolist() == [1, 2]
     assert np.shares_memory(np.asarray(t), view)
     assert np.asarray(t, np.float64).dtype == np.float64
-    with pytest.raises(ValueError, match="uncopied"):
+    with pytest.raises(ValueError, match="avoid copy"):
         np.asarray(t, np.float64, copy=False)
 
 
@@ -332,11 +332,6 @@ def test_python_numbers_are_weak_and_numpy_ones_are_not():
         DOUBLE = 2
 
     assert (t * Scale.DOUBLE).tolist() == [2]
-
-
-def test_numpy_functions_do_not_swallow_tensors():
-    with pytest.raises(TypeError, match="does not support ufuncs"):
-        np.add(np.ones(2), tape.ones((2,)) if hasattr(tape, "ones") else tape.tensor([1.0]))
 
 
 @pytest.mark.parametrize("other", ["text", None, [1.0], 1j, object()])

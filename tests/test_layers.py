@@ -13,7 +13,7 @@ LAYERS = [
     ["_core"],
     ["op", "shapes"],
     ["ops"],
-    ["fft", "grad", "linalg", "random"],
+    ["fft", "grad", "linalg", "namespace", "random"],
     ["nn"],
     ["optim", "data", "serialize"],
     ["netopt"],
@@ -23,6 +23,8 @@ LAYERS = [
 FAMILIES = [
     "logic",
     "elementwise",
+    "trig",
+    "rounding",
     "arithmetic",
     "dtype",
     "activation",
@@ -37,6 +39,8 @@ FAMILIES = [
     "key",
     "index",
     "lookup",
+    "sort",
+    "difference",
     "activated",
     "linalg",
     "contract",
@@ -64,6 +68,7 @@ FAMILIES = [
     "transform",
     "convolve",
     "random",
+    "ufunc",
 ]
 MAX_LINES = 400
 

@@ -45,6 +45,17 @@ cdef object numbers(data):
         raise ShapeError("tensor: the sequences in the data differ in length or depth") from error
 
 
+cdef object whole_numbers(data, dtype):
+    """data as NumPy reads it, but integers of 64 bits not by way of floating point."""
+    array = numbers(data)
+    if array.dtype.kind in "fO":
+        try:
+            return np.asarray(data, dtype)
+        except (OverflowError, TypeError, ValueError):
+            pass
+    return array
+
+
 cdef object first_element(data):
     cdef int _depth
     for _depth in range(64):  # NumPy's most axes; a list may hold itself
@@ -99,7 +110,8 @@ cdef ndarray owned_array(data, dtype):
     if dtype is not None:
         dtype = known_dtype(dtype, "tensor")
         if isinstance(data, (list, tuple, float)):
-            data = numbers(data)  # Python's floats are float32 only where nothing else is said
+            # Python's floats are float32 only where nothing else is said.
+            data = whole_numbers(data, dtype) if dtype.kind in "iu" else numbers(data)
     cdef ndarray array = admit(data, &fresh)
     if dtype is not None and array.dtype != dtype:
         with np.errstate(all="ignore"):

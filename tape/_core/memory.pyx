@@ -22,16 +22,23 @@ from tape.errors import DTypeError
 cnp.import_array()
 
 
-def asarray(data, dtype=None) -> Tensor:
+def asarray(data, dtype=None, *, device=None, copy=None) -> Tensor:
     """A tensor on data: tensors pass through with their gradient, arrays share their memory.
 
     What depends directly on an array shared this way is computed anew each time, since somebody may
     write to the array; `tensor` copies instead.
 
+    Args:
+        data: a tensor, an array, an object with a buffer or `__array__`, numbers nested in lists.
+        dtype: dtype of the tensor, by default that of data, float32 for Python's floats.
+        device: None or "cpu".
+        copy: True for memory of its own, False for an error where data's cannot be shared.
+
     Raises:
         DTypeError: data has no supported dtype (objects, strings, complex numbers, float16), or
             tape has no such dtype.
         ShapeError: sequences in the data differ in length.
+        ValueError: a copy is needed, which `copy` forbids; device is neither None nor "cpu".
 
     >>> import numpy as np, tape
     >>> a = np.zeros(2)
@@ -44,13 +51,24 @@ def asarray(data, dtype=None) -> Tensor:
     cdef ndarray array
     if dtype is not None:
         dtype = known_dtype(dtype, "asarray")
+    if device is not None and device != "cpu":
+        raise ValueError(f"asarray: device: {device!r} is not there, only None or 'cpu'")
     if isinstance(data, Tensor):
-        return data if dtype is None or data.dtype == dtype else slot(CAST)(data, dtype)
-    if dtype is not None and isinstance(data, (list, tuple, float)):
+        if not copy and (dtype is None or data.dtype == dtype):
+            return data
+        if copy is False:
+            raise ValueError(f"asarray: a {data.dtype} tensor cannot become {dtype} uncopied")
+        return slot(CAST)(data, data.dtype if dtype is None else dtype)
+    if copy:
         return wrap(leaf(owned_array(data, dtype), False))
-    array = admit(data, &fresh)
-    if dtype is not None and array.dtype != dtype:
-        return wrap(leaf(owned_array(array, dtype), False))
+    if dtype is not None and isinstance(data, (list, tuple, float)):
+        array, fresh = owned_array(data, dtype), True
+    else:
+        array = admit(data, &fresh)
+        if dtype is not None and array.dtype != dtype:
+            array, fresh = owned_array(array, dtype), True
+    if fresh and copy is False:
+        raise ValueError(f"asarray: a {type(data).__name__} cannot become {array.dtype} uncopied")
     return wrap(leaf(array, not fresh))
 
 

@@ -6,11 +6,17 @@ Tensors have ops for operators, ops are made of tensors: that circle is cut here
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
+from types import MethodDescriptorType
+
 cdef extern from "Python.h":
     void PyType_Modified(type)
     object PyInstanceMethod_New(object)
     ctypedef struct PyTypeObject:
         PyObject* tp_dict
+    ctypedef struct PyMethodDef:
+        const char* ml_doc
+    ctypedef struct PyMethodDescrObject:
+        PyMethodDef* d_method
 
 cdef PyObject* bound[N_SLOTS]
 cdef Door opened = NULL
@@ -24,6 +30,15 @@ cdef tuple SLOT_NAMES = (
 )
 
 
+# Where inspect.signature looks for the signature of what is compiled.
+cdef list BINARY = [
+    (name, f"{name}($self, other, /)\n--\n\n".encode()) for name in (
+        "__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__", "__matmul__",
+        "__divmod__", "__and__", "__or__", "__xor__", "__lshift__", "__rshift__",
+    )
+]
+
+
 def bind_operators(type tensor, dict operators, dict methods):
     """Fill the slots of these names, give the tensor type its methods; called once, by `ops`."""
     cdef dict namespace = <dict>(<PyTypeObject*>tensor).tp_dict
@@ -31,6 +46,9 @@ def bind_operators(type tensor, dict operators, dict methods):
         if name in operators:
             Py_INCREF(operators[name])
             bound[i] = <PyObject*>operators[name]
+    for name, signature in BINARY:
+        if isinstance(namespace[name], MethodDescriptorType):
+            (<PyMethodDescrObject*><PyObject*>namespace[name]).d_method.ml_doc = <bytes>signature
     for name, op in methods.items():
         namespace[name] = PyInstanceMethod_New(op)
     PyType_Modified(tensor)

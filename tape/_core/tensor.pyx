@@ -2,7 +2,9 @@
 
 cimport cython
 cimport numpy as cnp
+from cpython.buffer cimport PyObject_GetBuffer
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
 from numpy cimport ndarray
 
 import numpy as np
@@ -81,7 +83,6 @@ cdef class Tensor:
     Create one with `tape.tensor`; ops on tensors give tensors. See the README for a tour.
     """
 
-    __array_ufunc__ = None  # ndarray * tensor is left to us
     __array_priority__ = 1000
 
     def __cinit__(self):
@@ -203,12 +204,11 @@ cdef class Tensor:
         cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
         return view
 
-    def __array__(self, dtype=None, copy=None):
-        if dtype is not None and self.dtype != dtype:
-            if copy is False:
-                raise ValueError(f"a {self.dtype} tensor cannot become {np.dtype(dtype)} uncopied")
-            return value_of(self.node).astype(dtype)
-        return value_of(self.node).copy() if copy else self.numpy()
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        cdef Py_buffer view
+        PyObject_GetBuffer(self.numpy(), &view, flags)  # whose owner is the read-only view
+        Py_DECREF(None)  # Cython put it into buffer.obj
+        buffer[0] = view
 
     def item(self):
         """The only element, as a Python number; ShapeError if there is not just one."""

@@ -83,12 +83,12 @@ cdef class Reshape(View):
     """A View by ndarray.reshape that does not, as NumPy does, take every negative length for -1."""
 
     cdef ndarray settled(self, list operands, tuple settings):
-        if not are_integers(settings[0]):
+        if not are_integers(settings[0]) or settings[1] is not None:
             return None
         for n in <tuple>settings[0]:
             if n < -1:
                 return None
-        return View.settled(self, operands, settings)
+        return View.settled(self, operands, (settings[0],))
 
 
 cdef class Permute(View):

@@ -1,5 +1,6 @@
 """The op families; importing them gives the core its operators, and Tensor its methods."""
 
+from tape._core import exchange
 from tape._core.backward import backward
 from tape._core.memory import assign
 from tape._core.slots import bind_operators
@@ -8,6 +9,7 @@ from tape.ops import (
     activation,
     arithmetic,
     arrange,
+    difference,
     dtype,
     elementwise,
     extremes,
@@ -17,10 +19,14 @@ from tape.ops import (
     logic,
     lookup,
     reduce,
+    rounding,
     scan,
     shape,
     smooth,
     softmax,
+    sort,
+    trig,
+    ufunc,
 )
 
 bind_operators(
@@ -57,6 +63,13 @@ bind_operators(
         "astype": dtype.astype,
     },
     {
+        "__array__": exchange.array,
+        "__array_namespace__": exchange.array_namespace,
+        "__array_ufunc__": ufunc.array_ufunc,
+        "__complex__": exchange.to_complex,
+        "__dlpack__": exchange.dlpack,
+        "__dlpack_device__": exchange.dlpack_device,
+        "to_device": exchange.to_device,
         "backward": backward,
         "assign": assign,
         "abs": elementwise.abs,
@@ -65,11 +78,27 @@ bind_operators(
         "log1p": elementwise.log1p,
         "sign": elementwise.sign,
         "log": elementwise.log,
+        "log2": elementwise.log2,
+        "log10": elementwise.log10,
+        "reciprocal": elementwise.reciprocal,
         "sqrt": elementwise.sqrt,
         "square": elementwise.square,
+        "floor": rounding.floor,
+        "ceil": rounding.ceil,
+        "trunc": rounding.trunc,
+        "round": rounding.round,
         "sin": elementwise.sin,
         "cos": elementwise.cos,
+        "tan": trig.tan,
+        "asin": trig.asin,
+        "acos": trig.acos,
+        "atan": trig.atan,
+        "sinh": trig.sinh,
+        "cosh": trig.cosh,
         "tanh": elementwise.tanh,
+        "asinh": trig.asinh,
+        "acosh": trig.acosh,
+        "atanh": trig.atanh,
         "sigmoid": activation.sigmoid,
         "relu": activation.relu,
         "gelu": smooth.gelu,
@@ -106,6 +135,9 @@ bind_operators(
         "count_nonzero": extremes.count_nonzero,
         "cumulative_sum": scan.cumulative_sum,
         "cumulative_prod": scan.cumulative_prod,
+        "diff": difference.diff,
+        "sort": sort.sort,
+        "argsort": sort.argsort,
         "logsumexp": softmax.logsumexp,
         "softmax": softmax.softmax,
         "log_softmax": softmax.log_softmax,

@@ -9,9 +9,10 @@ import numpy as np
 from tape import shapes
 from tape._core.rule import unchanged
 from tape._kernels.dispatch import FloatLoop, Loop
+from tape._kernels.quotient import FloorDivide
 from tape.errors import DTypeError
 from tape.op import bad, op, sample
-from tape.ops.elementwise import log, zeros_like
+from tape.ops.elementwise import exp, log, zeros_like
 from tape.ops.logic import (
     MISFIT,
     PAIRS,
@@ -21,6 +22,7 @@ from tape.ops.logic import (
     less_equal,
     logical_and,
     pairs,
+    weak,
     where,
 )
 
@@ -182,17 +184,29 @@ def power_growth(g, a, b, y):
 
 @op(
     shape=shapes.broadcast,
-    kernel=Loop(np.floor_divide),
+    kernel=FloorDivide(np.floor_divide),
     differentiable=False,
     samples=[
         sample((3, 4), (4,), low=0.5),
         sample((3,), (3,), dtypes=["int64"] * 2, low=1, high=9),
+        sample(np.array([np.inf, -np.inf, 5.0, -5.0]), np.array([2.0, 2.0, -np.inf, np.inf])),
     ],
     errors=MISFIT,
 )
 def floor_divide(a, b, /):
-    """floor(a / b), elementwise; an integer by zero is 0.   Shapes: a, b broadcast -> y"""
-    return np.floor_divide(a, b)
+    """floor(a / b), elementwise; an integer by zero is 0.   Shapes: a, b broadcast -> y
+
+    Where just one is infinite it is a / b, as the Array API has it: inf // 2 is inf, 5 // -inf is
+    -0, for which Python and NumPy give NaN and -1.
+    """
+    if not isinstance(a, np.ndarray) and not isinstance(b, np.ndarray):
+        a = np.asarray(a, weak(a))
+    y = np.floor_divide(a, b)
+    if y.dtype.kind == "f":
+        is_odd = np.isinf(a) ^ np.isinf(b)
+        if is_odd.any():
+            return np.where(is_odd, np.divide(a, b, dtype=y.dtype), y)
+    return y
 
 
 @op(
@@ -240,3 +254,59 @@ def alias(x, /):
 @alias.defvjp
 def alias_vjp(g):
     return g
+
+
+@op(
+    shape=shapes.broadcast,
+    saves="a b",
+    kernel=Loop(np.logaddexp),
+    samples=[*pairs(), sample((3, 4), (4,), low=-90.0, high=90.0)],
+    errors=MISFIT,
+)
+def logaddexp(a, b, /):
+    """log(e**a + e**b) without overflow on the way, elementwise.   Shapes: a, b broadcast -> y"""
+    return np.logaddexp(a, b)
+
+
+@logaddexp.defvjp("a")
+def logaddexp_vjp_a(g, a, b):
+    return g / (exp(b - a) + 1)
+
+
+@logaddexp.defvjp("b")
+def logaddexp_vjp_b(g, a, b):
+    return g / (exp(a - b) + 1)
+
+
+@logaddexp.defjvp
+def logaddexp_jvp(da, db, a, b):
+    return da / (exp(b - a) + 1) + db / (exp(a - b) + 1)
+
+
+@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["bool"])])
+def conj(x, /):
+    """x itself: the conjugate of a real number.   Shapes: x (*s) -> y (*s)"""
+    return x.view()
+
+
+@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["bool"])])
+def real(x, /):
+    """x itself: the real part of a real number.   Shapes: x (*s) -> y (*s)"""
+    return x.view()
+
+
+@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["int64"])])
+def imag(x, /):
+    """Zeros: the imaginary part of a real number.   Shapes: x (*s) -> y (*s)"""
+    return np.zeros_like(x)
+
+
+@conj.defvjp
+@real.defvjp
+def itself_vjp(g):
+    return g
+
+
+@imag.defvjp
+def imag_vjp(g):
+    return zeros_like(g)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
-from tape.errors import AxisError, DTypeError, ShapeError
+from tape.errors import AxisError, DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.reduce import broadcast_to
 from tape.ops.reduce import sum as sum_over
@@ -114,6 +114,44 @@ def broadcast_arrays(*xs):
     return [x if x.shape == shape else broadcast_to(x, shape) for x in xs]
 
 
+def meshgrid(*xs, indexing="xy"):
+    """The coordinates of a grid, as a list: a tensor for each axis, all of the grid's shape.
+
+    Args:
+        *xs: the coordinates along each axis, one axis each; a number stands for one.
+        indexing: "ij" for a grid of shape (n_0, n_1, ...), "xy" for one of (n_1, n_0, ...).
+
+    Shapes: n of (n_i) -> n of (n_0, n_1, ...), or (n_1, n_0, ...)
+
+    Raises:
+        ShapeError: an operand has two axes or more.
+        DTypeError: the operands are not of one dtype.
+        ValueError: indexing is neither "xy" nor "ij".
+
+    >>> import tape
+    >>> x, y = tape.meshgrid(tape.arange(2), tape.arange(3))
+    >>> x.tolist()
+    [[0, 1], [0, 1], [0, 1]]
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing {indexing!r} is neither 'xy' nor 'ij'")
+    xs = [asarray(x) for x in xs]
+    for x in xs:
+        if x.ndim > 1:
+            raise ShapeError(f"meshgrid: takes operands of one axis, got {x.shape}")
+        if x.dtype != xs[0].dtype:
+            raise DTypeError(f"meshgrid: operands are of {xs[0].dtype} and of {x.dtype}")
+    order = list(range(len(xs)))
+    if indexing == "xy" and len(xs) > 1:
+        order[:2] = 1, 0
+    shape = tuple([xs[i].size for i in order])
+    grids = []
+    for i, x in enumerate(xs):
+        along_one = (1,) * order[i] + (x.size,) + (1,) * (len(xs) - order[i] - 1)
+        grids.append(broadcast_to(reshape(x, along_one), shape))
+    return grids
+
+
 def is_count(n):
     """Whether n is an integer of at least 0."""
     return hasattr(n, "__index__") and n >= 0
@@ -176,6 +214,7 @@ def repeated(x, *, repeats, axis):
 
 
 @op(
+    name="repeat",
     shape=repeated,
     saves="x.shape",
     linear=True,
@@ -193,22 +232,56 @@ def repeated(x, *, repeats, axis):
         bad((2, 3), repeats=1, axis=2, error=AxisError, match="axis 2 is out of range"),
     ],
 )
-def repeat(x, /, repeats, axis=None):
-    """Each element `repeats` times in a row, along an axis; None: of all elements, as one row.
-
-    Shapes: x (..., n, ...) -> y (..., n * repeats, ...)
-
-    Raises:
-        ShapeError: repeats is negative or no integer.
-        AxisError: x has no such axis.
-    """
+def repeat_each(x, /, repeats, axis=None):
+    """repeat with one number for all.   Shapes: x (..., n, ...) -> y (..., n * repeats, ...)"""
     return x.repeat(repeats, axis)
 
 
-@repeat.defvjp
-def repeat_vjp(g, x_shape, repeats, axis):
+@repeat_each.defvjp
+def repeat_each_vjp(g, x_shape, repeats, axis):
     at = len(x_shape) if axis is None else shapes.axis_of(len(x_shape), axis) + 1
     return sum_over(reshape(g, (*x_shape[:at], repeats, *x_shape[at:])), at)
+
+
+def repeat(x, repeats, /, axis=None):
+    """Each element `repeats` times in a row, along an axis; None: of all elements, as one row.
+
+    Args:
+        x: the tensor.
+        repeats: an integer of at least 0, or an array, tensor or list of one for each element
+            along the axis.
+        axis: the axis along which to repeat.
+
+    Shapes: x (..., n, ...) -> y (..., n * repeats, ...), or (..., sum(repeats), ...)
+
+    Raises:
+        ShapeError: repeats is negative or no integer, or not one for each element.
+        DTypeError: repeats holds no integers.
+        AxisError: x has no such axis.
+
+    >>> import tape
+    >>> tape.repeat(tape.tensor([1.0, 2.0, 3.0]), [2, 0, 1]).tolist()
+    [1.0, 1.0, 3.0]
+    """
+    if not hasattr(repeats, "shape") and not isinstance(repeats, list):
+        return repeat_each(x, repeats, axis)
+    try:
+        counts = np.asarray(repeats)
+        if counts.dtype.kind not in "iu" and counts.size:
+            raise DTypeError(f"repeats must be integers, got {counts.dtype}")
+        if counts.size == 1:
+            return repeat_each(x, int(counts.reshape(())), axis)
+        x = reshape(x, (-1,)) if axis is None else asarray(x)
+        axis = 0 if axis is None else shapes.axis_of(x.ndim, axis)
+        if counts.shape != (x.shape[axis],):
+            raise ShapeError(f"repeats {counts.shape} for {x.shape[axis]} elements along {axis}")
+        if counts.size and counts.min() < 0:
+            raise ShapeError(f"repeats must be at least 0, got {counts.min()}")
+        rows = np.repeat(np.arange(counts.size), counts.astype(np.intp))
+        return x[(*(slice(None),) * axis, rows)]
+    except TapeError as error:
+        error.op = "repeat"
+        raise
 
 
 def frame(ndim, widths):

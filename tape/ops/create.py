@@ -6,13 +6,14 @@ booleans given; `device` may be None or "cpu"; `requires_grad` is as of `tape.te
 
 from __future__ import annotations
 
+import math
 from operator import index
 
 import numpy as np
 
 from tape._core.convert import known_dtype
 from tape._core.memory import adopt
-from tape.errors import ShapeError
+from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.logic import is_real
 
@@ -103,25 +104,25 @@ def full(shape, fill_value, *, dtype=None, device=None, requires_grad=False):
     return leaf(array, device, requires_grad)
 
 
-def zeros_like(x, *, dtype=None, device=None, requires_grad=False):
+def zeros_like(x, /, *, dtype=None, device=None, requires_grad=False):
     """Zeros of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
     kind = chosen(dtype or dtype_of(x), "zeros_like")
     return leaf(np.zeros(shape_of(x), kind), device, requires_grad)
 
 
-def ones_like(x, *, dtype=None, device=None, requires_grad=False):
+def ones_like(x, /, *, dtype=None, device=None, requires_grad=False):
     """Ones of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
     kind = chosen(dtype or dtype_of(x), "ones_like")
     return leaf(np.ones(shape_of(x), kind), device, requires_grad)
 
 
-def empty_like(x, *, dtype=None, device=None, requires_grad=False):
+def empty_like(x, /, *, dtype=None, device=None, requires_grad=False):
     """Whatever the memory holds, of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
     kind = chosen(dtype or dtype_of(x), "empty_like")
     return leaf(np.empty(shape_of(x), kind), device, requires_grad)
 
 
-def full_like(x, fill_value, *, dtype=None, device=None, requires_grad=False):
+def full_like(x, /, fill_value, *, dtype=None, device=None, requires_grad=False):
     """One number everywhere, of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
     kind = dtype or dtype_of(x)
     return full(shape_of(x), fill_value, dtype=kind, device=device, requires_grad=requires_grad)
@@ -142,15 +143,22 @@ def arange(start, /, stop=None, step=1, *, dtype=None, device=None, requires_gra
     Raises:
         ValueError: step is 0, or a number is infinite or NaN.
         TypeError: start, stop or step is no number.
+        DTypeError: they do not fit the dtype.
     """
     start, stop = (0, start) if stop is None else (start, stop)
     named = ("start", start), ("stop", stop), ("step", step)
     numbers = [number(x, "arange", name) for name, x in named]
-    if not numbers[2] or not np.all(np.isfinite(numbers)):
+    if not numbers[2] or not all(map(math.isfinite, numbers)):
         raise ValueError(f"arange: no range from {start} to {stop} in steps of {step}")
     whole = all(isinstance(x, int) for x in numbers)
-    values = np.arange(*numbers, dtype=np.int64 if whole else np.float64)
     kind = chosen(dtype or (np.int64 if whole else np.float32), "arange")
+    counted = kind if whole and kind.kind in "iu" else np.int64 if whole else np.float64
+    try:
+        values = np.arange(*numbers, dtype=counted)
+    except OverflowError:
+        if kind.kind != "f":
+            raise DTypeError(f"arange: {start}, {stop} and {step} do not fit {kind}") from None
+        values = np.arange(*map(float, numbers))
     return leaf(values.astype(kind, copy=False), device, requires_grad)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from tape import shapes
 from tape._core.convert import known_dtype
+from tape._core.exchange import check_device
 from tape._core.memory import asarray
 from tape.op import op, sample
 from tape.ops.logic import weak
@@ -44,7 +45,7 @@ def real(x):
     return x if x.dtype.kind == "f" else cast(x, np.dtype(np.float64))
 
 
-def astype(x, dtype, /, *, copy=True):
+def astype(x, dtype, /, *, copy=True, device=None):
     """x converted to another dtype; with ``copy=False`` x itself if it has that dtype.
 
     Floats become integers by dropping the fraction, and no gradient passes.
@@ -53,11 +54,13 @@ def astype(x, dtype, /, *, copy=True):
 
     Raises:
         DTypeError: tape has no such dtype.
+        ValueError: device is neither None nor "cpu".
 
     >>> import tape
     >>> tape.tensor([1.7, -1.7]).astype("int64").tolist()
     [1, -1]
     """
     dtype = known_dtype(dtype, "astype")
+    check_device(device, "astype")
     x = asarray(x)
     return x if not copy and x.dtype == dtype else cast(x, dtype)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tape import shapes
 from tape._kernels.activation import TANH_SLOPE
 from tape._kernels.dispatch import Loop
-from tape.op import op
+from tape.op import op, sample
 from tape.ops.logic import MISFIT, each, pairs, where
+
+LN2, LN10 = math.log(2.0), math.log(10.0)
 
 
 def zeros_like(a):
@@ -110,6 +114,58 @@ def log1p_vjp(g, x):
 @log1p.defjvp
 def log1p_jvp(dx, x):
     return dx / (x + 1)
+
+
+@op(shape=shapes.same, saves="x", kernel=Loop(np.log2), samples=each(low=0.5))
+def log2(x, /):
+    """Logarithm to base 2, elementwise; -inf at 0, NaN below.   Shapes: x (*s) -> y (*s)"""
+    return np.log2(x)
+
+
+@log2.defvjp
+def log2_vjp(g, x):
+    return g / (x * LN2)
+
+
+@log2.defjvp
+def log2_jvp(dx, x):
+    return dx / (x * LN2)
+
+
+@op(shape=shapes.same, saves="x", kernel=Loop(np.log10), samples=each(low=0.5))
+def log10(x, /):
+    """Logarithm to base 10, elementwise; -inf at 0, NaN below.   Shapes: x (*s) -> y (*s)"""
+    return np.log10(x)
+
+
+@log10.defvjp
+def log10_vjp(g, x):
+    return g / (x * LN10)
+
+
+@log10.defjvp
+def log10_jvp(dx, x):
+    return dx / (x * LN10)
+
+
+@op(
+    shape=shapes.same,
+    saves="y",
+    samples=[*each(low=0.5), sample((3,), dtypes=["int64"], low=1, high=9)],
+)
+def reciprocal(x, /):
+    """1 / x, elementwise; integers give float64.   Shapes: x (*s) -> y (*s)"""
+    return np.divide(1.0, x)
+
+
+@reciprocal.defvjp
+def reciprocal_vjp(g, y):
+    return -g * y * y
+
+
+@reciprocal.defjvp
+def reciprocal_jvp(dx, y):
+    return -dx * y * y
 
 
 @op(shape=shapes.same, saves="x", kernel=Loop(np.sin), samples=each())

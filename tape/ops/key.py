@@ -14,7 +14,7 @@ import numpy as np
 from tape import shapes
 from tape._core.tensor import Tensor
 from tape._kernels.indices import first_outside
-from tape.errors import AxisError, DTypeError, IndexRangeError, ShapeError
+from tape.errors import AxisError, DTypeError, IndexRangeError, MaskError, ShapeError
 
 INDEX, MASK = "index", "mask"
 WHOLE = slice(None)
@@ -103,7 +103,7 @@ def places(x, indices, layout):
         k += type(part) is str
     n_axes = sum(widths)
     if n_axes > len(x):
-        error = ShapeError if MASK in layout else AxisError
+        error = MaskError if MASK in layout else AxisError
         raise error(f"the key is for {n_axes} axes, x {x} has {len(x)}")
     if rest < 0:
         layout, rest = (*layout, ...), len(widths)
@@ -143,12 +143,17 @@ def extent(x, indices, layout):
                     f"index {part} is out of range for axis {axis} of length {x[axis]}"
                 )
             if kind is str:
-                if part == MASK and x[axis:end] != indices[k]:
-                    raise ShapeError(f"a mask {indices[k]} does not fit axes {axis} on of x {x}")
+                if part == MASK and not covers(indices[k], x[axis:end]):
+                    raise MaskError(f"a mask {indices[k]} does not fit axes {axis} on of x {x}")
                 arrays.append((-1,) if part == MASK else indices[k])
             at = len(shape) if last < 0 else at if last == place - 1 else 0
             last = place
     return (*shape[:at], *together(arrays), *shape[at:]) if arrays else tuple(shape)
+
+
+def covers(mask, lengths):
+    """Whether a mask is of these lengths, or, as in NumPy, empty where it is not."""
+    return mask == lengths or all(m in (n, 0) for m, n in zip(mask, lengths, strict=True))
 
 
 def together(arrays):

@@ -329,10 +329,10 @@ def within(g, x, min, max):
     return g
 
 
-def clip(x, min=None, max=None):
+def clip(x, /, min=None, max=None):
     """x moved into [min, max], elementwise; NaN stays, and above `min` goes `max` if they cross.
 
-    y = minimum(maximum(x, min), max)
+    y = minimum(maximum(x, min), max), in the dtype of x if the bounds are of its kind
 
     The gradient for x is 1 on [min, max], bounds included, and 0 outside, where a bound that is a
     tensor gets it, as in PyTorch. Where one of them is NaN nobody gets any.
@@ -349,6 +349,23 @@ def clip(x, min=None, max=None):
     """
     if is_bound(min) and is_bound(max):
         return clip_between(x, min, max)
+    kind = getattr(getattr(x, "dtype", None), "kind", "")
+    if kind and kind in "iu":
+        min, max = within_range(min, x.dtype), within_range(max, x.dtype)
+    y = clip_to(x, min, max)
+    return y.astype(x.dtype) if kind == "f" == y.dtype.kind and y.dtype != x.dtype else y
+
+
+def within_range(bound, dtype):
+    """Integers as bounds of a dtype: those it cannot hold are its own limits."""
+    if is_bound(bound) or bound.dtype.kind not in "iu" or bound.dtype == dtype:
+        return bound
+    limits = [n for info in map(np.iinfo, (dtype, bound.dtype)) for n in (info.min, info.max)]
+    return np.clip(np.asarray(bound), *sorted(limits)[1:3]).astype(dtype)
+
+
+def clip_to(x, min, max):
+    """clip with bounds of which one is a tensor.   Shapes: x, min, max broadcast -> y"""
     if min is not None:
         x = clip_between(x, min) if is_bound(min) else bounded(x, min, maximum, greater_equal, less)
     if max is not None:

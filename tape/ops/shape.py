@@ -45,6 +45,7 @@ def reshaped(x, *, shape):
         sample((0, 3), shape=(3, 0)),
         sample((0, 3), shape=(-1, 3)),
         sample((2, 3), shape=6),
+        sample((2, 3), shape=(3, 2), copy=True),
     ],
     errors=[
         bad((3, 4), shape=(5, 2), error=ShapeError, match=r"12 elements of \(3, 4\) do not fill"),
@@ -54,15 +55,26 @@ def reshaped(x, *, shape):
         bad((2, 3), shape=(2.0, 3), error=DTypeError, match="integers, got 2.0"),
     ],
 )
-def reshape(x, /, shape):
+def reshape(x, /, shape, *, copy=None):
     """The same elements, in C order, in another shape; one entry of it may be -1.
+
+    Args:
+        x: the tensor.
+        shape: a length or several.
+        copy: True for memory of its own, False for an error where x's cannot be used.
 
     Shapes: x (*s) -> y (shape), of equal product
 
     Raises:
-        ShapeError: x's elements do not fill the shape, or it has two -1.
+        ShapeError: x's elements do not fill the shape, or it has two -1; a copy is needed, which
+            `copy` forbids.
         DTypeError: a length is no integer.
     """
+    if copy is not None:
+        try:
+            return x.reshape(shape, copy=copy)
+        except ValueError:
+            raise ShapeError(f"{x.shape} of strides {x.strides}: {shape} needs a copy") from None
     return x.reshape(shape)
 
 
@@ -109,7 +121,7 @@ def expanded(x, *, axis):
         bad((2, 3), axis=(0, -4), error=AxisError, match="names an axis twice"),
     ],
 )
-def expand_dims(x, /, *, axis=0):
+def expand_dims(x, /, axis=0):
     """x with an axis of length one put in so that it is `axis` of the result; several if a tuple.
 
     Shapes: x (*s) -> y (..., 1, ...)
@@ -153,7 +165,7 @@ def squeezed(x, *, axis):
         NO_AXIS,
     ],
 )
-def squeeze(x, /, *, axis=None):
+def squeeze(x, /, axis=None):
     """x without these axes, all of length one; None: without every axis of length one.
 
     Shapes: x (..., 1, ...) -> y (*s)
