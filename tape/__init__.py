@@ -66,6 +66,7 @@ from tape.ops.arrange import (
     roll as roll,
     tile as tile,
 )
+from tape.ops.bessel import i0 as i0, i0e as i0e, i1 as i1, i1e as i1e
 from tape._kernels.bit_filters import BitFilters as BitFilters
 from tape._kernels.bits import PackedBits as PackedBits
 from tape.ops.binary import binary_matmul as binary_matmul
@@ -150,8 +151,20 @@ from tape.ops.lookup import (
 )
 from tape.ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss
 from tape.ops.norm import batch_norm as batch_norm, layer_norm as layer_norm
+from tape.ops.polygamma import digamma as digamma, polygamma as polygamma
 from tape.ops.pool import avg_pool2d as avg_pool2d, max_pool2d as max_pool2d
 from tape.ops.random import dropout as dropout
+from tape.ops.rectifiers import (
+    celu as celu,
+    elu as elu,
+    hardsigmoid as hardsigmoid,
+    hardswish as hardswish,
+    hardtanh as hardtanh,
+    prelu as prelu,
+    relu6 as relu6,
+    selu as selu,
+    threshold as threshold,
+)
 from tape.ops.reduce import (
     broadcast_to as broadcast_to,
     mean as mean,
@@ -173,6 +186,16 @@ from tape.ops.shape import (
     swapaxes as swapaxes,
     transpose as transpose,
 )
+from tape.ops.shrink import (
+    glu as glu,
+    hardshrink as hardshrink,
+    logsigmoid as logsigmoid,
+    mish as mish,
+    softmin as softmin,
+    softshrink as softshrink,
+    softsign as softsign,
+    tanhshrink as tanhshrink,
+)
 from tape.ops.signs import (
     pack_bits as pack_bits,
     sign_ste as sign_ste,
@@ -180,6 +203,14 @@ from tape.ops.signs import (
     unpack_bits as unpack_bits,
 )
 from tape.ops.softmax import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
+
+from tape.ops.special import (
+    erfinv as erfinv,
+    lgamma as lgamma,
+    logit as logit,
+    sinc as sinc,
+    xlogy as xlogy,
+)
 
 tensor = Tensor
 
