@@ -90,6 +90,13 @@ from tape.ops.create import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
+from tape.ops.ctc import ctc_loss as ctc_loss
+from tape.ops.distance import (
+    cdist as cdist,
+    cosine_similarity as cosine_similarity,
+    normalize as normalize,
+    pairwise_distance as pairwise_distance,
+)
 from tape.ops.dtype import astype as astype
 from tape.ops.einsum import einsum as einsum, tensordot as tensordot, vecdot as vecdot
 from tape.ops.elementwise import (
@@ -116,6 +123,14 @@ from tape.ops.extremes import (
 )
 from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
 from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer
+from tape.ops.likelihood import (
+    binary_cross_entropy as binary_cross_entropy,
+    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    kl_div as kl_div,
+    multilabel_soft_margin_loss as multilabel_soft_margin_loss,
+    nll_loss as nll_loss,
+    soft_margin_loss as soft_margin_loss,
+)
 from tape.ops.logic import (
     bitwise_and as bitwise_and,
     bitwise_invert as bitwise_invert,
@@ -150,6 +165,14 @@ from tape.ops.lookup import (
     take_along_axis as take_along_axis,
 )
 from tape.ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss
+from tape.ops.margin import (
+    cosine_embedding_loss as cosine_embedding_loss,
+    hinge_embedding_loss as hinge_embedding_loss,
+    margin_ranking_loss as margin_ranking_loss,
+    multi_margin_loss as multi_margin_loss,
+    multilabel_margin_loss as multilabel_margin_loss,
+    triplet_margin_loss as triplet_margin_loss,
+)
 from tape.ops.norm import batch_norm as batch_norm, layer_norm as layer_norm
 from tape.ops.polygamma import digamma as digamma, polygamma as polygamma
 from tape.ops.pool import avg_pool2d as avg_pool2d, max_pool2d as max_pool2d
@@ -173,6 +196,13 @@ from tape.ops.reduce import (
     sum as sum,
     sum_to as sum_to,
     var as var,
+)
+from tape.ops.regression import (
+    gaussian_nll_loss as gaussian_nll_loss,
+    huber_loss as huber_loss,
+    l1_loss as l1_loss,
+    poisson_nll_loss as poisson_nll_loss,
+    smooth_l1_loss as smooth_l1_loss,
 )
 from tape.ops.scan import cumulative_prod as cumulative_prod, cumulative_sum as cumulative_sum
 from tape.ops.shape import (

@@ -21,6 +21,7 @@ LAYERS = [
 ]
 # A family of ops may use those before it.
 FAMILIES = [
+    "naming",
     "logic",
     "elementwise",
     "arithmetic",
@@ -53,6 +54,11 @@ FAMILIES = [
     "binary_conv",
     "norm",
     "loss",
+    "distance",
+    "regression",
+    "likelihood",
+    "margin",
+    "ctc",
     "create",
     "random",
 ]
