@@ -66,6 +66,8 @@ from tape.ops.arrange import (
     roll as roll,
     tile as tile,
 )
+from tape.ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
+from tape.ops.bags import embedding_bag as embedding_bag
 from tape.ops.bessel import i0 as i0, i0e as i0e, i1 as i1, i1e as i1e
 from tape._kernels.bit_filters import BitFilters as BitFilters
 from tape._kernels.bits import PackedBits as PackedBits
@@ -173,10 +175,22 @@ from tape.ops.margin import (
     multilabel_margin_loss as multilabel_margin_loss,
     triplet_margin_loss as triplet_margin_loss,
 )
+from tape.ops.noise import (
+    alpha_dropout as alpha_dropout,
+    dropout1d as dropout1d,
+    dropout2d as dropout2d,
+    dropout3d as dropout3d,
+    feature_alpha_dropout as feature_alpha_dropout,
+)
 from tape.ops.norm import batch_norm as batch_norm, layer_norm as layer_norm
 from tape.ops.polygamma import digamma as digamma, polygamma as polygamma
 from tape.ops.pool import avg_pool2d as avg_pool2d, max_pool2d as max_pool2d
 from tape.ops.random import dropout as dropout
+from tape.ops.rank import (
+    median as median,
+    quantile as quantile,
+    topk as topk,
+)
 from tape.ops.rectifiers import (
     celu as celu,
     elu as elu,
@@ -204,7 +218,19 @@ from tape.ops.regression import (
     poisson_nll_loss as poisson_nll_loss,
     smooth_l1_loss as smooth_l1_loss,
 )
+from tape.ops.running import (
+    cumulative_max as cumulative_max,
+    cumulative_min as cumulative_min,
+    logcumsumexp as logcumsumexp,
+)
 from tape.ops.scan import cumulative_prod as cumulative_prod, cumulative_sum as cumulative_sum
+from tape.ops.scatter import (
+    gather as gather,
+    index_add as index_add,
+    masked_fill as masked_fill,
+    scatter as scatter,
+    scatter_add as scatter_add,
+)
 from tape.ops.shape import (
     expand_dims as expand_dims,
     flatten as flatten,

@@ -37,6 +37,9 @@ FAMILIES = [
     "key",
     "index",
     "lookup",
+    "scatter",
+    "rank",
+    "running",
     "rectifiers",
     "shrink",
     "polygamma",
@@ -61,6 +64,9 @@ FAMILIES = [
     "ctc",
     "create",
     "random",
+    "noise",
+    "attention",
+    "bags",
 ]
 MAX_LINES = 400
 
