@@ -130,10 +130,10 @@ def cosine_similarity(x1, x2, /, axis=1, eps=1e-8):
 
 
 @named
-def pairwise_distance(x1, x2, /, p=2.0, eps=1e-6, keepdim=False):
+def pairwise_distance(x1, x2, /, p=2.0, eps=1e-6, keepdims=False):
     """Distance of vectors along the last axis: the p-norm of x1 - x2 + eps.
 
-    Shapes: x1, x2 broadcast to (..., n) -> y (...), or (..., 1) with keepdim
+    Shapes: x1, x2 broadcast to (..., n) -> y (...), or (..., 1) with keepdims
 
     Args:
         p: which norm, any number, inf and -inf too.
@@ -147,7 +147,7 @@ def pairwise_distance(x1, x2, /, p=2.0, eps=1e-6, keepdim=False):
     >>> tape.pairwise_distance(tape.tensor([[3.0, 4.0]]), tape.zeros(2), eps=0.0).tolist()
     [5.0]
     """
-    return norm(asarray(x1) - asarray(x2) + eps, p, -1, keepdim)
+    return norm(asarray(x1) - asarray(x2) + eps, p, -1, keepdims)
 
 
 @named
