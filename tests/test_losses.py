@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tape
+from tape.testing import gradcheck
 
 
 @pytest.fixture
@@ -148,6 +149,42 @@ def test_nothing_to_learn_from_equal_vectors():
         assert np.isfinite(tape.grad(distance.sum(), x).numpy()).all()
 
 
+SIGNS = np.array([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]])
+SHARES = np.array([[0.2, 0.7, 0.1], [0.5, 0.4, 0.9]])
+MEANS = np.array([[0.5, -1.0, 2.0], [1.0, 0.25, -2.0]])
+SMOOTH = [
+    (tape.huber_loss, [MEANS, SHARES], {"delta": 0.4}),
+    (tape.smooth_l1_loss, [MEANS, SHARES], {"beta": 5.0}),
+    (tape.l1_loss, [MEANS, SHARES], {}),
+    (tape.gaussian_nll_loss, [MEANS, SHARES, SHARES], {"full": True}),
+    (tape.poisson_nll_loss, [MEANS, 1 + SHARES], {"full": True}),
+    (tape.poisson_nll_loss, [SHARES, SHARES], {"log_input": False}),
+    (tape.binary_cross_entropy, [SHARES, 1 - SHARES], {}),
+    (tape.binary_cross_entropy_with_logits, [MEANS, SHARES], {"pos_weight": [1.0, 2.0, 3.0]}),
+    (tape.kl_div, [MEANS, SHARES], {"reduction": "batchmean"}),
+    (tape.kl_div, [MEANS, MEANS], {"log_target": True}),
+    (tape.soft_margin_loss, [MEANS, SIGNS], {}),
+    (tape.multilabel_soft_margin_loss, [MEANS, SHARES], {"weight": [1.0, 2.0, 3.0]}),
+    (lambda x: tape.hinge_embedding_loss(x, SIGNS, 1.5), [MEANS], {}),
+    (lambda a, b: tape.margin_ranking_loss(a, b, SIGNS, 3.0), [MEANS, SHARES], {}),
+    (lambda a, b: tape.cosine_embedding_loss(a, b, [1.0, -1.0]), [MEANS, SHARES], {}),
+    (tape.triplet_margin_loss, [MEANS, SHARES, SIGNS], {"margin": 5.0, "swap": True}),
+    (lambda x: tape.multi_margin_loss(x, [0, 2], 2, 5.0), [MEANS], {}),
+    (lambda x: tape.multilabel_margin_loss(x, [[0, -1, 1], [1, 2, -1]]), [MEANS], {}),
+    (lambda x: tape.nll_loss(x, [0, 2], [0.5, 1.0, 2.0]), [MEANS], {}),
+    (tape.cosine_similarity, [MEANS, SHARES], {}),
+    (tape.pairwise_distance, [MEANS, SHARES], {"p": 3.0}),
+    (tape.pairwise_distance, [MEANS, SHARES], {"p": math.inf}),
+    (tape.normalize, [MEANS], {"p": 1.5}),
+    (tape.cdist, [MEANS, SHARES], {}),
+]
+
+
+@pytest.mark.parametrize(("loss", "operands", "settings"), SMOOTH)
+def test_gradients_are_right_to_second_order(loss, operands, settings):
+    assert gradcheck(lambda *xs: loss(*xs, **settings), operands, order=2)
+
+
 def paths_to(labels, times, n_classes, blank):
     """Every way to name a class for each time that gives the labels."""
     for path in np.ndindex(*[n_classes] * times):
@@ -176,7 +213,7 @@ def test_gradients_of_ctc_are_right_to_second_order(rng):
     def loss(x):
         return tape.ctc_loss(x, [[1, 2], [1, 1]], [4, 3], [2, 2], reduction="sum")
 
-    assert tape.testing.gradcheck(loss, [rng.normal(size=(4, 2, 3))], order=2)
+    assert gradcheck(loss, [rng.normal(size=(4, 2, 3))], order=2)
 
 
 def test_a_sequence_too_short_for_its_labels_costs_inf_or_nothing():

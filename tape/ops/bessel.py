@@ -8,10 +8,10 @@ import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
-from tape.errors import TapeError
 from tape.op import op, sample
 from tape.ops.elementwise import sign
 from tape.ops.logic import each
+from tape.ops.naming import named
 from tape.ops.polygamma import in_float64
 
 FAR = 30.0  # from here on the asymptotic series has float64's digits
@@ -21,26 +21,41 @@ FAR = 30.0  # from here on the asymptotic series has float64's digits
 def bessel_of(x, order, scaled):
     """The power series near 0, whose terms have one sign, and the asymptotic one far away."""
     size = np.absolute(x)
-    near = np.minimum(size, FAR)
-    term = (near / 2) ** order / math.factorial(order)
-    series = term
-    for k in range(1, 70):
-        term = term * (near / 2) ** 2 / (k * (k + order))
-        series = series + term
-    far = np.maximum(size, FAR)
-    term = 1 / np.sqrt(2 * math.pi * far)
-    tail = term
-    for k in range(1, 25):
-        term = term * ((2 * k - 1) ** 2 - 4 * order**2) / (8 * k) / far
-        tail = tail + term
+    is_near = size < FAR
+    y = np.where(is_near, power_series(np.where(is_near, size, 0), order), 0)
     if scaled:
-        y = np.where(size < FAR, series * np.exp(-near), tail)
-    else:
-        half = np.exp(far / 2)  # the whole would overflow before the result does
-        y = np.where(size < FAR, series, half * tail * half)
-        y = np.where(size == np.inf, np.inf, y)
-    y = np.where(np.isnan(x), np.nan, y)
+        y *= np.exp(-size)
+    if not is_near.all():
+        far = np.where(is_near, FAR, size)
+        tail = asymptotic_series(far, order)
+        if not scaled:
+            half = np.exp(far / 2)  # the whole would overflow before the result does
+            tail = np.where(far == np.inf, np.inf, half * tail * half)
+        y = np.where(is_near, y, tail)
     return y * np.sign(x) if order % 2 else y
+
+
+def power_series(x, order):
+    """Sum of (x / 2)**(2 k + order) / (k! (k + order)!), until nothing is added any more."""
+    square = (x / 2) ** 2
+    term = (x / 2) ** order / math.factorial(order)
+    total = term
+    for k in range(1, 70):
+        term = term * (square / (k * (k + order)))
+        total = total + term
+        if not (term > total * 1e-17).any():
+            break
+    return total
+
+
+def asymptotic_series(x, order):
+    """exp(-x) I(x) = (1 - (4 n**2 - 1) / (8 x) + ...) / sqrt(2 pi x)."""
+    term = 1 / np.sqrt(2 * math.pi * x)
+    total = term
+    for k in range(1, 25):
+        term = term * (((2 * k - 1) ** 2 - 4 * order**2) / (8 * k)) / x
+        total = total + term
+    return total
 
 
 SAMPLES = [
@@ -86,15 +101,7 @@ def bessel_slope(x, order, scaled):
     return slope - sign(x) * modified_bessel(x, order, scaled) if scaled else slope
 
 
-def named(name, x, order, scaled):
-    """The function, whose errors are in the name of what was called."""
-    try:
-        return modified_bessel(asarray(x), order, scaled)
-    except TapeError as error:
-        error.op = name
-        raise
-
-
+@named
 def i0(x, /):
     """Modified Bessel function of the first kind of order 0, elementwise.
 
@@ -104,22 +111,25 @@ def i0(x, /):
     >>> tape.i0(0.0).item()
     1.0
     """
-    return named("i0", x, 0, False)
+    return modified_bessel(asarray(x), 0, False)
 
 
+@named
 def i1(x, /):
     """Modified Bessel function of the first kind of order 1, elementwise: the derivative of i0.
 
     Shapes: x (*s) -> y (*s)
     """
-    return named("i1", x, 1, False)
+    return modified_bessel(asarray(x), 1, False)
 
 
+@named
 def i0e(x, /):
     """exp(-|x|) * i0(x), elementwise, without overflow.   Shapes: x (*s) -> y (*s), in (0, 1]"""
-    return named("i0e", x, 0, True)
+    return modified_bessel(asarray(x), 0, True)
 
 
+@named
 def i1e(x, /):
     """exp(-|x|) * i1(x), elementwise, without overflow.   Shapes: x (*s) -> y (*s)"""
-    return named("i1e", x, 1, True)
+    return modified_bessel(asarray(x), 1, True)

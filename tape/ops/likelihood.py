@@ -8,7 +8,7 @@ from tape import shapes
 from tape._core.memory import asarray
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
-from tape.ops.dtype import floating
+from tape.ops.dtype import astype, floating
 from tape.ops.elementwise import exp, log, log1p
 from tape.ops.logic import MISFIT, clip, not_equal, where
 from tape.ops.lookup import take, take_along_axis
@@ -95,6 +95,7 @@ def binary_cross_entropy(x, target, weight=None, reduction="mean"):
     """
     check_reduction("binary_cross_entropy", reduction)
     x, target = compared(x, target)
+    x = x if x.dtype.kind == "f" else astype(x, np.float64)
     return reduced(weighted(uncertainty(x, target), weight), reduction)
 
 

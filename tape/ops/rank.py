@@ -37,6 +37,7 @@ def topk(x, k, /, axis=-1, *, largest=True, sorted=True):
 
     Raises:
         ValueError: k is not in [0, n].
+        TypeError: k is no whole number.
         AxisError: x has no such axis.
 
     >>> import tape
@@ -47,18 +48,22 @@ def topk(x, k, /, axis=-1, *, largest=True, sorted=True):
     x = asarray(x)
     if x.ndim == 0:
         shapes.axis_of(1, axis)
-        values, indices = topk(reshape(x, (1,)), k, 0)
-        return reshape(values, ()) if k else values, reshape(indices, ()) if k else indices
+        found = topk(reshape(x, (1,)), k, 0)
+        return tuple([reshape(part, ()) if part.size else part for part in found])
     axis = shapes.axis_of(x.ndim, axis)
     n = x.shape[axis]
-    if isinstance(k, bool) or not hasattr(k, "__index__") or not 0 <= index(k) <= n:
-        raise ValueError(f"topk: k is {k!r}, not in [0, {n}], along axis {axis} of {x.shape}")
+    try:
+        count = index(k)
+    except TypeError:
+        raise TypeError(f"topk: k is a whole number, got {k!r}") from None
+    if not 0 <= count <= n:
+        raise ValueError(f"topk: k is {count}, not in [0, {n}], along axis {axis} of {x.shape}")
     values = x.numpy()
     if largest:  # turned round twice, so that equal elements stay in their order
         order = n - 1 - np.flip(np.flip(values, axis).argsort(axis, kind="stable"), axis)
     else:
         order = values.argsort(axis, kind="stable")
-    indices = Tensor(order[(slice(None),) * axis + (slice(0, index(k)),)])
+    indices = Tensor(order[(slice(None),) * axis + (slice(0, count),)])
     return take_along_axis(x, indices, axis=axis), indices
 
 

@@ -22,8 +22,10 @@ from tape.ops.logic import (
     logical_and,
     logical_or,
     pairs,
+    weak,
     where,
 )
+from tape.ops.naming import named
 from tape.ops.shape import reshape
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -45,7 +47,8 @@ def relu6(x, /):
 
     The gradient is 1 between the bounds and 0 at them.   Shapes: x (*s) -> y (*s)
     """
-    return np.minimum(np.maximum(floating(x), 0.0), 6.0)
+    x = x if isinstance(x, np.ndarray) else np.asarray(x, weak(x))
+    return np.minimum(np.maximum(x, 0), 6)
 
 
 @relu6.defvjp
@@ -280,6 +283,7 @@ def slopes_jvp(dx, dw, x, w):
     return where(greater(x, 0.0), dx, dx * w + dw * x)
 
 
+@named
 def prelu(x, /, weight):
     """x where it is above 0, else weight * x: leaky_relu with a slope that is learned.
 
@@ -299,7 +303,7 @@ def prelu(x, /, weight):
         return slopes(x, reshape(weight, ()) if weight.ndim else weight)
     if weight.ndim != 1 or x.ndim < 2 or x.shape[1] != weight.shape[0]:
         raise ShapeError(
-            f"prelu: weight {weight.shape} is neither one number nor one for each channel, axis 1 "
+            f"weight {weight.shape} is neither one number nor one for each channel, axis 1 "
             f"of x {x.shape}"
         )
     return slopes(x, reshape(weight, (weight.shape[0],) + (1,) * (x.ndim - 2)))

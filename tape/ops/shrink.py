@@ -6,7 +6,7 @@ import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
-from tape.errors import ShapeError, TapeError
+from tape.errors import ShapeError
 from tape.op import bad, op, sample
 from tape.ops.activation import finite_below, sigmoid, silu, softplus
 from tape.ops.dtype import astype, floating
@@ -15,6 +15,7 @@ from tape.ops.elementwise import square, tanh
 from tape.ops.index import get_item
 from tape.ops.key import WHOLE
 from tape.ops.logic import each
+from tape.ops.naming import named
 from tape.ops.rectifiers import outside
 from tape.ops.softmax import softmax
 
@@ -151,6 +152,7 @@ def mish_slope(x):
     return t + silu(x) * (1 - t * t)
 
 
+@named
 def glu(x, /, axis=-1):
     """The first half of x along an axis times the sigmoid of the second: a * sigmoid(b).
 
@@ -167,19 +169,16 @@ def glu(x, /, axis=-1):
     [1.5, 2.0]
     """
     x = asarray(x)
-    try:
-        axis = shapes.axis_of(x.ndim, axis)
-        n, odd = divmod(x.shape[axis], 2)
-        if odd:
-            raise ShapeError(f"axis {axis} of x {x.shape} must have an even length to be halved")
-    except TapeError as error:
-        error.op = "glu"
-        raise
+    axis = shapes.axis_of(x.ndim, axis)
+    n, odd = divmod(x.shape[axis], 2)
+    if odd:
+        raise ShapeError(f"axis {axis} of x {x.shape} must have an even length to be halved")
     before = (WHOLE,) * axis
     a = get_item(x, layout=(*before, slice(0, n)))
     return a * sigmoid(get_item(x, layout=(*before, slice(n, None))))
 
 
+@named
 def softmin(x, /, axis=-1):
     """Shares that fall with x: softmax(-x) along an axis.
 
@@ -193,8 +192,4 @@ def softmin(x, /, axis=-1):
     [0.5, 0.5]
     """
     x = asarray(x)
-    try:
-        return softmax(-(x if x.dtype.kind == "f" else astype(x, np.float64)), axis)
-    except TapeError as error:
-        error.op = "softmin"
-        raise
+    return softmax(-(x if x.dtype.kind == "f" else astype(x, np.float64)), axis)

@@ -89,15 +89,15 @@ def lgamma_of(x):
         np.absolute(z - 1) <= 0.25, z - 1, np.where(np.absolute(z - 2) <= 0.25, z - 2, 0)
     )
     series = np.polynomial.polynomial.polyval(near, LOG_GAMMA) + y
-    product, shifted = np.ones_like(z), z
-    for _ in range(10):
-        small = shifted < 10
-        product = np.where(small, product * shifted, product)
-        shifted = np.where(small, shifted + 1, shifted)
+    is_small = z < 10
+    start, product = np.where(is_small, z, 1.0), 1.0
+    for k in range(10):
+        product = product * (start + k)
+    shifted = np.where(is_small, z + 10, z)
     w = 1 / shifted
     tail = w * np.polynomial.polynomial.polyval(w * w, STIRLING)
     far = (shifted - 0.5) * np.log(shifted) - shifted + 0.5 * math.log(2 * math.pi) + tail
-    far = np.where(z == np.inf, np.inf, far - np.log(product))
+    far = np.where(z == np.inf, np.inf, far - np.where(is_small, np.log(product), 0.0))
     is_near = (np.absolute(z - 1) <= 0.25) | (np.absolute(z - 2) <= 0.25)
     y = np.where(is_near, series, far)
     sine = np.sin(math.pi * (x - np.round(x)))
@@ -150,17 +150,21 @@ def sinc_jvp(dx, x):
 @in_float64
 def sinc_slope_of(x, n):
     """Taylor's series near 0; else by x f[n] = pi**(n-1) sin(pi x + n pi / 2) - n f[n-1]."""
-    away = np.where(np.absolute(x) < 1 + n / 4, 2.0, x)
+    is_near = np.absolute(x) < 1 + n / 4
+    away = np.where(is_near, 2.0, x)
     y = np.sinc(away)
     for k in range(1, n + 1):
         wave = np.sin(math.pi * away + k * math.pi / 2) * math.pi ** (k - 1)
         y = (wave - k * y) / away
-    near = np.where(np.absolute(x) < 1 + n / 4, x, 0.0)
-    series = np.zeros_like(x)
-    for k in range((n + 1) // 2, (n + 1) // 2 + 20):
-        factor = (-1) ** k * math.pi ** (2 * k) / ((2 * k + 1) * math.factorial(2 * k - n))
-        series = series + factor * near ** (2 * k - n)
-    return np.where(np.absolute(x) < 1 + n / 4, series, y)
+    if not is_near.any():
+        return y
+    near, first = np.where(is_near, x, 0.0), (n + 1) // 2
+    series = [
+        (-1) ** k * math.pi ** (2 * k) / ((2 * k + 1) * math.factorial(2 * k - n))
+        for k in range(first, first + 20)
+    ]
+    series = np.polynomial.polynomial.polyval(near * near, series)
+    return np.where(is_near, series * near if n % 2 else series, y)
 
 
 @op(
