@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.polynomial import Polynomial
 
 from tape import shapes
 from tape._core.memory import asarray
@@ -35,6 +34,14 @@ def in_float64(function):
         return y.reshape(x.shape)
 
     return over
+
+
+def polynomial(x, coefficients):
+    """The sum of coefficients[k] * x**k, by Horner's rule."""
+    y = coefficients[-1] + 0 * x
+    for c in coefficients[-2::-1]:
+        y = y * x + c
+    return y
 
 
 def zeta(s, q):
@@ -79,10 +86,11 @@ def polygamma_of(x, n):
         angle = math.pi * (x - np.round(x))
         cotangent = np.cos(angle) / np.sin(angle)
         # d cot = -(1 + cot**2): so each derivative of cot is a polynomial in cot.
-        power, slope = Polynomial([0.0, 1.0]), Polynomial([-1.0, 0.0, -1.0])
+        powers = [0.0, 1.0]
         for _ in range(n):
-            power = power.deriv() * slope
-        y = np.where(x < 0.5, -sign * y - math.pi ** (n + 1) * power(cotangent), y)
+            slope = [k * c for k, c in enumerate(powers)][1:]
+            powers = [-(a + b) for a, b in zip([*slope, 0.0, 0.0], [0.0, 0.0, *slope], strict=True)]
+        y = np.where(x < 0.5, -sign * y - math.pi ** (n + 1) * polynomial(cotangent, powers), y)
     return np.where((x <= 0) & (x == np.round(x)), at_poles(x, n, sign), y)
 
 

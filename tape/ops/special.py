@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 
@@ -25,11 +26,9 @@ from tape.ops.logic import (
     pairs,
     where,
 )
-from tape.ops.polygamma import EULER, digamma, in_float64, zeta
+from tape.ops.polygamma import EULER, digamma, in_float64, polynomial, zeta
 
 SQRT_PI_BY_2 = math.sqrt(math.pi) / 2
-# log(gamma(1 + e)) = -EULER e + sum of zeta(k) (-e)**k / k from k = 2 on, here for |e| <= 1/4.
-LOG_GAMMA = [0.0, -EULER, *[float(zeta(k, np.array(1.0))) * (-1) ** k / k for k in range(2, 28)]]
 LOG_PI = math.log(math.pi)
 # The coefficients B(2 k) / (2 k (2 k - 1)) of Stirling's series.
 STIRLING = [1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400]
@@ -80,6 +79,12 @@ def erfinv_jvp(dx, y):
     return dx * exp(square(y)) * SQRT_PI_BY_2
 
 
+@cache
+def near_1():
+    """The coefficients of log(gamma(1 + e)) = -EULER e + sum of zeta(k) (-e)**k / k, |e| <= 1/4."""
+    return [0.0, -EULER, *[float(zeta(k, np.array(1.0))) * (-1) ** k / k for k in range(2, 28)]]
+
+
 @in_float64
 def lgamma_of(x):
     """Around 1 and 2 the series there, by reflection below 1/2, else Stirling's series."""
@@ -88,14 +93,14 @@ def lgamma_of(x):
     near = np.where(
         np.absolute(z - 1) <= 0.25, z - 1, np.where(np.absolute(z - 2) <= 0.25, z - 2, 0)
     )
-    series = np.polynomial.polynomial.polyval(near, LOG_GAMMA) + y
+    series = polynomial(near, near_1()) + y
     is_small = z < 10
     start, product = np.where(is_small, z, 1.0), 1.0
     for k in range(10):
         product = product * (start + k)
     shifted = np.where(is_small, z + 10, z)
     w = 1 / shifted
-    tail = w * np.polynomial.polynomial.polyval(w * w, STIRLING)
+    tail = w * polynomial(w * w, STIRLING)
     far = (shifted - 0.5) * np.log(shifted) - shifted + 0.5 * math.log(2 * math.pi) + tail
     far = np.where(z == np.inf, np.inf, far - np.where(is_small, np.log(product), 0.0))
     is_near = (np.absolute(z - 1) <= 0.25) | (np.absolute(z - 2) <= 0.25)
@@ -163,7 +168,7 @@ def sinc_slope_of(x, n):
         (-1) ** k * math.pi ** (2 * k) / ((2 * k + 1) * math.factorial(2 * k - n))
         for k in range(first, first + 20)
     ]
-    series = np.polynomial.polynomial.polyval(near * near, series)
+    series = polynomial(near * near, series)
     return np.where(is_near, series * near if n % 2 else series, y)
 
 
