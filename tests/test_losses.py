@@ -85,6 +85,7 @@ REFUSED = [
         tape.DTypeError,
         "labels are float64, expected int",
     ),
+    (lambda: tape.margin_ranking_loss(X, X, X, "a"), TypeError, "margin_ranking_loss: unsupported"),
     (lambda: tape.pairwise_distance(X, X, p="2"), ValueError, "p is '2', not a number"),
     (lambda: tape.cdist(X, ROW), tape.ShapeError, r"cdist: x1 \(2, 3\) and x2 \(3,\) must be mat"),
     (lambda: tape.normalize(X, axis=2), tape.AxisError, "normalize: axis 2 is out of range"),

@@ -17,5 +17,9 @@ def named(function):
         except TapeError as error:
             error.op = function.__name__
             raise
+        except TypeError as error:  # from an operator, such as a number minus text
+            if str(error).startswith(function.__name__):
+                raise
+            raise TypeError(f"{function.__name__}: {error}") from error
 
     return calling

@@ -6,7 +6,7 @@ import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
-from tape.errors import ShapeError
+from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.activation import KINKED, finite_below
 from tape.ops.dtype import floating
@@ -17,6 +17,7 @@ from tape.ops.logic import (
     each,
     greater,
     greater_equal,
+    is_real,
     less,
     less_equal,
     logical_and,
@@ -152,13 +153,19 @@ def hardswish_slope(g, x):
         sample((), threshold=0.0, value=1.0, low=0.5),
         sample((0, 3), threshold=0.0, value=1.0),
     ],
+    errors=[bad((3,), threshold=0, value="b", error=DTypeError, match="not defined .* value='b'")],
 )
 def threshold(x, /, threshold, value):
     """x where it is above `threshold`, else `value`, elementwise; NaN passes.
 
     The gradient at the threshold is 0.   Shapes: x (*s) -> y (*s)
+
+    Raises:
+        DTypeError: value is no number.
     """
     x = floating(x)
+    if not is_real(value):  # NumPy would make text of all of x
+        raise TypeError(f"threshold: value is {value!r}, not a number")
     return np.where(x <= threshold, value, x)
 
 
