@@ -16,6 +16,7 @@ INTERNAL = {
     "activated_linear": "linear that ends in an activation",
     "alias": "gives the functional forms of tape.grad a node of their own",
     "attains": "where an extreme value stands, for the gradients of max and min",
+    "band": "the gradient of what bends at two bounds",
     "bit_values": "behind unpack_bits, and what the rules of binary ops read",
     "bowl": "behind huber_loss and smooth_l1_loss",
     "contract": "einsum of two operands",

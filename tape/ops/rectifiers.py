@@ -6,22 +6,20 @@ import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
+from tape._kernels.dispatch import Loop
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
-from tape.ops.activation import KINKED, finite_below
+from tape.ops.activation import KINKED, finite_below, relu
 from tape.ops.dtype import floating
-from tape.ops.elementwise import exp
+from tape.ops.elementwise import exp, zeros_like
 from tape.ops.logic import (
     MISFIT,
-    clip,
+    PAIRS,
     each,
     greater,
     greater_equal,
     is_real,
-    less,
     less_equal,
-    logical_and,
-    logical_or,
     pairs,
     weak,
     where,
@@ -29,17 +27,61 @@ from tape.ops.logic import (
 from tape.ops.naming import named
 from tape.ops.shape import reshape
 
+# NumPy's loops, called so that results lie in memory that is used again.
+ADD, SUBTRACT = Loop(np.add), Loop(np.subtract)
+TIMES, DIVIDE = Loop(np.multiply), Loop(np.divide)
+MAXIMUM, MINIMUM, TANH = Loop(np.maximum), Loop(np.minimum), Loop(np.tanh)
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+BANDS = [
+    sample(*pair, low=-1.0, high=1.0, bounds=(-0.5, 0.25), within=within)
+    for pair in PAIRS
+    for within in (True, False)
+]
+
+
+@op(shape=shapes.broadcast, saves="by", samples=BANDS)
+def band(x, by, /, bounds, within):
+    """x where `by` is within two bounds, else 0; or where it is beyond them; x where it is NaN.
+
+    The bounds themselves never count: it is the gradient of what bends there. No gradient flows
+    to `by`.   Shapes: x, by broadcast -> y
+    """
+    x, by = floating(x), np.asarray(by)
+    if within:
+        dropped = np.less_equal(by, bounds[0]) | np.greater_equal(by, bounds[1])
+    else:
+        dropped = np.greater_equal(by, bounds[0]) & np.less_equal(by, bounds[1])
+    # By bits: a choice would take five times as long where it cannot be foreseen.
+    whole = np.dtype(f"i{x.itemsize}")
+    kept = np.subtract(dropped, 1, dtype=whole)
+    return np.asarray(np.bitwise_and(kept, x.view(whole))).view(x.dtype)
+
+
+@band.defvjp("x")
+def band_vjp_x(g, by, bounds, within):
+    return band(g, by, bounds, within)
+
+
+@band.defvjp("by")
+def band_vjp_by(g):
+    return zeros_like(g)
+
+
+@band.defjvp
+def band_jvp(dx, by, bounds, within):
+    return band(dx, by, bounds, within)
 
 
 def outside(g, x, low, high):
     """g where x is below low or above high, or NaN, else 0."""
-    return where(logical_and(greater_equal(x, low), less_equal(x, high)), 0.0, g)
+    return band(g, x, (low, high), False)
 
 
 def inside(g, x, low, high):
     """g where x is above low and below high, or NaN, else 0."""
-    return where(logical_or(less_equal(x, low), greater_equal(x, high)), 0.0, g)
+    return band(g, x, (low, high), True)
 
 
 @op(shape=shapes.same, saves="x", samples=[*KINKED, *each(5.0, 8.0, smooth=False)])
@@ -49,7 +91,7 @@ def relu6(x, /):
     The gradient is 1 between the bounds and 0 at them.   Shapes: x (*s) -> y (*s)
     """
     x = x if isinstance(x, np.ndarray) else np.asarray(x, weak(x))
-    return np.minimum(np.maximum(x, 0), 6)
+    return MINIMUM.apply(MAXIMUM(x, 0), 6) if x.dtype.kind == "f" else np.clip(x, 0, 6)
 
 
 @relu6.defvjp
@@ -84,7 +126,7 @@ def hardtanh(x, /, min_val=-1.0, max_val=1.0):
     """
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} is above max_val {max_val}")
-    return np.minimum(np.maximum(floating(x), min_val), max_val)
+    return MINIMUM.apply(MAXIMUM(floating(x), float(min_val)), float(max_val))
 
 
 @hardtanh.defvjp
@@ -97,13 +139,18 @@ def hardtanh_jvp(dx, x, min_val, max_val):
     return inside(dx, x, min_val, max_val)
 
 
+def gate(x):
+    """hardsigmoid of an array of floats."""
+    return DIVIDE.apply(MINIMUM.apply(MAXIMUM.apply(ADD(x, 3.0), 0.0), 6.0), 6.0)
+
+
 @op(shape=shapes.same, saves="x", samples=[*each(), *each(-6.0, 6.0, smooth=False)])
 def hardsigmoid(x, /):
     """A sigmoid of three lines, elementwise: min(max(x / 6 + 1 / 2, 0), 1).
 
     The gradient at the kinks, -3 and 3, is 0.   Shapes: x (*s) -> y (*s), in [0, 1]
     """
-    return np.minimum(np.maximum(floating(x) + 3.0, 0.0), 6.0) / 6.0
+    return gate(floating(x))
 
 
 @hardsigmoid.defvjp
@@ -125,7 +172,7 @@ def hardswish(x, /):
     Source: Howard et al. 2019, section 5.2 (arXiv 1905.02244).
     """
     x = floating(x)
-    return finite_below(x) * (np.minimum(np.maximum(x + 3.0, 0.0), 6.0) / 6.0)
+    return TIMES.apply(gate(x), finite_below(x))
 
 
 @hardswish.defvjp
@@ -140,8 +187,7 @@ def hardswish_jvp(dx, x):
 
 def hardswish_slope(g, x):
     """g * d hardswish / dx, that is g * (x / 3 + 1 / 2) between the kinks."""
-    between = where(less(x, 3.0), g * (clip(x, -3.0, 3.0) / 3.0 + 0.5), g)
-    return where(less_equal(x, -3.0), 0.0, between)
+    return g * (inside(x / 3.0 + 0.5, x, -3.0, 3.0) + greater_equal(x, 3.0))
 
 
 @op(
@@ -180,10 +226,23 @@ def threshold_jvp(dx, x, threshold):
 
 
 def bend(g, x, high, low, rate=1.0):
-    """g * high where x is above 0, else g * low * exp(rate * x)."""
-    return where(
-        greater(x, 0.0), g * high, g * exp(where(greater_equal(x, 0.0), 0.0, x) * rate) * low
-    )
+    """g * high where x is above 0, else g * low * exp(rate * x), whose own gradient at 0 is 0."""
+    slope = exp(relu(-x) * -rate) * low
+    return g * (slope if high == low else slope + greater(x, 0.0) * (high - low))
+
+
+def expm1_below(x, rate=1.0):
+    """exp(rate * x) - 1 where x is below 0, else 0.
+
+    With t = tanh(rate * x / 2) it is 2 t / (1 - t): unlike expm1, tanh comes in vectors, and of
+    numbers below 0 no step loses digits.
+    """
+    y = TIMES.apply(MINIMUM(x, 0.0), rate)
+    if rate < 0:
+        return np.asarray(np.expm1(y))
+    t = TANH(TIMES.apply(y, 0.5))
+    rest = SUBTRACT(1.0, t)
+    return DIVIDE.apply(TIMES.apply(t, 2.0), rest)
 
 
 @op(shape=shapes.same, saves="x", samples=[*KINKED, sample((3, 4), alpha=0.3, smooth=False)])
@@ -195,7 +254,7 @@ def elu(x, /, alpha=1.0):
     Source: Clevert et al. 2015 (arXiv 1511.07289).
     """
     x = floating(x)
-    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)) * alpha)
+    return ADD.apply(TIMES.apply(expm1_below(x), float(alpha)), MAXIMUM(x, 0.0))
 
 
 @elu.defvjp
@@ -217,7 +276,8 @@ def selu(x, /):
     Source: Klambauer et al. 2017 (arXiv 1706.02515), equation 2.
     """
     x = floating(x)
-    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)) * SELU_ALPHA) * SELU_SCALE
+    y = ADD.apply(TIMES.apply(expm1_below(x), SELU_ALPHA), MAXIMUM(x, 0.0))
+    return TIMES.apply(y, SELU_SCALE)
 
 
 @selu.defvjp
@@ -249,7 +309,8 @@ def celu(x, /, alpha=1.0):
     if not alpha:
         raise ValueError(f"celu: alpha is {alpha}, the function is not defined there")
     x = floating(x)
-    return np.where(x > 0, x, np.expm1(np.minimum(x, 0) / alpha) * alpha)
+    lower = TIMES.apply(expm1_below(x, 1.0 / alpha), float(alpha))
+    return ADD.apply(lower, MAXIMUM(x, 0.0))
 
 
 @celu.defvjp
