@@ -39,7 +39,7 @@ REFUSED = [
     (
         lambda: tape.scatter(X, 0, [[0]], [1.0]),
         tape.ShapeError,
-        r"scatter: source \(1,\) is too sh",
+        r"scatter: src \(1,\) is too sh",
     ),
     (lambda: tape.scatter(X, 0, [[2]], 1.0), tape.IndexRangeError, "scatter: index 2 at"),
     (lambda: tape.scatter_add(X, 1, [[3]], X), tape.IndexRangeError, "scatter_add: index 3 at"),
@@ -103,7 +103,7 @@ def test_of_a_place_written_twice_the_last_is_kept_and_x_gets_no_gradient():
     assert tape.grad(y.sum(), x).tolist() == [1.0, 0.0, 1.0]
 
 
-def test_scatter_takes_the_beginning_of_a_longer_source():
+def test_scatter_takes_the_beginning_of_a_longer_src():
     y = tape.scatter(tape.zeros((2, 3)), 1, [[2], [0]], tape.tensor([[1.0, 9.0], [2.0, 9.0]]))
     assert y.tolist() == [[0.0, 0.0, 1.0], [2.0, 0.0, 0.0]]
 

@@ -105,7 +105,7 @@ def normalize(x, /, p=2.0, axis=1, eps=1e-12):
 
 
 @named
-def cosine_similarity(x1, x2, /, axis=1, eps=1e-8):
+def cosine_similarity(x1, x2, axis=1, eps=1e-8):
     """Cosine of the angle between vectors along an axis: sum(x1 x2) / (|x1| |x2|).
 
     A norm below eps counts as eps, and no gradient goes through it.
@@ -130,7 +130,7 @@ def cosine_similarity(x1, x2, /, axis=1, eps=1e-8):
 
 
 @named
-def pairwise_distance(x1, x2, /, p=2.0, eps=1e-6, keepdims=False):
+def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdims=False):
     """Distance of vectors along the last axis: the p-norm of x1 - x2 + eps.
 
     Shapes: x1, x2 broadcast to (..., n) -> y (...), or (..., 1) with keepdims
@@ -151,7 +151,7 @@ def pairwise_distance(x1, x2, /, p=2.0, eps=1e-6, keepdims=False):
 
 
 @named
-def cdist(x1, x2, /, p=2.0):
+def cdist(x1, x2, p=2.0):
     """Distance of every row of x1 to every row of x2; the gradient of a distance 0 is 0.
 
     y[i, j] = sum over k of |x1[i, k] - x2[j, k]|**p, to the power 1/p

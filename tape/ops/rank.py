@@ -23,7 +23,7 @@ METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
 @named
-def topk(x, k, /, axis=-1, *, largest=True, sorted=True):
+def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
     """The k largest elements along an axis, largest first, and where they stand.
 
     NaN counts as largest; of equal ones the first are taken. The gradient goes to those taken.
@@ -123,7 +123,7 @@ def median_jvp(dx, x, y, axis, keepdims):
 
 
 @named
-def quantile(x, q, /, axis=None, *, keepdims=False, method="linear"):
+def quantile(x, /, q, axis=None, *, keepdims=False, method="linear"):
     """The number below which a share q of an axis (None: of all) lies, NaN if there is one.
 
     In order, it stands at place q * (n - 1), between elements by `method`.

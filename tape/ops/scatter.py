@@ -18,7 +18,7 @@ from tape.ops.shape import reshape
 
 
 @named
-def masked_fill(x, mask, value, /):
+def masked_fill(x, /, mask, value):
     """value where mask is true, else x, elementwise, of x's dtype; no gradient for x there.
 
     Shapes: x, mask broadcast -> y; value () or a number
@@ -76,7 +76,7 @@ def places(x, axis, index):
 
 
 @named
-def gather(x, axis, index, /):
+def gather(x, /, axis, index):
     """The element of x at index along an axis, for each place of index.
 
     y[i, j] = x[index[i, j], j] for axis 0
@@ -105,18 +105,18 @@ def gather(x, axis, index, /):
 
 
 @named
-def scatter(x, axis, index, source, /):
-    """x with source written to index along an axis: y[index[i, j], j] = source[i, j] for axis 0.
+def scatter(x, /, axis, index, src):
+    """x with src written to index along an axis: y[index[i, j], j] = src[i, j] for axis 0.
 
-    Shapes: x (*s), index (*t) in [0, n), t no longer than s but along the axis; source at least
+    Shapes: x (*s), index (*t) in [0, n), t no longer than s but along the axis; src at least
     (*t), of which the first (*t) are taken, or a number -> y (*s)
 
     Where an index comes twice, the last is written, and the gradient goes to each.
 
     Raises:
-        ShapeError: index has another number of axes, or is too long; or source is too short.
+        ShapeError: index has another number of axes, or is too long; or src is too short.
         IndexRangeError: an index is not in [0, n).
-        DTypeError: index is not of integers, or source does not fit x's dtype.
+        DTypeError: index is not of integers, or src does not fit x's dtype.
         AxisError: x has no such axis.
 
     >>> import tape
@@ -128,35 +128,35 @@ def scatter(x, axis, index, source, /):
     key = places(x, axis, index)
     if key is None:
         return reshape(x, shape)
-    source = source if is_real(source) else cut(source, index)
-    return reshape(set_item(x, source, *key, layout=(INDEX,) * x.ndim), shape)
+    src = src if is_real(src) else cut(src, index)
+    return reshape(set_item(x, src, *key, layout=(INDEX,) * x.ndim), shape)
 
 
-def cut(source, index):
-    """The part of source that index has places for."""
-    source = asarray(source)
-    if source.ndim == index.ndim == 0:
-        return reshape(source, (1,))
-    if source.ndim != index.ndim or any(
-        have < need for have, need in zip(source.shape, index.shape, strict=True)
+def cut(src, index):
+    """The part of src that index has places for."""
+    src = asarray(src)
+    if src.ndim == index.ndim == 0:
+        return reshape(src, (1,))
+    if src.ndim != index.ndim or any(
+        have < need for have, need in zip(src.shape, index.shape, strict=True)
     ):
-        raise ShapeError(f"source {source.shape} is too short for index {index.shape}")
-    if source.shape == index.shape:
-        return source
-    return get_item(source, layout=tuple([slice(0, n) for n in index.shape]))
+        raise ShapeError(f"src {src.shape} is too short for index {index.shape}")
+    if src.shape == index.shape:
+        return src
+    return get_item(src, layout=tuple([slice(0, n) for n in index.shape]))
 
 
 @named
-def scatter_add(x, axis, index, source, /):
-    """x with source added at index along an axis: y[index[i, j], j] += source[i, j] for axis 0.
+def scatter_add(x, /, axis, index, src):
+    """x with src added at index along an axis: y[index[i, j], j] += src[i, j] for axis 0.
 
-    Shapes: x (*s), index (*t) in [0, n), t no longer than s but along the axis; source at least
+    Shapes: x (*s), index (*t) in [0, n), t no longer than s but along the axis; src at least
     (*t), of which the first (*t) are taken -> y (*s)
 
-    Where an index comes twice, both are added, in the order of source.
+    Where an index comes twice, both are added, in the order of src.
 
     Raises:
-        ShapeError: index has another number of axes, or is too long; or source is too short.
+        ShapeError: index has another number of axes, or is too long; or src is too short.
         IndexRangeError: an index is not in [0, n).
         DTypeError: index is not of integers.
         AxisError: x has no such axis.
@@ -170,13 +170,13 @@ def scatter_add(x, axis, index, source, /):
     key = places(x, axis, index)
     if key is None:
         return reshape(x, shape)
-    source = astype(cut(source, index), x.dtype, copy=False)
-    added = get_item_grad(source, *key, layout=(INDEX,) * x.ndim, shape=x.shape)
+    src = astype(cut(src, index), x.dtype, copy=False)
+    added = get_item_grad(src, *key, layout=(INDEX,) * x.ndim, shape=x.shape)
     return reshape(x + added, shape)
 
 
 @named
-def index_add(x, axis, index, source, /, *, alpha=1):
+def index_add(x, /, axis, index, source, *, alpha=1):
     """x with slices of source added at index along an axis: y[index[i]] += alpha * source[i].
 
     Shapes: x (..., n, ...), index (m) in [0, n), source (..., m, ...) -> y (..., n, ...)
