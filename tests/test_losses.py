@@ -186,6 +186,14 @@ def test_gradients_are_right_to_second_order(loss, operands, settings):
     assert gradcheck(lambda *xs: loss(*xs, **settings), operands, order=2)
 
 
+def test_a_number_is_a_vector_of_one():
+    x = tape.tensor(-3.0)
+    assert tape.normalize(x, axis=0).item() == -1.0
+    assert tape.cosine_similarity(x, 5.0, axis=-1).item() == -1.0
+    with pytest.raises(tape.AxisError, match="normalize: axis 1 is out of range"):
+        tape.normalize(x)
+
+
 def paths_to(labels, times, n_classes, blank):
     """Every way to name a class for each time that gives the labels."""
     for path in np.ndindex(*[n_classes] * times):

@@ -20,7 +20,7 @@ from tape.ops.logic import clip, equal, is_real, where
 from tape.ops.naming import named
 from tape.ops.reduce import WRONG_AXES, broadcast_to, spread
 from tape.ops.reduce import sum as sum_over
-from tape.ops.shape import expand_dims
+from tape.ops.shape import expand_dims, reshape
 
 
 @op(
@@ -86,7 +86,7 @@ def normalize(x, /, p=2.0, axis=1, eps=1e-12):
 
     y = x / max(sum(|x|**p)**(1/p), eps)
 
-    Shapes: x (*s) -> y (*s)
+    Shapes: x (*s) -> y (*s); 0-d counts as of length 1
 
     Args:
         p: which norm, any number, inf and -inf too.
@@ -101,6 +101,8 @@ def normalize(x, /, p=2.0, axis=1, eps=1e-12):
     [[0.6000000238418579, 0.800000011920929]]
     """
     x = asarray(x)
+    if x.ndim == 0:
+        return reshape(normalize(reshape(x, (1,)), p, axis, eps), ())
     return x / clip(norm(x, p, axis, True), eps)
 
 
@@ -110,7 +112,7 @@ def cosine_similarity(x1, x2, axis=1, eps=1e-8):
 
     A norm below eps counts as eps, and no gradient goes through it.
 
-    Shapes: x1, x2 broadcast to (..., n, ...) -> y (...)
+    Shapes: x1, x2 broadcast to (..., n, ...) -> y (...); 0-d counts as of length 1
 
     Raises:
         ShapeError: the shapes do not broadcast.
@@ -121,7 +123,7 @@ def cosine_similarity(x1, x2, axis=1, eps=1e-8):
     0.6000000238418579
     """
     x1, x2 = asarray(x1), asarray(x2)
-    shape = shapes.broadcast(x1.shape, x2.shape)
+    shape = shapes.broadcast(x1.shape, x2.shape) or (1,)
     units = []
     for x in (x1, x2):
         x = x if x.shape == shape else broadcast_to(x, shape)
