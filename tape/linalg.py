@@ -14,7 +14,7 @@ from tape.ops.einsum import tensordot, vecdot
 from tape.ops.linalg import matmul, outer
 from tape.ops.magnitude import cond, matrix_norm, norm, vector_norm
 from tape.ops.orthogonal import QRResult, SVDResult, qr, svd, svdvals
-from tape.ops.rank import LstsqResult, lstsq, matrix_rank, pinv
+from tape.ops.pseudo import LstsqResult, lstsq, matrix_rank, pinv
 from tape.ops.shape import matrix_transpose
 from tape.ops.solve import expm, inv, matrix_power, multi_dot, solve, solve_triangular
 

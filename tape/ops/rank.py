@@ -1,216 +1,190 @@
-"""What holds for matrices of any rank: matrix_rank, pinv, lstsq."""
+"""What stands where when elements are in order: topk, median, quantile."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from operator import index
 
 import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
-from tape.errors import ShapeError, TapeError
-from tape.op import bad, op, sample
-from tape.ops.create import matrices
-from tape.ops.dtype import floating
-from tape.ops.elementwise import square as squared
-from tape.ops.linalg import matmul
-from tape.ops.orthogonal import NO_MATRIX, svdvals
-from tape.ops.packed import converged
+from tape._core.tensor import Tensor
+from tape.errors import ShapeError
+from tape.op import op, sample
+from tape.ops.extremes import NO_IDENTITY, ONE_AXIS, TIES, one_extreme, winners
+from tape.ops.logic import is_real, isnan, where
+from tape.ops.lookup import take, take_along_axis
+from tape.ops.naming import named
+from tape.ops.reduce import FORMS, spread
 from tape.ops.reduce import sum as sum_over
-from tape.ops.shape import matrix_transpose, reshape
-from tape.ops.solve import REGULAR, SINGULAR, column
+from tape.ops.shape import moveaxis, reshape, squeeze
+
+METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
-class LstsqResult(NamedTuple):
-    """What lstsq gives."""
+@named
+def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
+    """The k largest elements along an axis, largest first, and where they stand.
 
-    solution: Any
-    residuals: Any
-    rank: Any
-    singular_values: Any
+    NaN counts as largest; of equal ones the first are taken. The gradient goes to those taken.
 
-
-def as_setting(rtol):
-    """rtol as a number or tuples, which a key of the reuse table can hold; None for no matrices."""
-    return None if rtol is None or not np.size(rtol) else np.asarray(rtol, np.float64).tolist()
-
-
-def tolerance(x, rtol):
-    """rtol as an array of x's dtype."""
-    if rtol is None:
-        return np.asarray(max(x.shape[-2:]) * np.finfo(x.dtype).eps)
-    return np.asarray(rtol, np.float64)
-
-
-def one_each(x, *, rtol):
-    """Shape rule: a number for each matrix."""
-    stack = matrices(x)[:-2]
-    if shapes.broadcast(np.shape(rtol), stack) != stack:
-        raise ShapeError(f"rtol {np.shape(rtol)} is not one number, or one for each matrix of {x}")
-    return stack
-
-
-@op(
-    name="matrix_rank",
-    shape=one_each,
-    differentiable=False,
-    samples=[
-        sample(REGULAR),
-        sample(SINGULAR),
-        sample(np.diag([1.0, 0.1]), rtol=0.5),
-        sample(REGULAR, rtol=(0.0, 1.0)),
-        sample((2, 4, 3)),
-        sample((0, 3)),
-        sample((0, 2, 2)),
-        sample(np.array([[1, 2], [2, 4]])),
-    ],
-    errors=[
-        NO_MATRIX,
-        bad((2, 2), rtol=(0.0, 0.0), error=ShapeError, match=r"rtol \(2,\) is not one number"),
-    ],
-)
-def numerical_rank(x, /, *, rtol=None):
-    """matrix_rank, with rtol as a number or tuples.   Shapes: x (..., m, n) -> y (...)"""
-    x = floating(x)
-    s = converged(singular_values, x)
-    limit = tolerance(x, rtol) * s.max(-1, initial=0)
-    return np.asarray((s > limit[..., None]).sum(-1, dtype=np.int64))
-
-
-def matrix_rank(x, /, *, rtol=None):
-    """How many singular values are not zero, int64.   Shapes: x (..., m, n) -> y (...)
+    Shapes: x (..., n, ...) -> values (..., k, ...), indices (..., k, ...), int64
 
     Args:
-        rtol: singular values up to rtol times the largest count as zero; by default the larger side
-            of the matrix times the spacing of floats at 1. One number, or one a matrix.
+        k: in [0, n].
+        largest: False for the smallest, smallest first.
+        sorted: False allows any order among the k; they are sorted all the same.
 
     Raises:
-        ShapeError: x has fewer than two axes.
-        LinAlgError: x holds NaN or inf.
+        ValueError: k is not in [0, n].
+        TypeError: k is no whole number.
+        AxisError: x has no such axis.
 
     >>> import tape
-    >>> tape.linalg.matrix_rank([[1.0, 2.0], [2.0, 4.0]]).item()
-    1
+    >>> values, indices = tape.topk(tape.tensor([1.0, 3.0, 2.0]), 2)
+    >>> values.tolist(), indices.tolist()
+    ([3.0, 2.0], [1, 2])
     """
-    return numerical_rank(asarray(x), rtol=as_setting(rtol))
-
-
-def singular_values(x):
-    """Singular values of an array."""
-    return np.linalg.svd(x, compute_uv=False)
-
-
-def turned(x, *, rtol):
-    """Shape rule: matrices of the transposed shape."""
-    return (*one_each(x, rtol=rtol), x[-1], x[-2])
+    x = asarray(x)
+    if x.ndim == 0:
+        shapes.axis_of(1, axis)
+        found = topk(reshape(x, (1,)), k, 0)
+        return tuple([reshape(part, ()) if part.size else part for part in found])
+    axis = shapes.axis_of(x.ndim, axis)
+    n = x.shape[axis]
+    try:
+        count = index(k)
+    except TypeError:
+        raise TypeError(f"topk: k is a whole number, got {k!r}") from None
+    if not 0 <= count <= n:
+        raise ValueError(f"topk: k is {count}, not in [0, {n}], along axis {axis} of {x.shape}")
+    values = x.numpy()
+    if largest:  # turned round twice, so that equal elements stay in their order
+        order = n - 1 - np.flip(np.flip(values, axis).argsort(axis, kind="stable"), axis)
+    else:
+        order = values.argsort(axis, kind="stable")
+    indices = Tensor(order[(slice(None),) * axis + (slice(0, count),)])
+    return take_along_axis(x, indices, axis=axis), indices
 
 
 @op(
-    name="pinv",
-    shape=turned,
+    shape=one_extreme,
     saves="x y",
     samples=[
-        sample(REGULAR),
-        sample((4, 3)),
-        sample((2, 2, 3)),
-        sample((1, 1), low=1.0, high=2.0),
-        sample(SINGULAR, smooth=False),
-        sample(np.diag([1.0, 0.1]), rtol=0.5, smooth=False),
-        sample(np.zeros((2, 3)), smooth=False),
-        sample((0, 3)),
-        sample((0, 2, 2)),
+        *[sample((2, 3, 4), **form) for form in FORMS[:3]],
+        sample((), keepdims=True),
+        sample((0, 3), axis=1),
+        sample(TIES, axis=1, smooth=False),
+        sample(np.array([[1.0, np.nan], [3.0, 2.0]]), axis=1, smooth=False),
     ],
-    errors=[NO_MATRIX],
+    errors=NO_IDENTITY + ONE_AXIS,
 )
-def pseudo_inverse(x, /, *, rtol=None):
-    """pinv, with rtol as a number or tuples.   Shapes: x (..., m, n) -> y (..., n, m)"""
-    x = floating(x)
-    return converged(cut_off, x, tolerance(x, rtol))
+def median(x, /, axis=None, *, keepdims=False):
+    """The element in the middle of an axis (None: of all), NaN if there is one.
 
+    Of an even number it is the lower of the two in the middle, an element as in PyTorch;
+    `quantile(x, 0.5)` is their mean. Elements equal to it share the gradient equally.
 
-def cut_off(x, limit):
-    """NumPy's pinv; of one matrix of a stack, without a limit of its own."""
-    return np.linalg.pinv(x, limit if limit.ndim <= x.ndim - 2 else 0.0)
-
-
-@pseudo_inverse.defvjp
-def pinv_vjp(g, x, y):
-    yt, gt = matrix_transpose(y), matrix_transpose(g)
-    left, right = matmul(matmul(gt, y), yt), matmul(yt, matmul(y, gt))
-    slope = left - matmul(x, matmul(y, left)) + right - matmul(matmul(right, y), x)
-    return slope - matmul(yt, matmul(g, yt))
-
-
-@pseudo_inverse.defjvp
-def pinv_jvp(dx, x, y):
-    dxt, yt = matrix_transpose(dx), matrix_transpose(y)
-    right = matmul(y, matmul(yt, dxt))
-    left = matmul(matmul(dxt, yt), y)
-    slope = right - matmul(matmul(right, x), y) + left - matmul(y, matmul(x, left))
-    return slope - matmul(y, matmul(dx, y))
-
-
-def pinv(x, /, *, rtol=None):
-    """Pseudo-inverses (Moore, Penrose): y of the least norm for which x @ y is nearest to 1.
-
-    The gradient is that along which the rank does not change.
-
-    Args:
-        rtol: singular values up to rtol times the largest count as zero; by default the larger side
-            of the matrix times the spacing of floats at 1. One number, or one a matrix.
-
-    Shapes: x (..., m, n) -> y (..., n, m)
+    Shapes: x (*s) -> y (s without the axis)
 
     Raises:
-        ShapeError: x has fewer than two axes.
-        LinAlgError: x holds NaN or inf.
-
-    Source: Golub, Pereyra 1973, theorem 4.3, for the gradient.
-
-    >>> import tape
-    >>> tape.linalg.pinv([[2.0, 0.0], [0.0, 0.0]]).tolist()
-    [[0.5, 0.0], [0.0, 0.0]]
+        AxisError: x has no such axis.
+        ShapeError: the axis is empty.
     """
-    return pseudo_inverse(asarray(x), rtol=as_setting(rtol))
+    x = np.asarray(x)
+    if axis is None:
+        flat, shape = x.reshape(-1), (1,) * x.ndim if keepdims else ()
+        return median_of(flat).reshape(shape)
+    y = median_of(np.moveaxis(x, axis, -1))
+    return np.expand_dims(y, axis) if keepdims else y
 
 
-def lstsq(a, b, /, *, rtol=None):
-    """The solution of a @ solution = b with the least squared error, of these the shortest one.
+def median_of(x):
+    """The lower median along the last axis; NaN is last in order, so it is looked for."""
+    n = x.shape[-1]
+    if n == 0:
+        return np.empty(x.shape[:-1], x.dtype)
+    y = np.partition(x, (n - 1) // 2, -1)[..., (n - 1) // 2]
+    if x.dtype.kind != "f":
+        return y
+    return np.where(np.isnan(x).any(-1), x.dtype.type(np.nan), y)
+
+
+@median.defvjp
+def median_vjp(g, x, y, axis, keepdims):
+    won, share = winners(x, y, axis, keepdims)
+    return where(won, spread(g, x.shape, axis, keepdims) * share, 0.0)
+
+
+@median.defjvp
+def median_jvp(dx, x, y, axis, keepdims):
+    won, share = winners(x, y, axis, keepdims)
+    return sum_over(where(won, dx * share, 0.0), axis, keepdims=keepdims)
+
+
+@named
+def quantile(x, /, q, axis=None, *, keepdims=False, method="linear"):
+    """The number below which a share q of an axis (None: of all) lies, NaN if there is one.
+
+    In order, it stands at place q * (n - 1), between elements by `method`.
+
+    Shapes: x (*s), q () -> y (s without the axis); q (m) -> y (m, s without the axis)
 
     Args:
-        rtol: as of `pinv`.
-
-    Shapes: a (..., m, n), b (..., m, k) -> solution (..., n, k), residuals (..., k), rank (...),
-        singular_values (..., min(m, n)); for b (m) without k. residuals are the squared errors;
-        where m <= n or a rank is less than n they are empty, (0,).
+        q: one share or several, in [0, 1].
+        method: "linear" between the two nearest elements, "lower" or "higher" of them, "midpoint"
+            or "nearest" (of two equally near the one at an even place).
 
     Raises:
-        ShapeError: a holds no matrices, or b has another number of rows.
-        LinAlgError: a holds NaN or inf.
+        ValueError: a share is outside of [0, 1], or the method is none of these.
+        ShapeError: the axis is empty, or q has more than one axis.
+        AxisError: x has no such axis.
 
     >>> import tape
-    >>> a, b = [[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]], [1.0, 3.0, 5.0]
-    >>> [round(c, 4) for c in tape.linalg.lstsq(a, b).solution.tolist()]
-    [1.0, 2.0]
+    >>> tape.quantile(tape.tensor([4.0, 1.0, 2.0]), [0.25, 1.0]).tolist()
+    [1.5, 4.0]
     """
-    a, b = asarray(a), asarray(b)
-    rows = b.shape[0] if b.ndim == 1 else b.shape[-2] if b.ndim else None
-    if a.ndim < 2 or rows != a.shape[-2]:
-        raise ShapeError(f"lstsq: a {a.shape} and b {b.shape} have not equally many rows")
-    right = column(b) if b.ndim == 1 else b
-    try:
-        rank, s = matrix_rank(a, rtol=rtol), svdvals(a)
-        solution = matmul(pinv(a, rtol=rtol), right)
-        m, n = a.shape[-2:]
-        known = m > n and bool((rank.numpy() == n).all())
-        if known:
-            residuals = sum_over(squared(matmul(a, solution) - right), -2)
-        else:
-            residuals = asarray(np.zeros(0, solution.dtype))
-    except TapeError as error:
-        error.op = "lstsq"
-        raise
-    if b.ndim == 1:
-        solution = reshape(solution, solution.shape[:-1])
-        residuals = residuals[..., 0] if known else residuals
-    return LstsqResult(solution, residuals, rank, s)
+    x = asarray(x)
+    if x.dtype.kind != "f":
+        x = x.astype(np.float64)
+    if method not in METHODS:
+        raise ValueError(f"quantile: method is {method!r}, none of {', '.join(METHODS)}")
+    shares = Tensor(q, x.dtype) if is_real(q) else asarray(q).astype(x.dtype)
+    if shares.ndim > 1:
+        raise ShapeError(f"q has shape {shares.shape}, expected one number or one axis")
+    values = shares.numpy()
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"quantile: q {values.tolist()} is not in [0, 1]")
+    ndim, flat = x.ndim, reshape(x, (x.size,)) if axis is None else x
+    at = shapes.axis_of(flat.ndim, 0 if axis is None else axis)
+    n = flat.shape[at]
+    if n == 0:
+        raise ShapeError(f"axis {at} of {flat.shape} is empty: it has no quantile")
+    rows = moveaxis(flat, at, 0)
+    order = rows.numpy().argsort(0, kind="stable")
+    has_nan = isnan(take_along_axis(rows, order[-1:], axis=0))
+    y = between(take_along_axis(rows, order, axis=0), shares * (n - 1), method)
+    y = where(has_nan if shares.ndim else squeeze(has_nan, axis=0), np.nan, y)
+    if keepdims:
+        kept = (1,) * ndim if axis is None else (*flat.shape[:at], 1, *flat.shape[at + 1 :])
+        y = reshape(y, shares.shape + kept)
+    return y
+
+
+def between(rows, place, method):
+    """Sorted rows at places between them, which may be one or several."""
+    below, above = np.floor(place.numpy()), np.ceil(place.numpy())
+    low = take(rows, below.astype(np.int64), axis=0)
+    high = take(rows, above.astype(np.int64), axis=0)
+    if method == "lower":
+        return low
+    if method == "higher":
+        return high
+    if method == "nearest":
+        return take(rows, np.round(place.numpy()).astype(np.int64), axis=0)
+    if method == "midpoint":
+        weight = Tensor(np.where(below == above, 0, 0.5).astype(rows.dtype))
+    else:
+        weight = place - Tensor(below.astype(rows.dtype))
+    weight = reshape(weight, weight.shape + (1,) * (rows.ndim - 1))
+    return low + (high - low) * weight
