@@ -111,15 +111,15 @@ def libraries() -> list[tuple[str, dict]]:
 
 def extension(path: Path, cflags: list[str]) -> Extension:
     """One small extension per source; a changed header or .pxd rebuilds it."""
-    headers = [str(p) for p in [*Path("tape").rglob("*.pxd"), *KERNELS.rglob("*.[hc]")]]
+    headers = [*Path("tape").rglob("*.pxd"), *Path("tape").rglob("*.[hc]")]
     return Extension(
         ".".join(path.with_suffix("").parts),
         [str(path)],
-        include_dirs=[numpy.get_include(), str(KERNELS)],
+        include_dirs=[numpy.get_include(), str(KERNELS), "tape/_core"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=cflags,
         extra_link_args=[*LDFLAGS, "-pthread"],
-        depends=["setup.py", *headers],
+        depends=["setup.py", *map(str, headers)],
     )
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from tape._core.memory import asarray as asarray
 from tape._core.node import live_nodes as live_nodes
+from tape._core.numerics import check_numerics as check_numerics
 from tape._core.state import (
     enable_grad as enable_grad,
     is_recording as is_recording,
@@ -24,9 +25,11 @@ from tape.errors import (
     DTypeError as DTypeError,
     GradError as GradError,
     IndexRangeError as IndexRangeError,
+    NumericsError as NumericsError,
     ShapeError as ShapeError,
     TapeError as TapeError,
 )
+from tape.flow import checkpoint as checkpoint, stop_gradient as stop_gradient
 from tape.grad import (
     grad as grad,
     hessian as hessian,

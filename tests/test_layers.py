@@ -13,7 +13,7 @@ LAYERS = [
     ["_core"],
     ["op", "shapes"],
     ["ops"],
-    ["grad", "random"],
+    ["grad", "flow", "random"],
     ["nn"],
     ["optim", "data", "serialize"],
     ["netopt"],

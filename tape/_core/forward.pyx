@@ -4,13 +4,14 @@ cimport numpy as cnp
 
 import numpy as np
 
-from tape._core.node cimport Node, leaf, same_shape
+from tape._core.cotangent cimport fitted_tangent
+from tape._core.node cimport Node, leaf
 from tape._core.op cimport Op
+from tape._core.provenance cimport explain_gradient
 from tape._core.state cimport State, current
-from tape._core.slots cimport CAST, slot
 from tape._core.tensor cimport Tensor, wrap
 from tape._core.walk cimport Walk
-from tape.errors import GradError
+from tape.errors import GradError, TapeError
 
 cnp.import_array()
 
@@ -46,14 +47,17 @@ def tangents(list ys, list xs, list dxs):
         for i in range(walk.n - 1, -1, -1):
             node = <Node>walk.nodes[i]
             if node.serial not in known and node.operands is not None:
-                known[node.serial] = push(node, known)
+                try:
+                    known[node.serial] = push(node, known)
+                except TapeError as error:
+                    explain_gradient(error, node)
+                    raise
     return [known.get(y.node.serial) for y in ys]
 
 
 cdef object push(Node node, dict known):
     """The tangent of one node from those of its operands, None if all are zero."""
     cdef Op op = <Op>node.op
-    cdef Tensor tangent
     cdef list parts = []
     cdef bint any = False
     for s in node.operands:
@@ -71,13 +75,7 @@ cdef object push(Node node, dict known):
         tangent = op.jvp.call(node, None, parts)
     else:
         tangent = op(*parts, **dict(zip(op.setting_names, node.settings)))
-    if not same_shape(tangent.node, node):
-        raise GradError(
-            f"{op.name}: its jvp gave a tangent {tangent.shape}, the result is {node.shape()}"
-        )
-    return tangent if tangent.node.typenum == node.typenum else slot(CAST)(
-        tangent, cnp.PyArray_DescrFromType(node.typenum)
-    )
+    return fitted_tangent(op, tangent, node)
 
 
 cdef object zeros_under(s):

@@ -1,6 +1,7 @@
 """The op families; importing them gives the core its operators, and Tensor its methods."""
 
 from tape._core.backward import backward
+from tape._core.hooks import register_hook
 from tape._core.memory import assign
 from tape._core.slots import bind_operators
 from tape._core.tensor import Tensor
@@ -58,6 +59,7 @@ bind_operators(
     {
         "backward": backward,
         "assign": assign,
+        "register_hook": register_hook,
         "abs": elementwise.abs,
         "exp": elementwise.exp,
         "expm1": elementwise.expm1,
