@@ -149,15 +149,16 @@ cdef bint commit(list leaves, list parts) except -1:
 def gradients(Tensor y, list xs, g=None, create_graph=False, since=0):
     """Adjoints of y with respect to xs, None where y does not depend on x; see Note [Sweep].
 
-    With `since` a serial number, nodes up to it are taken for leaves, and the hooks of leaves do not
-    run: they will, in the walk that this is a step of.
+    With `since` a serial number, nodes up to it are taken for leaves, and the hooks of leaves do
+    not run: they will, in the walk that this is a step of.
     """
     cdef Tensor seed = seed_for(y, g, "grad"), x
     cdef Node root = y.node  # held: a rule may move the handle
     cdef Walk walk = None
     cdef bint again = create_graph
     cdef list result
-    given = None if g is None else seed.node.serial
+    given = (<Tensor>g).node.serial if isinstance(g, Tensor) else None if g is None \
+        else seed.node.serial
     if not again and root.adjoints is not None and (<Walk>root.adjoints).seed == given \
             and (<Walk>root.adjoints).hooks_version == hooks_version:
         walk = <Walk>root.adjoints

@@ -5,8 +5,8 @@ The hooks of a computed tensor stand on its node and run when a walk reaches the
 is then complete: what follows, and what `grad` hands out, is computed from what they return. Those
 of a leaf stand on its anchor, so they stay when the leaf moves on to another value, and run on the
 sum that `backward` is about to add, or `grad` to hand out. A node with hooks is reused no more.
-Adjoints that a loss keeps are dropped when a hook comes or goes anywhere (`hooks_version`). A handle
-refers to the hooks weakly: a hook may hold its own handle.
+Adjoints that a loss keeps are dropped when a hook comes or goes anywhere (`hooks_version`). A
+handle refers to the hooks weakly: a hook may hold its own handle.
 """
 
 cimport cython

@@ -2,8 +2,8 @@
 
 Note [Replay]
 A checkpointed function runs with a reuse table of its own, both times: what was made outside stands
-in for nothing inside, so both runs record the same graph. In the second run leaves that have moved on
-since, by an optimizer's step, stand on the values they had; they move back afterwards unless
+in for nothing inside, so both runs record the same graph. In the second run leaves that have moved
+on since, by an optimizer's step, stand on the values they had; they move back afterwards unless
 somebody else has moved them meanwhile.
 """
 
@@ -60,7 +60,7 @@ def switches() -> tuple[bool, bool]:
 
 
 def boundary(list ys, list xs, uint64_t since) -> list[Tensor]:
-    """What ys depend on that was there before `since`, and leaves; not xs. Inner nodes are passed."""
+    """What ys depend on that was there before `since`, and leaves of later; but not xs."""
     cdef set seen = {(<Tensor>x).node.serial for x in xs}
     cdef list stack = [(<Tensor>y).node for y in ys], found = []
     cdef Node node
