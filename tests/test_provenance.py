@@ -335,7 +335,7 @@ def test_integers_and_what_is_made_of_comparisons_have_no_gradient_and_say_so():
         tape.grad((x > 0.0).sum(), x)
     with pytest.raises(GradError, match=r"backward: this tensor \(2,\) holds bool numbers"):
         (x > 0.0).backward()
-    with pytest.raises(GradError, match="sign, through which no gradient|depends on nothing"):
+    with pytest.raises(GradError, match="depends on nothing that requires"):
         tape.grad((x > 0.0).astype("float32").sum(), x)
     with pytest.raises(GradError, match=r"xs\[0\] \(2,\) does not require a gradient"):
         tape.grad(x.sum(), n)

@@ -57,9 +57,7 @@ if TYPE_CHECKING:
         tensors as tensors,
     )
 
-LATE = {
-    name: "strategies" for name in ("arrays", "broadcastable", "broadcastable_shapes", "tensors")
-}
+LATE = dict.fromkeys(("arrays", "broadcastable", "broadcastable_shapes", "tensors"), "strategies")
 LATE |= {"Program": "program", "programs": "program"}
 
 

@@ -1,4 +1,4 @@
-"""`check`: Hypothesis looks for a call whose value or gradient is wrong, and for the smallest one."""
+"""`check`: Hypothesis looks for a call whose value or gradient is wrong, and for the smallest."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tape._core.tensor import Tensor
 from tape.errors import GradError
 from tape.grad import grad, jvp
 from tape.testing.closeness import TOLERANCES, assert_close
+from tape.testing.differences import hold_slope, places
 from tape.testing.operands import LAYOUTS
 
 __all__ = ["check"]
@@ -26,9 +27,7 @@ def need_hypothesis() -> None:
         raise ImportError("tape.testing: this needs Hypothesis: pip install hypothesis") from error
 
 
-STEP = 1e-6
-# Beyond these, central differences of float64 say nothing.
-LARGEST, ALLOWED = 1e6, 1e-4
+LARGEST = 1e6  # beyond it central differences of float64 say nothing
 
 
 def check(
@@ -112,7 +111,7 @@ def _described(x: Any) -> str:
         return repr(x)
     text = np.array2string(x, separator=", ", threshold=24, floatmode="unique").replace("\n", "")
     parts = [text if x.size else f"zeros({x.shape})", str(x.dtype)]
-    if not x.flags.c_contiguous or 0 in x.strides and x.size > 1:
+    if not x.flags.c_contiguous or (0 in x.strides and x.size > 1):
         parts.append(f"strides {x.strides}")
     return f"array({', '.join(parts)})"
 
@@ -319,9 +318,9 @@ class _Call:
             return float(sum(np.sum(g * y) for g, y in pairs))
 
         for k, i in enumerate(self.floats):
-            for at in _places(xs[k].shape, self.rng):
+            for at in places(xs[k].shape, self.rng):
                 where = f"by argument {i} at {at}, which is {xs[k][at]:.6g}"
-                _hold_slope(total, xs, k, at, float(slopes[k][at]), f"gradient {where}")
+                hold_slope(total, xs, k, at, float(slopes[k][at]), f"gradient {where}")
 
     def hold_second_order(self, gs: list[np.ndarray]) -> None:
         """The gradient of <w, gradient> beside differences of <w, gradient>."""
@@ -348,54 +347,6 @@ class _Call:
         if total.requires_grad:
             curves = [np.array(d) for d in grad(total, leaves, unused="zeros")]
         for k, i in enumerate(self.floats):
-            for at in _places(xs[k].shape, self.rng):
+            for at in places(xs[k].shape, self.rng):
                 where = f"by argument {i} at {at}, which is {xs[k][at]:.6g}"
-                _hold_slope(weighed, xs, k, at, float(curves[k][at]), f"second order {where}")
-
-
-def _places(shape: tuple[int, ...], rng: np.random.Generator) -> list[tuple[int, ...]]:
-    """All indices of an array, or a dozen of them."""
-    places = list(np.ndindex(shape))
-    return places if len(places) <= 12 else [places[i] for i in rng.permutation(len(places))[:12]]
-
-
-def _jumps(of: Any, xs: list[Any], k: int, at: Any, width: float) -> bool:
-    """Whether a step a hundred times smaller moves the result as much, on one side at least."""
-    here = of(xs)
-    for sign in (1, -1):
-        far, near = [np.array(x) for x in xs], [np.array(x) for x in xs]
-        far[k][at] += sign * width
-        near[k][at] += sign * width / 100
-        if abs(of(near) - here) > 0.5 * abs(of(far) - here) > 0:
-            return True
-    return False
-
-
-def _hold_slope(of: Any, xs: list[Any], k: int, at: Any, slope: float, what: str) -> None:
-    """AssertionError unless a slope is that on both sides, or lies between them."""
-    here = of(xs)
-    found = []
-    for width in (STEP, STEP * abs(float(xs[k][at]))):  # next to a pole the first is too wide
-        sides = []
-        for step in (width, -width):
-            moved = [np.array(x) for x in xs]
-            moved[k][at] += step
-            sides.append((of(moved) - here) / (moved[k][at] - xs[k][at] or np.nan))
-        right, left = sides
-        noise = 1e-14 * abs(here) / width if width else 0.0  # the last digits of both values
-        scale = ALLOWED * max(1.0, abs(right), abs(left)) + noise
-        if not np.isfinite(right + left):
-            continue
-        if abs(right - left) > 10 * scale:  # a kink, a jump, or a curve too sharp for this step
-            if min(left, right) - scale <= slope <= max(left, right) + scale:
-                return
-            if _jumps(of, xs, k, at, width):
-                return
-        elif abs(slope - (right + left) / 2) <= scale:
-            return
-        found.append((left, right))
-    if found:
-        left, right = found[0]
-        raise AssertionError(
-            f"{what}: {slope:.9g}, differences show {left:.9g} below and {right:.9g} above"
-        )
+                hold_slope(weighed, xs, k, at, float(curves[k][at]), f"second order {where}")
