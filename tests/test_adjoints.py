@@ -180,3 +180,7 @@ def test_an_unused_target_raises_and_zeros_are_given_on_demand():
         ):
             tape.grad(y, [ws[0], v], create_graph=create_graph)
         assert tape.grad(y, v, unused="zeros", create_graph=create_graph).tolist() == [0]
+        assert tape.grad(y, v, unused="none", create_graph=create_graph) is None
+        a, b = tape.grad(y, [ws[0], v], unused="none", create_graph=create_graph)
+        assert b is None
+        np.testing.assert_array_equal(a, tape.grad(y, ws[0]))

@@ -175,6 +175,32 @@ def test_reuse_keeps_the_place_of_the_first_call():
     assert f"exp at {HERE}:{line_of('# first call')}" in str(error_of(lambda: z @ x))
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions take no notes")
+def test_an_error_of_a_users_op_that_is_not_tapes_gets_a_note():
+    @tape.op(shape=shapes.same)
+    def odd(x, /):
+        raise KeyError("whatever")
+
+    @tape.op(shape=shapes.same)
+    def worse(x, /):
+        return x * 2
+
+    @worse.defvjp
+    def worse_vjp(g):
+        raise ZeroDivisionError
+
+    net = nn.Sequential(nn.Lambda(odd))
+    with pytest.raises(KeyError) as caught:
+        net(tape.ones((2, 3)))  # odd in a network
+    place = f"called at {HERE}:{line_of('# odd in a network')}"
+    assert caught.value.__notes__ == [f"in op odd of (2, 3), in Sequential.0, {place}"]
+    y = worse(tape.ones(2).requires_grad_())  # worse is called
+    with pytest.raises(ZeroDivisionError) as caught:
+        y.sum().backward()
+    place = f"called at {HERE}:{line_of('# worse is called')}"
+    assert caught.value.__notes__ == [f"in the gradient of worse (2,), {place}"]
+
+
 # -- check_numerics -------------------------------------------------------------------------------
 
 
@@ -238,7 +264,9 @@ def test_a_second_derivative_and_a_tangent_are_looked_at():
         assert dx.tolist() == [0]
         with pytest.raises(NumericsError, match="power"):
             tape.grad(dx.sum(), x)
-        with pytest.raises(NumericsError):
+        with pytest.raises(
+            NumericsError, match="sqrt: of its tangent 1 of 1 numbers is not finite"
+        ):
             tape.jvp(tape.sqrt, x, tape.ones(1))
 
 

@@ -14,7 +14,7 @@ from tape._core.node cimport (
 )
 from tape._core.numerics cimport inspect
 from tape._core.op cimport Op
-from tape._core.provenance cimport explain, stamp, stamp_with_module
+from tape._core.provenance cimport explain, explain_other, stamp, stamp_with_module
 from tape._core.record cimport STACK_WORDS, record, spell
 from tape._core.settings cimport digest_of, mix
 from tape._core.slots cimport open_door
@@ -71,6 +71,9 @@ cdef Tensor apply(Op op, PyObject** args, Py_ssize_t n, tuple settings):
         if op.foreign:
             raise
         raise DTypeError(f"{op.name}: {error}") from error
+    except Exception as error:
+        explain_other(error, op, [known(<object>args[i]) for i in range(n)])
+        raise
 
 
 cdef object known(x):

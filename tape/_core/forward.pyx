@@ -6,12 +6,13 @@ import numpy as np
 
 from tape._core.cotangent cimport fitted_tangent
 from tape._core.node cimport Node, leaf
+from tape._core.numerics cimport inspect_tangent
 from tape._core.op cimport Op
 from tape._core.provenance cimport explain_gradient
 from tape._core.state cimport State, current
 from tape._core.tensor cimport Tensor, wrap
 from tape._core.walk cimport Walk
-from tape.errors import GradError, TapeError
+from tape.errors import GradError
 
 cnp.import_array()
 
@@ -36,26 +37,31 @@ def tangents(list ys, list xs, list dxs):
     cdef Tensor x, y
     cdef dict known = {}
     cdef Py_ssize_t i
-    cdef Node node
+    cdef Node node = None
+    cdef State state = current()
+    cdef bint checking = state.checking
     for x, dx in zip(xs, dxs):
         known[x.node.serial] = dx
-    for y in ys:
-        if not y.node.requires_grad:
-            continue
-        walk = Walk.__new__(Walk)
-        walk.build(y.node)
-        for i in range(walk.n - 1, -1, -1):
-            node = <Node>walk.nodes[i]
-            if node.serial not in known and node.operands is not None:
-                try:
-                    known[node.serial] = push(node, known)
-                except TapeError as error:
-                    explain_gradient(error, node)
-                    raise
+    state.checking = False  # a rule is looked at as a whole
+    try:
+        for y in ys:
+            if not y.node.requires_grad:
+                continue
+            walk = Walk.__new__(Walk)
+            walk.build(y.node)
+            for i in range(walk.n - 1, -1, -1):
+                node = <Node>walk.nodes[i]
+                if node.serial not in known and node.operands is not None:
+                    known[node.serial] = push(node, known, checking)
+    except Exception as error:
+        explain_gradient(error, node)
+        raise
+    finally:
+        state.checking = checking
     return [known.get(y.node.serial) for y in ys]
 
 
-cdef object push(Node node, dict known):
+cdef object push(Node node, dict known, bint checking):
     """The tangent of one node from those of its operands, None if all are zero."""
     cdef Op op = <Op>node.op
     cdef list parts = []
@@ -75,7 +81,10 @@ cdef object push(Node node, dict known):
         tangent = op.jvp.call(node, None, parts)
     else:
         tangent = op(*parts, **dict(zip(op.setting_names, node.settings)))
-    return fitted_tangent(op, tangent, node)
+    tangent = fitted_tangent(op, tangent, node)
+    if checking:
+        inspect_tangent(node, parts, tangent)
+    return tangent
 
 
 cdef object zeros_under(s):

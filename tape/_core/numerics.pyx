@@ -97,21 +97,35 @@ cdef int inspect(Op op, tuple operands, tuple settings, ndarray y) except -1:
 
 
 cdef int inspect_cotangent(Node node, Py_ssize_t operand, Tensor g, part) except -1:
-    """NumericsError if a rule has made something that is not finite of what is."""
+    """NumericsError if a vjp has made something that is not finite of what is."""
     cdef Op op = <Op>node.op
-    cdef Tensor t
     if not isinstance(part, Tensor) or all_finite((<Tensor>part).node.array):
         return 0
-    t = <Tensor>part
     if not all_finite(g.node.array) or not operands_finite(node.operands):
         return 0
     names = op.operand_names
     name = names[min(operand, len(names) - 1)]
-    error = NumericsError(
-        f"{op.name}: of the gradient for {name} {found_in(t.node.array, 'numbers')}; "
-        "what came back to it, and its operands, are finite"
+    blame(
+        node,
+        f"of the gradient for {name} {found_in((<Tensor>part).node.array, 'numbers')}; "
+        "what came back to it, and its operands, are finite",
     )
-    error.op = op.name
+
+
+cdef int inspect_tangent(Node node, list parts, Tensor dy) except -1:
+    """NumericsError if a jvp has made something that is not finite of what is."""
+    if all_finite(dy.node.array) or not operands_finite(node.operands):
+        return 0
+    for part in parts:
+        if not all_finite((<Tensor>part).node.array if isinstance(part, Tensor) else part):
+            return 0
+    blame(node, f"of its tangent {found_in(dy.node.array, 'numbers')}; those given are finite")
+
+
+cdef int blame(Node node, str words) except -1:
+    """Raise NumericsError in the name of the op that made a node."""
+    error = NumericsError(f"{node.op.name}: {words}")
+    error.op = node.op.name
     error.shapes = tuple([(<Node>x).shape() if isinstance(x, Node) else () for x in node.operands])
     explain_gradient(error, node)
     raise error

@@ -20,6 +20,7 @@ cdef str module_path()
 cdef int stamp_with_module(Node node) except -1
 cdef str made_at(Node node)
 cdef int explain(error, op, list operands) except -1
+cdef int explain_other(error, op, list operands) except -1
 cdef int explain_gradient(error, Node node) except -1
 
 

@@ -89,11 +89,7 @@ cdef str told(str name, x):
 
 cdef int explain(error, op, list operands) except -1:
     """Say in an error of an op what its operands, nodes or else, are and where they were made."""
-    error.op = op.name
-    error.shapes = tuple([
-        (<Node>x).shape() if isinstance(x, Node) else tuple(getattr(x, "shape", ()))
-        for x in operands
-    ])
+    error.op, error.shapes = op.name, shapes_of(operands)
     last = len(op.operand_names) - 1
     for i, x in enumerate(operands):
         words = told(op.operand_names[min(i, last)] if last >= 0 else "", x)
@@ -102,10 +98,33 @@ cdef int explain(error, op, list operands) except -1:
     return 0
 
 
+cdef tuple shapes_of(list operands):
+    return tuple([
+        (<Node>x).shape() if isinstance(x, Node) else tuple(getattr(x, "shape", ()))
+        for x in operands
+    ])
+
+
+cdef int explain_other(error, op, list operands) except -1:
+    """Add to an error of another library, raised in a user's op, a note of which op and where."""
+    if not enabled or getattr(error, "__notes__", None) or not hasattr(error, "add_note"):
+        return 0
+    given = ", ".join([str(shape) for shape in shapes_of(operands)])
+    path = module_path()
+    error.add_note(
+        f"in op {op.name} of {given}{path and ', in '}{path}, called at {errors.users_line()}"
+    )
+    return 0
+
+
 cdef int explain_gradient(error, Node node) except -1:
     """Say in an error which result's gradient was being computed."""
-    if not error.gradient_of:
+    place = made_at(node)
+    words = f"{node.op.name} {node.shape()}{place and ', called '}{place}"
+    if not isinstance(error, errors.TapeError):
+        if enabled and hasattr(error, "add_note"):
+            error.add_note(f"in the gradient of {words}")
+    elif not error.gradient_of:
         error.gradient_of = node.op.name
-        place = made_at(node)
-        error.add("gradient of", f"{node.op.name} {node.shape()}{place and ', called '}{place}")
+        error.add("gradient of", words)
     return 0

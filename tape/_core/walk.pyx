@@ -29,7 +29,7 @@ from tape._core.tensor cimport Tensor
 from tape._kernels.dispatch cimport Loop
 
 from tape._core.rule import FREED
-from tape.errors import GradError, TapeError
+from tape.errors import GradError
 
 cnp.import_array()
 
@@ -237,7 +237,7 @@ cdef class Walk:
                     PyErr_CheckSignals()
             for i in range(self.n):
                 self.complete[i] |= self.wanted[i]
-        except TapeError as error:
+        except Exception as error:
             if node is not None and node.op is not None:
                 explain_gradient(error, node)
             raise
