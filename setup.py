@@ -59,8 +59,10 @@ CYTHON = ["tape/_kernels/*.pyx", "tape/nn/*.pyx"]
 PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
 # But these only call other ops, or NumPy: compiled they are no faster, and 100 kB larger each.
 INTERPRETED = {
-    *["attention", "bags", "bessel", "ctc", "distance", "likelihood", "margin", "naming", "noise"],
-    *["polygamma", "rank", "rectifiers", "regression", "running", "scatter", "shrink", "special"],
+    *["attention", "bags", "bessel", "convolve", "ctc", "decompose", "determinant", "diagonal"],
+    *["difference", "distance", "fourier", "likelihood", "magnitude", "margin", "naming", "noise"],
+    *["orthogonal", "packed", "polygamma", "pseudo", "rank", "rectifiers", "regression", "running"],
+    *["scatter", "shrink", "solve", "sort", "special", "transform", "ufunc"],
 }
 # And what nothing may interrupt halfway: Python looks for Ctrl-C only where it interprets.
 PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]
@@ -116,15 +118,15 @@ def libraries() -> list[tuple[str, dict]]:
 
 def extension(path: Path, cflags: list[str]) -> Extension:
     """One small extension per source; a changed header or .pxd rebuilds it."""
-    headers = [str(p) for p in [*Path("tape").rglob("*.pxd"), *KERNELS.rglob("*.[hc]")]]
+    headers = [*Path("tape").rglob("*.pxd"), *Path("tape").rglob("*.[hc]")]
     return Extension(
         ".".join(path.with_suffix("").parts),
         [str(path)],
-        include_dirs=[numpy.get_include(), str(KERNELS)],
+        include_dirs=[numpy.get_include(), str(KERNELS), "tape/_core"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=cflags,
         extra_link_args=[*LDFLAGS, "-pthread"],
-        depends=["setup.py", *headers],
+        depends=["setup.py", *map(str, headers)],
     )
 
 

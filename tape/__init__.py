@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from tape._core.exchange import from_dlpack as from_dlpack
 from tape._core.memory import asarray as asarray
 from tape._core.node import live_nodes as live_nodes
+from tape._core.numerics import check_numerics as check_numerics
 from tape._core.state import (
     enable_grad as enable_grad,
     is_recording as is_recording,
@@ -27,9 +28,11 @@ from tape.errors import (
     IndexRangeError as IndexRangeError,
     LinAlgError as LinAlgError,
     MaskError as MaskError,
+    NumericsError as NumericsError,
     ShapeError as ShapeError,
     TapeError as TapeError,
 )
+from tape.flow import checkpoint as checkpoint, stop_gradient as stop_gradient
 from tape.grad import (
     grad as grad,
     hessian as hessian,

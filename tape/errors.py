@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -15,40 +17,88 @@ __all__ = [
     "IndexRangeError",
     "LinAlgError",
     "MaskError",
+    "NumericsError",
     "ShapeError",
     "TapeError",
 ]
+
+
+class _Provenance:
+    """Whether errors say where in the program they arose: TAPE_PROVENANCE=0 says no."""
+
+    on = os.environ.get("TAPE_PROVENANCE", "1") != "0"
+
+
+provenance = _Provenance()
+FOLDER = os.path.join(os.path.dirname(__file__), "")
+
+
+def users_line() -> str:
+    """The file and line of the innermost running call outside of tape's files, "" if none is."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_code.co_filename.startswith(FOLDER):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+
+
+def path_of(modules: list[Any]) -> str:
+    """The path of the last of these modules, each of which is in the one before: Net.features.0."""
+    if not modules:
+        return ""
+    names = [type(modules[0]).__name__]
+    for parent, child in pairwise(modules):
+        found = (name for name, m in parent.named_children() if m is child)
+        names.append(next(found, type(child).__name__))
+    return ".".join(names)
 
 
 class TapeError(Exception):
     """Base of every error that tape raises on purpose.
 
     While it leaves the modules that were being called, each adds itself to `modules` (innermost
-    first), so that the message can end in the path of the layer: ``in net.features.conv1``.
+    first), so that the message can name the path of the layer: ``in net.features.conv1``. The lines
+    below it say where in the program the call stands, and where its operands were made.
+
+    Attributes:
+        op: name of the op that was running, "" outside of any.
+        shapes: shapes of its operands, () for a number.
+        module: path of the innermost module that raised, "" outside of any.
+        created_at: file and line, as "train.py:41", of the call in the user's program; "" with
+            TAPE_PROVENANCE=0.
+        gradient_of: name of the op whose gradient was being computed, "" if none was.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.op = ""  # filled in by the op that was running
+        self.op = self.gradient_of = ""  # filled in by the op that was running, and by a walk
+        self.shapes: tuple[tuple[int, ...], ...] = ()
         self.modules: list[Any] = []
+        self.created_at = users_line() if provenance.on else ""
+        self._more: list[tuple[str, str]] = []
+
+    def add(self, title: str, words: str) -> None:
+        """One more line for the message."""
+        if provenance.on:
+            self._more.append((title, words))
 
     @property
-    def path(self) -> str:
+    def module(self) -> str:
         """Path of the innermost module that raised, or "" outside of any module."""
-        if not self.modules:
-            return ""
-        outer_to_inner = self.modules[::-1]
-        names = [type(outer_to_inner[0]).__name__]
-        for parent, child in pairwise(outer_to_inner):
-            found = (name for name, m in parent.named_children() if m is child)
-            names.append(next(found, type(child).__name__))
-        return ".".join(names)
+        return path_of(self.modules[::-1])
 
     def __str__(self) -> str:
         message = super().__str__()
         if self.op and not message.startswith(f"{self.op}:"):
             message = f"{self.op}: {message}"
-        return f"{message}, in {self.path}" if self.modules else message
+        if self.modules:
+            message += f", in {self.module}"
+        if self.created_at:
+            import linecache  # needed by errors alone
+
+            file, _, line = self.created_at.rpartition(":")
+            source = linecache.getline(file, int(line)).strip()
+            message += f"\n  called at    {self.created_at}" + (f"   {source}" if source else "")
+        return message + "".join(f"\n  {title:12} {words}" for title, words in self._more)
 
 
 class ShapeError(TapeError, ValueError):
@@ -77,6 +127,10 @@ class LinAlgError(TapeError, np.linalg.LinAlgError):
 
 class GradError(TapeError, RuntimeError):
     """A gradient that does not exist, or whose graph is gone."""
+
+
+class NumericsError(TapeError, FloatingPointError):
+    """Finite numbers that an op, or a gradient, turned into NaN or infinity."""
 
 
 class DataError(TapeError, ValueError):

@@ -45,7 +45,8 @@ def grad(
         g: cotangent of y's shape; may be left out if y has one element. Not for a function.
         create_graph: record the gradient's own computation, so that it can be differentiated. Not
             for a function, whose gradient is recorded if what it depends on requires one.
-        unused: what to do about an x that y does not depend on: "raise", or give "zeros".
+        unused: what to do about an x that y does not depend on: "raise", or give "zeros"; of a
+            tensor y also "none": give None.
 
     Raises:
         GradError: y needs no gradient, its graph was freed, or it does not depend on an x.
@@ -65,7 +66,7 @@ def grad(
         return _slope("grad", y, 0 if xs is None else xs, unused)
     if not isinstance(y, Tensor):
         raise TypeError(f"grad: y is a {type(y).__name__}, not a tensor or a function")
-    _check_unused("grad", unused)
+    _check_unused("grad", "zeros" if unused == "none" else unused)
     if xs is None:
         raise TypeError("grad: xs is missing: name the tensors that the gradients are for")
     if not isinstance(xs, (Tensor, Iterable)):
@@ -78,7 +79,7 @@ def grad(
             raise GradError(f"grad: xs[{i}] {x.shape} does not require a gradient")
     found = gradients(y, targets, g, create_graph)
     named = None if unused == "zeros" else f"grad: y {y.shape} does not depend on xs[{{}}]"
-    return _like(xs, _filled(found, targets, named))
+    return _like(xs, found if unused == "none" else _filled(found, targets, named))
 
 
 def _variable(x: Any) -> Tensor:

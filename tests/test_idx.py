@@ -67,7 +67,7 @@ def error_of(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
         read_idx(path)
-    message = str(caught.value)
+    message = str(caught.value).splitlines()[0]
     assert message.startswith(f"read_idx: {path}: ")
     return message
 

@@ -13,7 +13,7 @@ LAYERS = [
     ["_core"],
     ["op", "shapes"],
     ["ops"],
-    ["fft", "grad", "linalg", "namespace", "random"],
+    ["fft", "flow", "grad", "linalg", "namespace", "random"],
     ["nn"],
     ["optim", "data", "serialize"],
     ["netopt"],

@@ -148,12 +148,14 @@ def test_what_is_ignored_may_be_nan_and_gets_no_gradient():
 @pytest.mark.parametrize("label", [10, -1, 2**31, -(2**31), 2**63 - 1, -(2**63)])
 def test_a_label_out_of_range_is_named_with_its_place(label):
     labels = np.array([1, 2, 3, label])
-    words = rf"^cross_entropy: label {label} at position 3 is out of range for 10 classes$"
+    words = rf"(?m)^cross_entropy: label {label} at position 3 is out of range for 10 classes$"
     with pytest.raises(tape.IndexRangeError, match=words):
         tape.cross_entropy(np.zeros((4, 10)), labels)
     with pytest.raises(tape.IndexRangeError, match=words):
         tape.cross_entropy(np.zeros((4, 10)), labels, ignore_index=3)
-    words = rf"^cross_entropy: label {label} at position \(1, 1\) is out of range for 10 classes$"
+    words = (
+        rf"(?m)^cross_entropy: label {label} at position \(1, 1\) is out of range for 10 classes$"
+    )
     with pytest.raises(tape.IndexRangeError, match=words):
         tape.cross_entropy(np.zeros((2, 10, 2)), labels.reshape(2, 2), label_smoothing=0.1)
 

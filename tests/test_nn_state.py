@@ -165,7 +165,7 @@ def test_what_needs_sizes_names_every_layer_that_has_none_and_what_to_do():
     ]:
         with pytest.raises(ShapeError) as caught:
             use()
-        assert str(caught.value) == (
+        assert str(caught.value).splitlines()[0] == (
             f"{name}: no sizes yet for body.1.weight (3, ?), head.weight (1, ?): call the model "
             "once on an example, or give the layers their input sizes"
         )

@@ -5,34 +5,56 @@ Until the end a walk changes nothing that anybody else can see. Then gradients a
 the graph is freed, in steps that cannot fail.
 """
 
+cimport numpy as cnp
 from cpython.object cimport PyObject
 from libc.string cimport memset
 
 import numpy as np
 
+from tape._core.cotangent cimport is_fresh
+from tape._core.hooks cimport Hooks, hooked, hooks_version
 from tape._core.node cimport Node, leaf, same_shape, value_of
+from tape._core.op cimport Op
 from tape._core.slots cimport ADD, CAST, slot
 from tape._core.tensor cimport Tensor, wrap
-from tape._core.walk cimport Walk, is_fresh
+from tape._core.walk cimport Walk
 from tape.errors import GradError, ShapeError
+
+cnp.import_array()
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject*)
 
 
+# The seeds of losses: always the same nodes, so that reuse finds what follows from them.
+cdef Tensor ONE32 = Tensor(1.0, "float32"), ONE64 = Tensor(1.0, "float64")
+
+
+cdef str reason(Node node):
+    """Why a tensor has no gradient."""
+    if not cnp.PyTypeNum_ISFLOAT(node.typenum):
+        dtype = cnp.PyArray_DescrFromType(node.typenum)
+        return f"holds {dtype} numbers, which have no gradient: only float32 and float64 do"
+    if node.op is not None and not (<Op>node.op).differentiable:
+        return f"was made by {node.op.name}, through which no gradient goes"
+    return (
+        "depends on nothing that requires a gradient (a leaf without requires_grad, or computed "
+        "under no_grad, or from integers and comparisons only)"
+    )
+
+
 cdef Tensor seed_for(Tensor y, g, str what):
     """The cotangent a walk starts from, checked."""
     if not y.node.requires_grad:
-        raise GradError(
-            f"{what}: this tensor {y.shape} depends on nothing that requires a gradient "
-            "(a leaf without requires_grad, or computed under no_grad)"
-        )
+        raise GradError(f"{what}: this tensor {y.shape} {reason(y.node)}")
     if g is None:
         if y.size != 1:
             raise ShapeError(
                 f"{what}: a tensor of shape {y.shape} needs a cotangent g; only one of a single "
                 "element goes without"
             )
+        if y.node.ndim == 0:
+            return wrap(ONE32.node if y.node.typenum == cnp.NPY_FLOAT else ONE64.node)
         return wrap(leaf(np.ones(y.shape, y.dtype), False))
     if not isinstance(g, Tensor):
         g = Tensor(g, dtype=y.dtype)
@@ -94,6 +116,11 @@ def backward(Tensor y, g=None, create_graph=False):
         elif Py_REFCNT(<PyObject*>part) > 1 or not is_fresh(part):
             part = private_copy(part)
         parts.append(part)
+    for i in range(len(leaves)):
+        hooks = (<Tensor>leaves[i]).node.anchor.hooks
+        if hooks is not None:
+            part = hooked(<Hooks>hooks, parts[i], again)
+            parts[i] = part if again or part is parts[i] else private_copy(part)
     x = part = None
     while not commit(leaves, parts):
         pass
@@ -119,32 +146,49 @@ cdef bint commit(list leaves, list parts) except -1:
     return True
 
 
-def gradients(Tensor y, list xs, g=None, create_graph=False):
-    """Adjoints of y with respect to xs, None where y does not depend on x; see Note [Sweep]."""
+def gradients(Tensor y, list xs, g=None, create_graph=False, since=0):
+    """Adjoints of y with respect to xs, None where y does not depend on x; see Note [Sweep].
+
+    With `since` a serial number, nodes up to it are taken for leaves, and the hooks of leaves do
+    not run: they will, in the walk that this is a step of.
+    """
     cdef Tensor seed = seed_for(y, g, "grad"), x
     cdef Node root = y.node  # held: a rule may move the handle
     cdef Walk walk = None
     cdef bint again = create_graph
     cdef list result
-    given = None if g is None else seed.node.serial
-    if not again and root.adjoints is not None and (<Walk>root.adjoints).seed == given:
+    given = (<Tensor>g).node.serial if isinstance(g, Tensor) else None if g is None \
+        else seed.node.serial
+    if not again and root.adjoints is not None and (<Walk>root.adjoints).seed == given \
+            and (<Walk>root.adjoints).hooks_version == hooks_version:
         walk = <Walk>root.adjoints
         root.adjoints = None  # ours alone; put back below, unless there is an error
     else:
         if not again:
             seed = seed.detach()  # kept with the root: with a graph of its own it could be a cycle
         walk = Walk.__new__(Walk)
+        walk.oldest = since
         walk.build(root)
         walk.adjoints[0], walk.complete[0], walk.seed = seed, True, given
     memset(walk.wanted, 0, walk.n)
     reached = [bool(walk.find(x)) for x in xs]
     walk.mark_paths()
     walk.sweep(again, True)
-    result = [walk.adjoint_of(x) if there else None for x, there in zip(xs, reached)]
+    result = [
+        final(x, walk.adjoint_of(x), again, since) if there else None
+        for x, there in zip(xs, reached)
+    ]
     if again:
         return [None if part is None else wrap((<Tensor>part).node) for part in result]
     root.adjoints = walk
     return [None if part is None else private_copy(part) for part in result]
+
+
+cdef object final(Tensor x, part, bint again, since):
+    """The gradient for x from its adjoint: what the hooks of a leaf make of it."""
+    if part is None or since or x.node.anchor is None or x.node.anchor.hooks is None:
+        return part
+    return hooked(<Hooks>x.node.anchor.hooks, part, again)
 
 
 def depends_beyond(Tensor y, list xs):

@@ -12,7 +12,9 @@ from tape._core.convert cimport admit
 from tape._core.node cimport (
     Node, hold_all, leaf, new_node, release_all, set_reviver, value_of,
 )
+from tape._core.numerics cimport inspect
 from tape._core.op cimport Op
+from tape._core.provenance cimport explain, explain_other, stamp, stamp_with_module
 from tape._core.record cimport STACK_WORDS, record, spell
 from tape._core.settings cimport digest_of, mix
 from tape._core.slots cimport open_door
@@ -63,12 +65,20 @@ cdef Tensor apply(Op op, PyObject** args, Py_ssize_t n, tuple settings):
         return through(op, args, n, settings)
     except TapeError as error:
         if not error.op:
-            error.op = op.name
+            explain(error, op, [known(<object>args[i]) for i in range(n)])
         raise
     except OverflowError as error:
         if op.foreign:
             raise
         raise DTypeError(f"{op.name}: {error}") from error
+    except Exception as error:
+        explain_other(error, op, [known(<object>args[i]) for i in range(n)])
+        raise
+
+
+cdef object known(x):
+    """An operand as an error explains it."""
+    return (<Tensor>x).node if isinstance(x, Tensor) else x
 
 
 cdef Tensor unrecorded(Op op, PyObject** args, Py_ssize_t n):
@@ -106,7 +116,8 @@ cdef Tensor unrecorded(Op op, PyObject** args, Py_ssize_t n):
 
 cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
     cdef State state = current()
-    if (0 < n <= 2 and not (state.recording or state.reusing or state.ledger.lists_all)
+    if (0 < n <= 2 and not (state.recording or state.reusing or state.checking
+                            or state.ledger.lists_all)
             and n == op.n_operands and op.kernel is not None and not PyTuple_GET_SIZE(settings)
             and state.kept is None):
         made_short = unrecorded(op, args, n)
@@ -251,6 +262,10 @@ cdef Node computed(Op op, State state, tuple operands, tuple settings, bint grap
     state.ledger.evaluations += 1
     node.op, node.settings, node.borrowed = op, settings, borrowed
     cnp.PyArray_CLEARFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
+    stamp(node)
+    if state.checking:
+        stamp_with_module(node)
+        inspect(op, operands, settings, array)
     if graph:
         record(node, operands, op.outer, op.joint, op.vjps,
                op.jvp if state.saving_all else None)

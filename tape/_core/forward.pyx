@@ -4,10 +4,12 @@ cimport numpy as cnp
 
 import numpy as np
 
-from tape._core.node cimport Node, leaf, same_shape
+from tape._core.cotangent cimport fitted_tangent
+from tape._core.node cimport Node, leaf
+from tape._core.numerics cimport inspect_tangent
 from tape._core.op cimport Op
+from tape._core.provenance cimport explain_gradient
 from tape._core.state cimport State, current
-from tape._core.slots cimport CAST, slot
 from tape._core.tensor cimport Tensor, wrap
 from tape._core.walk cimport Walk
 from tape.errors import GradError
@@ -35,25 +37,33 @@ def tangents(list ys, list xs, list dxs):
     cdef Tensor x, y
     cdef dict known = {}
     cdef Py_ssize_t i
-    cdef Node node
+    cdef Node node = None
+    cdef State state = current()
+    cdef bint checking = state.checking
     for x, dx in zip(xs, dxs):
         known[x.node.serial] = dx
-    for y in ys:
-        if not y.node.requires_grad:
-            continue
-        walk = Walk.__new__(Walk)
-        walk.build(y.node)
-        for i in range(walk.n - 1, -1, -1):
-            node = <Node>walk.nodes[i]
-            if node.serial not in known and node.operands is not None:
-                known[node.serial] = push(node, known)
+    state.checking = False  # a rule is looked at as a whole
+    try:
+        for y in ys:
+            if not y.node.requires_grad:
+                continue
+            walk = Walk.__new__(Walk)
+            walk.build(y.node)
+            for i in range(walk.n - 1, -1, -1):
+                node = <Node>walk.nodes[i]
+                if node.serial not in known and node.operands is not None:
+                    known[node.serial] = push(node, known, checking)
+    except Exception as error:
+        explain_gradient(error, node)
+        raise
+    finally:
+        state.checking = checking
     return [known.get(y.node.serial) for y in ys]
 
 
-cdef object push(Node node, dict known):
+cdef object push(Node node, dict known, bint checking):
     """The tangent of one node from those of its operands, None if all are zero."""
     cdef Op op = <Op>node.op
-    cdef Tensor tangent
     cdef list parts = []
     cdef bint any = False
     for s in node.operands:
@@ -71,13 +81,10 @@ cdef object push(Node node, dict known):
         tangent = op.jvp.call(node, None, parts)
     else:
         tangent = op(*parts, **dict(zip(op.setting_names, node.settings)))
-    if not same_shape(tangent.node, node):
-        raise GradError(
-            f"{op.name}: its jvp gave a tangent {tangent.shape}, the result is {node.shape()}"
-        )
-    return tangent if tangent.node.typenum == node.typenum else slot(CAST)(
-        tangent, cnp.PyArray_DescrFromType(node.typenum)
-    )
+    tangent = fitted_tangent(op, tangent, node)
+    if checking:
+        inspect_tangent(node, parts, tangent)
+    return tangent
 
 
 cdef object zeros_under(s):

@@ -26,6 +26,7 @@ cdef class Table:
 
 cdef class Anchor:
     cdef PyObject* tensor
+    cdef object hooks
 
 
 cdef class Node:
@@ -43,7 +44,9 @@ cdef class Node:
     cdef uint64_t inline_words[INLINE_WORDS]
     cdef npy_intp* dims
     cdef npy_intp inline_dims[INLINE_DIMS]
-    cdef int n_words, ndim, typenum, holders, n_uses
+    cdef PyObject* origin  # a code object, or one in a tuple: see Note [Provenance]
+    cdef PyObject* hooks  # a list, see Note [Hooks]
+    cdef int n_words, ndim, typenum, holders, n_uses, lasti
     cdef bint requires_grad, borrowed, keeps_own, consumed
     cdef Py_ssize_t mark
 
@@ -51,6 +54,8 @@ cdef class Node:
     cdef void release(self) noexcept
     cdef void remember(self, tuple operands) noexcept
     cdef void forget_recipe(self) noexcept
+    cdef void forget_origin(self) noexcept
+    cdef void forget_hooks(self) noexcept
     cdef void unlist(self) noexcept
     cdef void consume(self) noexcept
     cdef void let_go(self) noexcept

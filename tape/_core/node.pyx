@@ -123,9 +123,24 @@ cdef class Node:
             free(self.dims)
         if self.array is not None:
             recycle(<PyObject*>self.array)
+        if self.origin is not NULL:
+            Py_DECREF(<object>self.origin)
+        self.forget_hooks()
         self.let_go()
         self.forget_recipe()
         drain()
+
+    cdef void forget_origin(self) noexcept:
+        cdef PyObject* origin = self.origin
+        self.origin = NULL
+        if origin is not NULL:
+            Py_DECREF(<object>origin)
+
+    cdef void forget_hooks(self) noexcept:
+        cdef PyObject* hooks = self.hooks
+        self.hooks = NULL
+        if hooks is not NULL:
+            Py_DECREF(<object>hooks)
 
     cdef void let_go(self) noexcept:
         """Drop the operands: their values first, then the references, through the queue."""
@@ -147,6 +162,7 @@ cdef class Node:
         """Forget how the value was made: backward() has used it."""
         self.unlist()
         self.adjoints = None
+        self.forget_hooks()
         self.consumed = True
         if self.keeps_own:
             self.keeps_own = False
@@ -183,6 +199,7 @@ cdef class Node:
         """The value was overwritten: forget what made the old one, take a fresh serial."""
         self.unlist()
         self.op = self.settings = None
+        self.forget_origin()
         self.serial = next_serial()
 
     cdef tuple shape(self):

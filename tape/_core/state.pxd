@@ -12,7 +12,7 @@ cdef class State:
     cdef Ledger ledger
     cdef list kept
     cdef object quiet
-    cdef bint recording, reusing, saving_all, is_quiet
+    cdef bint recording, reusing, saving_all, is_quiet, checking, recomputing
 
 
 cdef State current()

@@ -11,6 +11,7 @@ import numpy as np
 
 from tape._core.convert cimport numbers, owned_array
 from tape._core.node cimport Anchor, Node, leaf, same_shape, value_of
+from tape._core.provenance cimport stamp
 from tape._core.slots cimport *
 from tape._core.state cimport current
 from tape._core.text import not_a_number, summary
@@ -55,8 +56,7 @@ cdef object compared(Slot which, Tensor a, b):
     cdef ndarray array = numbers(b)
     if array.dtype.kind not in "biuf":
         return NotImplemented
-    is_float = cnp.PyTypeNum_ISFLOAT(a.node.typenum)
-    return binary(which, a, array.astype(a.dtype) if is_float else array)
+    return binary(which, a, array.astype(a.dtype) if a.dtype.kind == "f" else array)
 
 
 cdef bint is_operand(x) noexcept:
@@ -92,6 +92,7 @@ cdef class Tensor:
         self.point_to(leaf(owned_array(data, dtype), False))
         if requires_grad:
             self.requires_grad_()
+        stamp(self.node)
 
     def __dealloc__(self):
         if self.anchor is not None:
@@ -345,11 +346,8 @@ cdef class Tensor:
     def __ipow__(self, b, modulo):
         return inplace(POWER, self, b)
 
-    def __getitem__(self, key):
-        return slot(GET_ITEM)(self, key)
-
-    def __setitem__(self, key, value):
-        slot(SET_ITEM)(self, key, value)
+    def __getitem__(self, key): return slot(GET_ITEM)(self, key)
+    def __setitem__(self, key, value): slot(SET_ITEM)(self, key, value)
 
     def __delitem__(self, key):
         raise TypeError(f"no element of a tensor {self.shape} can be deleted")

@@ -1,4 +1,5 @@
 from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
 
 from tape._core.node cimport Node
 from tape._core.op cimport Op
@@ -14,6 +15,8 @@ cdef class Walk:
     cdef list adjoints
     cdef readonly Py_ssize_t n
     cdef object seed
+    cdef bint checks
+    cdef uint64_t hooks_version, oldest
 
     cdef int build(self, Node root) except -1
     cdef bint allocate(self, Py_ssize_t n, Py_ssize_t n_edges) noexcept
@@ -24,8 +27,4 @@ cdef class Walk:
     cdef int sweep(self, bint create_graph, bint keep) except -1
     cdef int visit(self, Py_ssize_t i, Node node, bint create_graph) except -1
     cdef bint added(self, Op op, Py_ssize_t j, Node node, g, Py_ssize_t t) except -1
-    cdef object joint_cotangents(self, Op op, Node node, g, Py_ssize_t n)
     cdef int add(self, Py_ssize_t t, Tensor part, bint create_graph) except -1
-
-
-cdef bint is_fresh(Tensor t) noexcept

@@ -17,12 +17,14 @@ from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memset
 from numpy cimport ndarray
 
-import numpy as np
-
-from tape._core.node cimport Node, same_shape, value_of
+from tape._core.cotangent cimport fitted, is_fresh, split
+from tape._core.hooks cimport Hooks, hooked, hooks_version
+from tape._core.node cimport Node, value_of
+from tape._core.numerics cimport inspect_cotangent
 from tape._core.op cimport Op, Rule
+from tape._core.provenance cimport explain_gradient
 from tape._core.state cimport State, current
-from tape._core.slots cimport ADD, CAST, SUM_TO, slot
+from tape._core.slots cimport ADD, slot
 from tape._core.tensor cimport Tensor
 from tape._kernels.dispatch cimport Loop
 
@@ -65,7 +67,10 @@ cdef class Walk:
         free(self.complete)
 
     cdef int build(self, Node root) except -1:
-        """Collect and order the graph. Runs no Python code, so `mark` is ours for the while."""
+        """Collect and order the graph. Runs no Python code, so `mark` is ours for the while.
+
+        Nodes up to the serial number `oldest` are taken for leaves.
+        """
         cdef NodeAt* found = NULL
         cdef PyObject** stack = NULL
         cdef uint64_t above = <uint64_t>-1
@@ -91,7 +96,7 @@ cdef class Walk:
             node.mark = 1
             found[n].serial, found[n].node = node.serial, at
             n += 1
-            if node.operands is None:
+            if node.operands is None or node.serial <= self.oldest:
                 freed = freed or node.consumed
                 n_leaves += 1
                 found[n - 1].serial = 0
@@ -119,7 +124,7 @@ cdef class Walk:
             j, k = 0, n - n_leaves
             for i in range(n):
                 at = found[i].node
-                if (<Node>at).operands is None:
+                if found[i].serial == 0:
                     self.nodes[k] = at
                     k += 1
                     (<Node>at).mark = k
@@ -139,6 +144,7 @@ cdef class Walk:
         if freed:
             raise GradError(FREED)
         self.adjoints = [None] * n
+        self.hooks_version = hooks_version
         return 0
 
     cdef bint allocate(self, Py_ssize_t n, Py_ssize_t n_edges) noexcept:
@@ -161,7 +167,7 @@ cdef class Walk:
         for i in range(self.n):
             self.first[i] = edge
             node = <Node>self.nodes[i]
-            if node.operands is None:
+            if node.operands is None or node.serial <= self.oldest:
                 continue
             for j in range(PyTuple_GET_SIZE(node.operands)):
                 at = PyTuple_GET_ITEM(node.operands, j)
@@ -208,17 +214,22 @@ cdef class Walk:
     cdef int sweep(self, bint create_graph, bint keep) except -1:
         """Complete the adjoints of all wanted nodes; inner ones are dropped without `keep`."""
         cdef State state = current()
-        cdef bint recording = state.recording, reusing = state.reusing
+        cdef bint recording = state.recording, reusing = state.reusing, checking = state.checking
         cdef Py_ssize_t i
-        cdef Node node
+        cdef Node node = None
         state.recording = create_graph
         state.reusing = create_graph and reusing
+        self.checks, state.checking = checking, False
         try:
             for i in range(self.n):
                 if not self.wanted[i]:
                     continue
                 node = <Node>self.nodes[i]
                 if self.first[i + 1] > self.first[i] and self.adjoints[i] is not None:
+                    if node.hooks is not NULL and not self.complete[i]:
+                        self.adjoints[i] = hooked(
+                            <Hooks>node.hooks, self.adjoints[i], create_graph
+                        )
                     self.visit(i, node, create_graph)
                     if not keep:
                         self.adjoints[i] = None
@@ -226,8 +237,12 @@ cdef class Walk:
                     PyErr_CheckSignals()
             for i in range(self.n):
                 self.complete[i] |= self.wanted[i]
+        except Exception as error:
+            if node is not None and node.op is not None:
+                explain_gradient(error, node)
+            raise
         finally:
-            state.recording, state.reusing = recording, reusing
+            state.recording, state.reusing, state.checking = recording, reusing, checking
         return 0
 
     cdef int visit(self, Py_ssize_t i, Node node, bint create_graph) except -1:
@@ -245,16 +260,19 @@ cdef class Walk:
                 g, entered = op.outer.call(node, g, None), True
             if op.joint is not None:
                 if parts is None:
-                    parts = self.joint_cotangents(op, node, g, n)
+                    parts = split(op, op.joint.call(node, g, None), n)
                 part = parts[j]
             else:
-                if op.adders is not None and not create_graph and self.added(op, j, node, g, t):
+                if (op.adders is not None and not create_graph and not self.checks
+                        and self.added(op, j, node, g, t)):
                     continue
                 rule = op.rule_for(j)
                 if rule is None and not op.has_vjp():
                     raise GradError(f"{op.name} has no vjp rule")
                 part = None if rule is None else g if rule.passes_on else rule.call(node, g, None)
             if part is not None:
+                if self.checks:
+                    inspect_cotangent(node, j, g, part)
                 self.add(t, fitted(op, j, part, <Node>self.nodes[t]), create_graph)
         return 0
 
@@ -274,17 +292,6 @@ cdef class Walk:
             return adder.call(node, g, total)
         finally:
             cnp.PyArray_CLEARFLAGS(total, cnp.NPY_ARRAY_WRITEABLE)
-
-    cdef object joint_cotangents(self, Op op, Node node, g, Py_ssize_t n):
-        parts = op.joint.call(node, g, None)
-        if n == 1 and not isinstance(parts, (tuple, list)):
-            return (parts,)
-        if not isinstance(parts, (tuple, list)) or len(parts) != n:
-            got = f"{len(parts)}" if isinstance(parts, (tuple, list)) else type(parts).__name__
-            raise GradError(
-                f"{op.name}: its vjp must return {n} cotangents, one an operand, got {got}"
-            )
-        return parts
 
     cdef int add(self, Py_ssize_t t, Tensor part, bint create_graph) except -1:
         """adjoints[t] += part; in place once the sum is a buffer of our own."""
@@ -310,37 +317,3 @@ cdef bint grow(void** block, size_t size) noexcept:
         return True
     block[0] = grown
     return False
-
-
-cdef bint is_fresh(Tensor t) noexcept:
-    """Whether nobody but this handle knows its value, and the buffer is a plain one of its own."""
-    cdef PyObject* node = <PyObject*>t.node
-    cdef PyObject* array = <PyObject*>t.node.array
-    return (t.node.array is not None and Py_REFCNT(node) == 1 and t.node.holders == 1
-            and not t.node.requires_grad
-            and Py_REFCNT(array) == 1 and cnp.PyArray_BASE(t.node.array) is NULL
-            and cnp.PyArray_CHKFLAGS(t.node.array, cnp.NPY_ARRAY_OWNDATA)
-            and cnp.PyArray_IS_C_CONTIGUOUS(t.node.array) and not t.node.borrowed)
-
-
-cdef Tensor fitted(Op op, Py_ssize_t operand, part, Node target):
-    """A cotangent summed over what the op broadcast and cast to the operand's dtype."""
-    cdef Tensor c
-    if not isinstance(part, Tensor):
-        raise GradError(f"{op.name}: its vjp must return tensors, got a {type(part).__name__}")
-    c = <Tensor>part
-    if not same_shape(c.node, target):
-        shape = target.shape()
-        try:
-            fits = np.broadcast_shapes(shape, c.shape) == c.shape
-        except ValueError:
-            fits = False
-        if not fits:
-            raise GradError(
-                f"{op.name}: its vjp gave operand {operand} a cotangent {c.shape}, "
-                f"the operand is {shape}"
-            )
-        c = slot(SUM_TO)(c, shape)
-    if c.node.typenum != target.typenum:
-        c = slot(CAST)(c, cnp.PyArray_DescrFromType(target.typenum))
-    return c

@@ -16,14 +16,19 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
 from _thread import _local
 
+from tape._core.provenance cimport tell_running
 from tape.errors import TapeError
 
 cdef extern from *:
     """
-    static _Thread_local int tape_call_depth = 0;
+    typedef struct TapeCall { PyObject *module; struct TapeCall *outer; } TapeCall;
+    static _Thread_local TapeCall *tape_calls = NULL;
     static _Thread_local int tape_has_inferred = 0;
     """
-    int tape_call_depth
+    ctypedef struct TapeCall:
+        PyObject* module
+        TapeCall* outer
+    TapeCall* tape_calls
     int tape_has_inferred
 
 cdef extern from "Python.h":
@@ -50,9 +55,11 @@ cdef class Called:
 
 cdef object call(object module, object x, tuple args, dict kwargs):
     """module.forward(x), or with args and kwargs where args is not None."""
-    global tape_call_depth
+    global tape_calls
     cdef PyObject* vector[3]
-    tape_call_depth += 1
+    cdef TapeCall own
+    own.module, own.outer = <PyObject*>module, tape_calls
+    tape_calls = &own
     try:
         if args is None:
             vector[1], vector[2] = <PyObject*>module, <PyObject*>x
@@ -62,14 +69,14 @@ cdef object call(object module, object x, tuple args, dict kwargs):
         else:
             y = module.forward(*args, **kwargs)
     except BaseException as error:
-        tape_call_depth -= 1
+        tape_calls = own.outer
         if isinstance(error, TapeError):
             error.modules.append(module)
-        if tape_call_depth == 0 and tape_has_inferred:
+        if tape_calls is NULL and tape_has_inferred:
             end_inference(failed=True)
         raise
-    tape_call_depth -= 1
-    if tape_call_depth == 0 and tape_has_inferred:
+    tape_calls = own.outer
+    if tape_calls is NULL and tape_has_inferred:
         end_inference(failed=False)
     return y
 
@@ -88,10 +95,23 @@ def chain(list layers, x):
 cdef object SAMPLE = Called()  # what a module is called by unless it says otherwise
 
 
+cdef list running():
+    """The modules that this thread is calling, outermost first."""
+    cdef list modules = []
+    cdef TapeCall* at = tape_calls
+    while at is not NULL:
+        modules.append(<object>at.module)
+        at = at.outer
+    return modules[::-1]
+
+
+tell_running(running)
+
+
 def on_failure(undo) -> None:
     """Have `undo()` called if the module call that is running on this thread fails."""
     global tape_has_inferred
-    if tape_call_depth == 0:
+    if tape_calls is NULL:
         return
     if not tape_has_inferred:
         journal.undo = []

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tape._core.memory import overwrite
+from tape._core.replay import is_recomputing
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.nn.arguments import count, number, settings, share
@@ -94,7 +95,7 @@ class BatchNorm(Module):
             )
         mean, var = batch_statistics(x)
         y = batch_norm(x, self.weight, self.bias, mean, var, self.eps)
-        if self.training and self.running_mean is not None and n:
+        if self.training and self.running_mean is not None and n and not is_recomputing():
             self._track(mean.numpy(), var.numpy() * (n / (n - 1) if n > 1 else 1.0))
         return y
 

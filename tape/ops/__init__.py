@@ -2,6 +2,7 @@
 
 from tape._core import exchange
 from tape._core.backward import backward
+from tape._core.hooks import register_hook
 from tape._core.memory import assign
 from tape._core.slots import bind_operators
 from tape._core.tensor import Tensor
@@ -72,6 +73,7 @@ bind_operators(
         "to_device": exchange.to_device,
         "backward": backward,
         "assign": assign,
+        "register_hook": register_hook,
         "abs": elementwise.abs,
         "exp": elementwise.exp,
         "expm1": elementwise.expm1,

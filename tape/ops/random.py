@@ -21,6 +21,8 @@ from tape.ops.logic import is_real
 
 process = {"generator": None}
 making = threading.Lock()
+# What `drawing` and `drawn_again` set for their thread: `log` and `stand_ins`.
+watched = threading.local()
 
 
 def seed(n=None):
@@ -46,12 +48,61 @@ def generator(rng=None, name="generator"):
         if not isinstance(rng, np.random.Generator):
             kind = type(rng).__name__
             raise TypeError(f"{name}: rng is a numpy.random.Generator or None, got {kind}")
-        return rng
+        return noted(rng, id(rng))
     if process["generator"] is None:
         with making:
             if process["generator"] is None:
                 seed()
-    return process["generator"]
+    return noted(process["generator"], None)
+
+
+def noted(rng, key):
+    """rng, or what stands in for it; with its state in the log, if there is one, at first use."""
+    rng = (getattr(watched, "stand_ins", None) or {}).get(key, rng)
+    log = getattr(watched, "log", None)
+    if log is not None and key not in log:
+        log[key] = rng, rng.bit_generator.state
+    return rng
+
+
+class drawing:
+    """A with-block that gives a log of the generators drawn from in it, as they were before."""
+
+    def __enter__(self):
+        self.before = getattr(watched, "log", None)
+        watched.log = {}
+        return watched.log
+
+    def __exit__(self, *error):
+        inner, watched.log = watched.log, self.before
+        if self.before is not None:
+            for key, entry in inner.items():
+                self.before.setdefault(key, entry)
+
+
+class drawn_again:
+    """A with-block in which the same numbers are drawn as when the log was made.
+
+    From copies of the generators: those that are given, and those of other threads, go on as they
+    are.
+    """
+
+    def __init__(self, log):
+        self.log = log
+
+    def __enter__(self):
+        self.before = getattr(watched, "stand_ins", None)
+        watched.stand_ins = {key: copied(rng, state) for key, (rng, state) in self.log.items()}
+
+    def __exit__(self, *error):
+        watched.stand_ins = self.before
+
+
+def copied(rng, state):
+    """A generator of the same kind in a given state."""
+    bits = type(rng.bit_generator)()
+    bits.state = state
+    return np.random.Generator(bits)
 
 
 def drawn_as(dtype, name):

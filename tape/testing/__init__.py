@@ -1,7 +1,8 @@
-"""What tests of gradients need, tape's and yours: `gradcheck`, `check_op`, Hypothesis strategies.
+"""What tests of gradients need, tape's and yours: `gradcheck`, `check`, `check_op`, strategies.
 
-`import tape` does not load this package. The strategies (`tensors`, `arrays`,
-`broadcastable_shapes`) are loaded when they are first asked for, since only they need Hypothesis.
+`import tape` does not load this package. The strategies (`tensors`, `arrays`, `broadcastable`,
+`broadcastable_shapes`, `programs`) are loaded when they are first asked for, and `check` loads what
+it needs when it is called, since only they need Hypothesis.
 
 >>> import tape
 >>> from tape.testing import gradcheck
@@ -33,10 +34,21 @@ from tape.testing.closeness import (
 from tape.testing.gradient import gradcheck as gradcheck
 from tape.testing.operands import LAYOUTS as LAYOUTS
 from tape.testing.operands import draw as draw
+from tape.testing.search import check as check
+from tape.testing.search import need_hypothesis
 
 if TYPE_CHECKING:
+    from tape.testing.program import (
+        Program as Program,
+    )
+    from tape.testing.program import (
+        programs as programs,
+    )
     from tape.testing.strategies import (
         arrays as arrays,
+    )
+    from tape.testing.strategies import (
+        broadcastable as broadcastable,
     )
     from tape.testing.strategies import (
         broadcastable_shapes as broadcastable_shapes,
@@ -45,13 +57,15 @@ if TYPE_CHECKING:
         tensors as tensors,
     )
 
-STRATEGIES = ("arrays", "broadcastable_shapes", "tensors")
+LATE = dict.fromkeys(("arrays", "broadcastable", "broadcastable_shapes", "tensors"), "strategies")
+LATE |= {"Program": "program", "programs": "program"}
 
 
 def __getattr__(name: str) -> Any:
     """The strategies, which load Hypothesis."""
-    if name in STRATEGIES:
-        from tape.testing import strategies
+    if name in LATE:
+        import importlib
 
-        return getattr(strategies, name)
+        need_hypothesis()
+        return getattr(importlib.import_module(f"tape.testing.{LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

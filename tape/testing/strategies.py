@@ -12,7 +12,7 @@ from tape._core.memory import asarray
 from tape._core.tensor import Tensor
 from tape.testing.operands import LAYOUTS
 
-__all__ = ["arrays", "broadcastable_shapes", "tensors"]
+__all__ = ["arrays", "broadcastable", "broadcastable_shapes", "tensors"]
 
 
 def broadcastable_shapes(
@@ -81,3 +81,25 @@ def tensors(
     wanted = pick(requires_grad) if _is_open(requires_grad) else requires_grad
     array = pick(arrays(shape, dtype, elements, layouts))
     return Tensor(array, requires_grad=True) if wanted else asarray(array)
+
+
+@st.composite
+def broadcastable(
+    pick: Any,
+    n: int,
+    *,
+    dtype: Any = None,
+    elements: Any = None,
+    layouts: Any = tuple(LAYOUTS),
+    min_side: int = 0,
+) -> tuple[np.ndarray, ...]:
+    """Tuples of n arrays that broadcast together, in all kinds of memory: arguments for `check`.
+
+    Args:
+        n: how many.
+        dtype, elements, layouts: as for `arrays`, for each; by default float64 or float32.
+        min_side: the least length of an axis; 1 leaves out empty arrays.
+    """
+    dtype = st.sampled_from(["float64", "float32"]) if dtype is None else dtype
+    shapes = pick(broadcastable_shapes(n, min_side=min_side))
+    return tuple(pick(arrays(shape, dtype, elements, layouts)) for shape in shapes)

@@ -1,0 +1,84 @@
+/* Where in the user's program an op is called: the innermost Python frame outside of tape's files.
+
+   Two pointers are read, nothing is made: no frame object, no line number. The code object is a
+   borrowed reference, the instruction is counted in bytes, as PyCode_Addr2Line wants it. */
+#ifndef TAPE_FRAMES_H
+#define TAPE_FRAMES_H
+
+#include <Python.h>
+#include <string.h>
+
+#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000
+#ifndef Py_BUILD_CORE
+#define Py_BUILD_CORE 1
+#endif
+#include "internal/pycore_frame.h"
+#endif
+
+/* The folder of tape's own files, set once when it is imported. */
+typedef struct {
+    const char *text;
+    Py_ssize_t length;
+} TapeFolder;
+
+static inline int tape_is_in_folder(PyCodeObject *code, const TapeFolder *folder) {
+    PyObject *name = code->co_filename;
+    if (!PyUnicode_IS_COMPACT_ASCII(name) || PyUnicode_GET_LENGTH(name) < folder->length)
+        return 0;
+    return memcmp(PyUnicode_1BYTE_DATA(name), folder->text, (size_t)folder->length) == 0;
+}
+
+#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000
+
+static inline PyObject *tape_caller(const TapeFolder *folder, int *lasti) {
+#if PY_VERSION_HEX < 0x030D0000
+    _PyInterpreterFrame *frame = PyThreadState_Get()->cframe->current_frame;
+#else
+    _PyInterpreterFrame *frame = PyThreadState_Get()->current_frame;
+#endif
+    for (; frame != NULL; frame = frame->previous) {
+#if PY_VERSION_HEX < 0x030D0000
+        PyCodeObject *code = frame->f_code;
+#else
+        PyCodeObject *code = (PyCodeObject *)frame->f_executable;
+#endif
+#if PY_VERSION_HEX >= 0x030C0000
+        if (frame->owner == FRAME_OWNED_BY_CSTACK || !PyCode_Check(code)) continue;
+#endif
+        if (tape_is_in_folder(code, folder)) continue;
+        *lasti = (int)sizeof(_Py_CODEUNIT) * _PyInterpreterFrame_LASTI(frame);
+        return (PyObject *)code;
+    }
+    return NULL;
+}
+
+#else /* by the public calls, which may make frame objects */
+
+#if PY_VERSION_HEX < 0x030B0000
+#define TAPE_LASTI(frame) ((frame)->f_lasti * (int)sizeof(_Py_CODEUNIT))
+#include <frameobject.h>
+#else
+#define TAPE_LASTI(frame) PyFrame_GetLasti(frame)
+#endif
+
+static inline PyObject *tape_caller(const TapeFolder *folder, int *lasti) {
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    PyObject *found = NULL;
+    while (frame != NULL && found == NULL) {
+        PyCodeObject *code = PyFrame_GetCode(frame);
+        PyFrameObject *back = NULL;
+        if (tape_is_in_folder(code, folder)) {
+            back = PyFrame_GetBack(frame);
+        } else {
+            *lasti = TAPE_LASTI(frame);
+            found = (PyObject *)code; /* alive while its frame runs */
+        }
+        Py_DECREF(code);
+        Py_DECREF(frame);
+        frame = back;
+    }
+    return found;
+}
+
+#endif
+#endif
