@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from isas import ISAS
 
 import tape
 from tape._kernels import table
 from tape.ops.activation import leaky_relu_gate, relu_gate
 from tape.ops.smooth import gelu_slope, silu_slope, softplus_slope
-
-ISAS = [isa for isa, here in table.built().items() if here]
 
 
 @pytest.fixture(scope="module", params=ISAS, autouse=True)
