@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import tape
-from tape._kernels import table
 from tape import fft, linalg  # noqa: F401 - tape.OPS has their ops once they are imported
+from tape._kernels import table
 
 # Reproducible and without a deadline everywhere: shared machines are slow at random. For a search
 # with fresh examples: HYPOTHESIS_PROFILE=search pytest.

@@ -16,7 +16,7 @@ from tape.nn.arguments import count, settings
 from tape.nn.init import constant
 from tape.nn.module import Module
 from tape.nn.parameter import parameter
-from tape.ops.activation import gelu, leaky_relu, relu, sigmoid, silu, softplus
+from tape.ops.activation import leaky_relu, relu, sigmoid
 from tape.ops.elementwise import tanh
 from tape.ops.rectifiers import (
     celu,
@@ -39,6 +39,7 @@ from tape.ops.shrink import (
     softsign,
     tanhshrink,
 )
+from tape.ops.smooth import gelu, silu, softplus
 from tape.ops.softmax import log_softmax, softmax
 
 __all__ = [

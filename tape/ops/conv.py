@@ -37,8 +37,9 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
         padding: zeros around the image: an integer, a pair, ((top, bottom), (left, right)), "valid"
             for none, or "same" for as many as keep H and W (stride 1 only).
         groups: channels are split into so many groups that do not see each other.
-        activation: a function of the result, such as `tape.relu`, its name, or None. With relu, leaky_relu,
-            tanh and sigmoid everything is one node; and with gelu where no gradient is asked for.
+        activation: a function of the result, such as `tape.relu`, its name, or None. With relu,
+            leaky_relu, tanh and sigmoid everything is one node; and with gelu where no gradient is
+            asked for.
 
     Raises:
         ShapeError: channels do not match, groups do not divide, or no window fits.

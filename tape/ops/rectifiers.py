@@ -9,7 +9,7 @@ from tape._core.memory import asarray
 from tape._kernels.dispatch import Loop
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
-from tape.ops.activation import KINKED, finite_below, relu
+from tape.ops.activation import KINKED, relu
 from tape.ops.dtype import floating
 from tape.ops.elementwise import exp, zeros_like
 from tape.ops.logic import (
@@ -26,6 +26,7 @@ from tape.ops.logic import (
 )
 from tape.ops.naming import named
 from tape.ops.shape import reshape
+from tape.ops.smooth import finite_below
 
 # NumPy's loops, called so that results lie in memory that is used again.
 ADD, SUBTRACT = Loop(np.add), Loop(np.subtract)
