@@ -503,6 +503,8 @@ def test_meshgrid_refuses_what_is_no_row():
     x = tape.ones(2)
     with pytest.raises(tape.ShapeError, match=r"one axis, got \(2, 2\)"):
         tape.meshgrid(tape.ones((2, 2)))
+    with pytest.raises(tape.ShapeError, match="70 operands"):
+        tape.meshgrid(*[x] * 70)
     with pytest.raises(tape.DTypeError, match="float32 and of int64"):
         tape.meshgrid(x, tape.arange(2))
     with pytest.raises(ValueError, match="'ji' is neither"):

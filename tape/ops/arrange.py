@@ -124,7 +124,7 @@ def meshgrid(*xs, indexing="xy"):
     Shapes: n of (n_i) -> n of (n_0, n_1, ...), or (n_1, n_0, ...)
 
     Raises:
-        ShapeError: an operand has two axes or more.
+        ShapeError: an operand has two axes or more, or there are more than 64 operands.
         DTypeError: the operands are not of one dtype.
         ValueError: indexing is neither "xy" nor "ij".
 
@@ -136,6 +136,8 @@ def meshgrid(*xs, indexing="xy"):
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing {indexing!r} is neither 'xy' nor 'ij'")
     xs = [asarray(x) for x in xs]
+    if len(xs) > 64:
+        raise ShapeError(f"meshgrid: {len(xs)} operands, a tensor has at most 64 axes")
     for x in xs:
         if x.ndim > 1:
             raise ShapeError(f"meshgrid: takes operands of one axis, got {x.shape}")
