@@ -136,7 +136,8 @@ def smooth_l1_loss(x, target, reduction="mean", beta=1.0):
         raise ValueError(f"smooth_l1_loss: beta is {beta!r}, not a number of at least 0")
     x, target = compared(x, target)
     d = x - target
-    return reduced(bowl(d, float(beta)) / beta if beta else absolute(d), reduction)
+    y = bowl(d, float(beta)) if beta else absolute(d)
+    return reduced(y / beta if beta not in (0, 1) else y, reduction)
 
 
 @named
