@@ -199,6 +199,9 @@ def test_what_is_found_is_small():
 RIGHT = {
     "one operand": (tape.tanh, [tensors()]),
     "kinks": (lambda x: tape.relu(x) + tape.abs(x), [tensors()]),
+    "a kink on either side": (tape.abs, [tensors()]),
+    "kinks along a line": (tape.maximum, [broadcastable(2)]),
+    "a slope without end": (tape.sqrt, [tensors()]),
     "two that broadcast": (lambda a, b: tape.tanh(a * b) - a, [broadcastable(2)]),
     "several results": (lambda x: [x * x, tape.sum(x), x > 0.0], [tensors()]),
     "a setting": (lambda x, k: tape.sum(x, axis=k), [MATRIX, st.integers(-2, 1)]),

@@ -63,17 +63,26 @@ cdef Tensor apply(Op op, PyObject** args, Py_ssize_t n, tuple settings):
     """The door: reuse a live node, or compute, record and hand out a new one."""
     try:
         return through(op, args, n, settings)
-    except TapeError as error:
-        if not error.op:
-            explain(error, op, [known(<object>args[i]) for i in range(n)])
-        raise
-    except OverflowError as error:
-        if op.foreign:
-            raise
-        raise DTypeError(f"{op.name}: {error}") from error
     except Exception as error:
-        explain_other(error, op, [known(<object>args[i]) for i in range(n)])
+        failed(op, args, n, error)
         raise
+
+
+cdef int failed(Op op, PyObject** args, Py_ssize_t n, error) except -1:
+    """Say in an error which op it was, with which operands."""
+    cdef list operands
+    if isinstance(error, TapeError) and error.op:
+        return 0
+    operands = [known(<object>args[i]) for i in range(n)]
+    if isinstance(error, OverflowError) and not op.foreign:
+        refused = DTypeError(f"{op.name}: {error}")
+        explain(refused, op, operands)
+        raise refused from error
+    if isinstance(error, TapeError):
+        explain(error, op, operands)
+    else:
+        explain_other(error, op, operands)
+    return 0
 
 
 cdef object known(x):

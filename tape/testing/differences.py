@@ -47,9 +47,9 @@ def hold_slope(of: Any, xs: list[Any], k: int, at: Any, slope: float, what: str)
         if abs(right - left) > 10 * scale:  # a kink, a jump, or a curve too sharp for this step
             if min(left, right) - scale <= slope <= max(left, right) + scale:
                 return
-            if jumps(of, xs, k, at, width):
-                return
         elif abs(slope - (right + left) / 2) <= scale:
+            return
+        if jumps(of, xs, k, at, width):
             return
         found.append((left, right))
     if found:
