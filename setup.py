@@ -57,12 +57,15 @@ PYTHON_DIRECTIVES = {
 }
 CYTHON = ["tape/_kernels/*.pyx", "tape/nn/*.pyx"]
 PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
-# But these only call other ops, or NumPy: compiled they are no faster, and 100 kB larger each.
+# But these only call other ops or NumPy, or do work beside which their rules' time is nothing:
+# compiled they are no faster, and 50 to 100 kB larger each.
 INTERPRETED = {
-    *["attention", "bags", "bessel", "convolve", "ctc", "decompose", "determinant", "diagonal"],
-    *["difference", "distance", "fourier", "likelihood", "magnitude", "margin", "naming", "noise"],
-    *["orthogonal", "packed", "polygamma", "pseudo", "rank", "rectifiers", "regression", "running"],
-    *["scatter", "shrink", "solve", "sort", "special", "transform", "ufunc"],
+    *["attention", "bags", "bessel", "binary", "binary_conv", "channels", "contract", "conv"],
+    *["convolve", "create", "ctc", "decompose", "determinant", "diagonal", "difference"],
+    *["distance", "einsum", "fourier", "geometry", "likelihood", "linear_bits", "magnitude"],
+    *["margin", "naming", "noise", "orthogonal", "packed", "polygamma", "pool", "pseudo"],
+    *["random", "rank", "rectifiers", "regression", "rounding", "running", "scan", "scatter"],
+    *["shrink", "signs", "solve", "sort", "special", "transform", "trig", "ufunc"],
 }
 # And what nothing may interrupt halfway: Python looks for Ctrl-C only where it interprets.
 PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]
