@@ -106,6 +106,30 @@ def test_a_row_does_not_depend_on_the_rest_of_the_batch(isa, m, k, n, cut, turne
 
 @pytest.mark.parametrize("isa", ISAS)
 @given(
+    m=st.integers(1, 4),
+    k=st.sampled_from([1, 5, 64, 511, 512, 1024, 1030, 1536, 2048, 2500]),
+    n=st.integers(1, 50),
+    pages=st.sampled_from([0.5, 1, 1.5, 2]),
+    past=st.integers(0, 16),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_rows_of_a_matrix_that_collide_in_the_cache_are_summed_in_the_same_order(
+    isa, m, k, n, pages, past, dtype
+):
+    table.use(isa)
+    rng = np.random.default_rng(n)
+    step = int(pages * 4096) // np.dtype(dtype).itemsize
+    step *= -(-k // step)
+    a = rng.standard_normal((33, k)).astype(dtype)
+    w = rng.standard_normal(n * step + 16).astype(dtype)[past:][: n * step].reshape(n, step)[:, :k]
+    y = product(a[:m], w.T)
+    assert close_enough(y, a[:m], w.T)
+    np.testing.assert_array_equal(y, product(a, w.T)[:m])
+    np.testing.assert_array_equal(y[0], product(w, a[0]))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@given(
     m=st.integers(0, 70),
     k=st.sampled_from([0, 1, 7, 64, 512, 513, 1300, 9000]),
     n=st.integers(0, 70),
@@ -360,7 +384,7 @@ def test_a_product_over_nothing_is_zero_or_the_bias():
 def test_nothing_is_read_beyond_the_end(isa, dtype):
     table.use(isa)
     rng = np.random.default_rng(5)
-    for m, k, n in [(1, 1, 1), (6, 5, 17), (7, 33, 63), (30, 64, 65), (13, 520, 31)]:
+    for m, k, n in [(1, 1, 1), (6, 5, 17), (7, 33, 63), (30, 64, 65), (13, 520, 31), (1, 1024, 17)]:
         a, b = (beside_a_guard(rng.standard_normal(s).astype(dtype)) for s in [(m, k), (k, n)])
         w = beside_a_guard(rng.standard_normal((n, k)).astype(dtype))
         assert close_enough(product(a, b), a, b)

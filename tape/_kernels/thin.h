@@ -4,18 +4,96 @@
    Note [Turning]
    Where b is a transposed matrix, packing it would take longer than the product. So LANES rows of the
    matrix are turned in registers, LANES steps of k at a time, and every sum is made in the order of gemm.h. A sum waits
-   for itself at every step: several blocks of columns at a time keep the core busy meanwhile. */
+   for itself at every step: several blocks of columns at a time keep the core busy meanwhile.
+
+   Note [Rows that collide]
+   Rows a multiple of COLLIDING bytes apart begin in one or two sets of the first cache, which has
+   fewer ways than there are streams: a line that two loads touch is fetched twice. Where a vector is
+   as wide as a line, the first steps are made apart, so that every other load is of one line. Where
+   all rows begin in one set, two blocks of DEPTH are summed side by side, which lie in different
+   sets, instead of two blocks of columns. */
 
 #define THIN 4 /* rows of a: with more of them packed panels pay */
 #define THIN_BLOCKS 2 /* of LANES columns; more are more streams than the first cache has ways for */
+#define LINE 64
+#define SETS 4096 /* bytes after which the first cache's sets repeat */
+#define COLLIDING 2048
 
-/* `blocks` blocks of LANES columns, of the last one only those that exist. */
-INLINE void FN(thin_columns)(const int rows, const int blocks, const tape_product *g, const REAL *a,
-                             ptrdiff_t j, int exist, REAL *c, const REAL *row_bias, const REAL *residual)
+INLINE int FN(collides)(const tape_product *g)
+{
+    return sizeof(FN(vec)) == LINE && g->b_col * (ptrdiff_t)sizeof(REAL) % COLLIDING == 0;
+}
+
+/* Whether all rows begin in one set, and the next block of DEPTH in another. */
+INLINE int FN(pairs)(const tape_product *g)
+{
+    return FN(collides)(g) && DEPTH * sizeof(REAL) < SETS && g->k >= 2 * DEPTH
+        && g->b_col * (ptrdiff_t)sizeof(REAL) % SETS == 0;
+}
+
+/* `some` steps along k of all blocks. */
+INLINE void FN(thin_some)(const int rows, const int blocks, const tape_product *g, const REAL *a, ptrdiff_t a_block,
+                          const REAL *b, ptrdiff_t b_block, int exist, int some, FN(vec) (*sums)[THIN_BLOCKS])
+{
+#pragma GCC unroll 2
+    for (int q = 0; q < blocks; q++) {
+        const REAL *of_a = a + q * a_block;
+        FN(vec) v[LANES];
+        FN(load_turned_first)(v, b + q * b_block, g->b_col, q < blocks - 1 ? LANES : exist, some);
+        for (int i = 0; i < some; i++, of_a += g->a_col)
+#pragma GCC unroll 4
+            for (int r = 0; r < rows; r++)
+                sums[r][q] += FN(fill)(of_a[r * g->a_row]) * v[i];
+    }
+}
+
+/* Sums of `steps` steps, at most DEPTH; blocks lie a_block and b_block apart. Of the last one only
+   `exist` columns do. */
+INLINE void FN(thin_sums)(const int rows, const int blocks, const tape_product *g, const REAL *a, ptrdiff_t a_block,
+                          const REAL *b, ptrdiff_t b_block, int exist, ptrdiff_t steps,
+                          FN(vec) (*sums)[THIN_BLOCKS])
+{
+    const ptrdiff_t a_row = g->a_row, a_col = g->a_col, b_col = g->b_col;
+    const int beyond = FN(collides)(g) ? (int)((uintptr_t)b % LINE / sizeof(REAL)) : 0;
+    ptrdiff_t p = 0;
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int q = 0; q < blocks; q++)
+            sums[r][q] = (FN(vec)){0};
+    if (beyond) {
+        p = steps < LANES - beyond ? steps : LANES - beyond;
+        FN(thin_some)(rows, blocks, g, a, a_block, b, b_block, exist, (int)p, sums);
+    }
+    if (exist == LANES)
+        for (; p + LANES <= steps; p += LANES)
+#pragma GCC unroll 2
+            for (int q = 0; q < blocks; q++) {
+                const REAL *of_a = a + q * a_block + p * a_col;
+                FN(vec) v[LANES];
+                FN(load_turned)(v, b + q * b_block + p, b_col);
+                __asm__ volatile("" : "+r"(of_a)); /* or all of a stays in registers for the next block */
+#pragma GCC unroll 16
+                for (int i = 0; i < LANES; i++, of_a += a_col)
+#pragma GCC unroll 4
+                    for (int r = 0; r < rows; r++)
+                        sums[r][q] += FN(fill)(of_a[r * a_row]) * v[i];
+            }
+    for (; p < steps; p += LANES)
+        FN(thin_some)(rows, blocks, g, a + p * a_col, a_block, b + p, b_block, exist,
+                      steps - p < LANES ? (int)(steps - p) : LANES, sums);
+}
+
+/* `blocks` blocks of LANES columns, of the last one only those that exist; or one block of columns
+   whose sums are made in pairs. */
+INLINE void FN(thin_columns)(const int rows, const int blocks, const int pairs, const tape_product *g,
+                             const REAL *a, ptrdiff_t j, int exist, REAL *c, const REAL *row_bias,
+                             const REAL *residual)
 {
     const REAL *b = (const REAL *)g->b + j * g->b_col;
-    const ptrdiff_t a_row = g->a_row, a_col = g->a_col, b_col = g->b_col;
-    FN(vec) y[THIN][THIN_BLOCKS];
+    const ptrdiff_t a_col = g->a_col;
+    FN(vec) y[THIN][THIN_BLOCKS], sums[THIN][THIN_BLOCKS];
+    ptrdiff_t p = 0;
     c += j;
 #pragma GCC unroll 4
     for (int r = 0; r < rows; r++)
@@ -23,43 +101,25 @@ INLINE void FN(thin_columns)(const int rows, const int blocks, const tape_produc
         for (int q = 0; q < blocks; q++)
             y[r][q] = g->onto ? FN(load_first)(c + r * g->c_row + q * LANES, q < blocks - 1 ? LANES : exist)
                               : (FN(vec)){0};
-    for (ptrdiff_t p0 = 0; p0 < g->k; p0 += DEPTH) {
-        const ptrdiff_t end = g->k - p0 < DEPTH ? g->k : p0 + DEPTH;
-        FN(vec) sums[THIN][THIN_BLOCKS] = {0};
-        ptrdiff_t p = p0;
-        if (exist == LANES)
-            for (; p + LANES <= end; p += LANES)
-#pragma GCC unroll 2
-                for (int q = 0; q < blocks; q++) {
-                    const REAL *of_a = a + p * a_col;
-                    FN(vec) v[LANES];
-                    FN(load_turned)(v, b + p + q * LANES * b_col, b_col);
-                    __asm__ volatile("" : "+r"(of_a)); /* or all of a stays in registers for the next block */
-#pragma GCC unroll 16
-                    for (int i = 0; i < LANES; i++, of_a += a_col)
+    for (; pairs && p + 2 * DEPTH <= g->k; p += 2 * DEPTH) {
+        FN(thin_sums)(rows, 2, g, a + p * a_col, DEPTH * a_col, b + p, DEPTH, LANES, DEPTH, sums);
 #pragma GCC unroll 4
-                        for (int r = 0; r < rows; r++)
-                            sums[r][q] += FN(fill)(of_a[r * a_row]) * v[i];
-                }
-        for (; p < end; p += LANES) {
-            const int some = end - p < LANES ? (int)(end - p) : LANES;
-#pragma GCC unroll 2
-            for (int q = 0; q < blocks; q++) {
-                const REAL *of_a = a + p * a_col;
-                FN(vec) v[LANES];
-                FN(load_turned_first)(v, b + p + q * LANES * b_col, b_col,
-                                      q < blocks - 1 ? LANES : exist, some);
-                for (int i = 0; i < some; i++, of_a += a_col)
-#pragma GCC unroll 4
-                    for (int r = 0; r < rows; r++)
-                        sums[r][q] += FN(fill)(of_a[r * a_row]) * v[i];
-            }
+        for (int r = 0; r < rows; r++) {
+            if (p || g->onto)
+                y[r][0] += sums[r][0];
+            else
+                y[r][0] = sums[r][0];
+            y[r][0] += sums[r][1];
         }
+    }
+    for (; p < g->k; p += DEPTH) {
+        FN(thin_sums)(rows, blocks, g, a + p * a_col, 0, b + p, LANES * g->b_col, exist,
+                      g->k - p < DEPTH ? g->k - p : DEPTH, sums);
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
             for (int q = 0; q < blocks; q++)
-                if (p0 || g->onto)
+                if (p || g->onto)
                     y[r][q] += sums[r][q];
                 else
                     y[r][q] = sums[r][q];
@@ -84,10 +144,13 @@ INLINE void FN(thin_rows)(const int rows, const tape_product *g, const REAL *a, 
 {
     const int wide = THIN_BLOCKS * LANES;
     ptrdiff_t j = n0;
+    if (FN(pairs)(g))
+        for (; j + LANES <= n1; j += LANES)
+            FN(thin_columns)(rows, 1, 1, g, a, j, LANES, c, row_bias, residual);
     for (; j + wide <= n1; j += wide)
-        FN(thin_columns)(rows, THIN_BLOCKS, g, a, j, LANES, c, row_bias, residual);
+        FN(thin_columns)(rows, THIN_BLOCKS, 0, g, a, j, LANES, c, row_bias, residual);
     for (; j < n1; j += LANES)
-        FN(thin_columns)(rows, 1, g, a, j, n1 - j < LANES ? (int)(n1 - j) : LANES, c, row_bias, residual);
+        FN(thin_columns)(rows, 1, 0, g, a, j, n1 - j < LANES ? (int)(n1 - j) : LANES, c, row_bias, residual);
     for (int r = 0; g->row_work && r < rows; r++)
         g->row_work(c + r * g->c_row + n0, n1 - n0, g->row_context);
 }
