@@ -111,6 +111,11 @@ from tape.ops.binary_conv import (
     binary_max_pool2d as binary_max_pool2d,
 )
 from tape.ops.conv import conv2d as conv2d
+from tape.ops.conv_nd import conv1d as conv1d, conv3d as conv3d
+from tape.ops.conv_transpose import (
+    conv_transpose1d as conv_transpose1d,
+    conv_transpose2d as conv_transpose2d,
+)
 from tape.ops.create import (
     arange as arange,
     empty as empty,
@@ -229,6 +234,7 @@ from tape.ops.noise import (
 )
 from tape.ops.norm import batch_norm as batch_norm, layer_norm as layer_norm
 from tape.ops.polygamma import digamma as digamma, polygamma as polygamma
+from tape.ops.pad import pad as pad
 from tape.ops.pool import avg_pool2d as avg_pool2d, max_pool2d as max_pool2d
 from tape.ops.random import dropout as dropout
 from tape.ops.rank import (

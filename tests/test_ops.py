@@ -33,6 +33,8 @@ INTERNAL = {
     "cross_entropy_grad": "the gradient of cross_entropy with integer labels",
     "cross_entropy_soft": "cross_entropy with probabilities, one loss a row",
     "dft": "behind fft.fft, fft.ifft and their forms for several axes",
+    "depth_sums": "the gradient of depth_windows",
+    "depth_windows": "behind conv3d",
     "diagonals": "einsum with a letter twice in one operand",
     "gelu_slope": "the gradient of gelu",
     "get_item": "behind x[...]",
