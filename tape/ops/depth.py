@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tape._kernels.window import window_count
@@ -40,13 +42,13 @@ def taps(D, Do, size, stride, padding, dilation):
             yield t, slice(first, last), slice(start, stop, stride)
 
 
-FORMS = [
+FORMS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((2, 3, 5, 2, 3), {"size": 3}),
     ((1, 2, 4, 2, 2), {"size": 2, "stride": 3, "padding": (1, 2)}),
     ((1, 1, 6, 1, 2), {"size": 3, "padding": (3, 0), "dilation": 2}),
     ((0, 2, 3, 2, 2), {"size": 2}),
 ]
-WHOLE = {"stride": 1, "padding": (0, 0), "dilation": 1}
+WHOLE: dict[str, Any] = {"stride": 1, "padding": (0, 0), "dilation": 1}
 
 
 @op(
