@@ -178,6 +178,12 @@ from tape.ops.extremes import (
     max as max,
     min as min,
 )
+from tape.ops.group_norm import (
+    group_norm as group_norm,
+    instance_norm as instance_norm,
+    local_response_norm as local_response_norm,
+    rms_norm as rms_norm,
+)
 from tape.ops.interpolate import interpolate as interpolate
 from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
 from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer

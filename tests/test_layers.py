@@ -72,6 +72,7 @@ FAMILIES = [
     "binary_conv",
     "channels",
     "norm",
+    "group_norm",
     "loss",
     "distance",
     "regression",
