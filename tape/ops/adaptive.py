@@ -9,6 +9,7 @@ from tape.errors import ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.geometry import Geometry, known_float
 from tape.ops.pool import max_pool2d_index, pick2d, places, window_mean2d
+from tape.ops.reduce import mean
 from tape.ops.resample import Plan, bins, length, resample
 from tape.ops.shape import reshape
 
@@ -54,8 +55,11 @@ def mean_over_bins(name, n, x, output_size):
     """adaptive_avg_pool along n axes."""
     try:
         images, size = planned(n, x, output_size)
+        known_float(images)
         regular = evenly(images.shape[2:], size)
-        if regular is not None:
+        if size == (1, 1):
+            y = mean(images, axis=(2, 3), keepdims=True)
+        elif regular is not None:
             y = window_mean2d(images, **regular)
         else:
             y = images

@@ -78,7 +78,10 @@ def interpolate(
         needed = " or ".join([str(d + 2) for d in dims])
         raise ShapeError(f'interpolate: mode "{mode}" takes x of {needed} axes, got {x.shape}')
     try:
-        for axis, plan in enumerate(plans(x.shape, kind, n, size, scale_factor, align_corners), 2):
+        along = list(enumerate(plans(x.shape, kind, n, size, scale_factor, align_corners), 2))
+        # The last axis costs most: it comes after those that shrink and before those that grow.
+        along.sort(key=lambda pair: 1 if pair[0] == n + 1 else 2 * (pair[1].n_out > pair[1].n_in))
+        for axis, plan in along:
             if recompute_scale_factor:
                 plan = plan._replace(scale=stride(plan.n_in, plan.n_out, None, align_corners))
             plan = plan._replace(single=x.dtype == "float32" and kind.startswith("nearest"))
@@ -101,7 +104,7 @@ def plans(x, kind, n, size, scale_factor, align_corners):
     for n_in, n_out, factor in zip(x[2:], sizes, factors, strict=True):
         if n_out is None and not is_real(factor):
             raise ShapeError(f"scale_factor must be numbers above 0, got {scale_factor!r}")
-        m = math.floor(n_in * factor) if n_out is None else length(n_out, "size")
+        m = length(math.floor(n_in * factor) if n_out is None else n_out, "size")
         if n_in < 1 or m < 1:
             raise ShapeError(
                 f"lengths must be at least 1, got x {x} and {m} for a length of {n_in}"

@@ -10,6 +10,7 @@ from tape.op import bad, op, sample
 from tape.ops.arrange import is_count
 from tape.ops.lookup import take
 
+LARGEST = 2**62  # so that no length overflows
 SPELLED = {"edge": "replicate", "wrap": "circular", "symmetric": None}  # NumPy's names
 
 
@@ -24,6 +25,8 @@ def frame(ndim, widths):
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2 or not all(is_count(n) for n in pair):
             raise ShapeError(f"widths {widths} must be pairs (before, after) of at least 0")
+        if max(pair) > LARGEST:
+            raise ShapeError(f"widths {widths} must be at most {LARGEST}")
     return pairs
 
 

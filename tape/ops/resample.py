@@ -11,7 +11,7 @@ import numpy as np
 from tape import shapes
 from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
-from tape.ops.geometry import known_float
+from tape.ops.geometry import LARGEST, known_float
 
 ALONG = 8  # as many taps are added one after another; more are gathered at once
 
@@ -174,19 +174,16 @@ def resample(x, /, *, axis, plan, adjoint):
         if not own.all():
             parts[(slice(None),) * axis + (~own,)] = 0
         return np.add.reduce(parts, axis + 1)
-    y = np.zeros((*x.shape[:axis], n_out, *x.shape[axis + 1 :]), x.dtype)
+    y = None
     for k in range(n_taps):
-        own = count > k
-        every = bool(own.all())
-        at = slice(None) if every else np.nonzero(own)[0]
-        part = x.take(index[at, k], axis)
-        w = weight[at, k].astype(x.dtype)
+        part = x.take(index[:, k], axis)
+        w = weight[:, k].astype(x.dtype)
         if not (w == 1).all():
             part *= w.reshape(-1, *behind)
-        if every:
-            y += part
-        else:
-            y[(slice(None),) * axis + (at,)] += part
+        missing = np.nonzero(count <= k)[0]
+        if len(missing):
+            part[(slice(None),) * axis + (missing,)] = 0
+        y = part if y is None else np.add(y, part, out=y)
     return y
 
 
@@ -199,6 +196,8 @@ def length(size, name):
     """A length to resample to, as an int."""
     if not hasattr(size, "__index__") or isinstance(size, bool) or size < 0:
         raise ShapeError(f"{name} must be integers of at least 0, got {size!r}")
+    if size > LARGEST:
+        raise ShapeError(f"{name} must be at most {LARGEST}, got {size}")
     return int(size)
 
 
