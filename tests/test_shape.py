@@ -190,6 +190,21 @@ def test_pad_repeats_what_stands_at_the_borders(mode, numpys, data):
     assert tape.testing.gradcheck(lambda x: tape.pad(x, widths, mode) ** 2, [x], order=2)
 
 
+def test_negative_widths_cut_off():
+    x = tape.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    assert tape.pad(x, (-1, 2), value=9.0).tolist() == [2.0, 3.0, 4.0, 9.0, 9.0]
+    assert tape.pad(x, (2, -3), "replicate").tolist() == [1.0, 1.0, 1.0]
+    assert tape.pad(x, (-1, 2), "reflect").tolist() == [2.0, 3.0, 4.0, 3.0, 2.0]
+    assert tape.pad(x, (-1, 2), "circular").tolist() == [2.0, 3.0, 4.0, 2.0, 3.0]
+    assert tape.pad(x, -2).tolist() == []
+    assert tape.grad(tape.pad(x, (-1, 2)).sum(), x).tolist() == [0.0, 1.0, 1.0, 1.0]
+    for mode in ("constant", "replicate", "circular"):
+        with pytest.raises(ShapeError, match=r"pad: widths .* cut off more than there is of x"):
+            tape.pad(x, (-5, 2), mode)
+    with pytest.raises(ShapeError, match=r"pad: circular takes at most 1 from a length of 1"):
+        tape.pad(x, (-3, 2), "circular")
+
+
 def test_a_frame_that_takes_more_than_there_is_is_refused():
     x = tape.ones((2, 3))
     with pytest.raises(ShapeError, match=r"pad: reflect takes at most 1 from a length of 2"):

@@ -7,14 +7,13 @@ import numpy as np
 from tape._core.memory import asarray
 from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
-from tape.ops.arrange import is_count
 from tape.ops.lookup import take
 
 LARGEST = 2**62  # so that no length overflows
 SPELLED = {"edge": "replicate", "wrap": "circular", "symmetric": None}  # NumPy's names
 
 
-def frame(ndim, widths):
+def frame(ndim, widths, least=0):
     """(before, after) for every axis, from NumPy's short forms: n, (before, after), one pair."""
     pairs = widths if isinstance(widths, tuple) else (widths, widths)
     if len(pairs) == 2 and not isinstance(pairs[0], tuple) and not isinstance(pairs[1], tuple):
@@ -23,8 +22,10 @@ def frame(ndim, widths):
     if len(pairs) != ndim:
         raise ShapeError(f"widths {widths} are for {len(pairs)} axes, x has {ndim}")
     for pair in pairs:
-        if not isinstance(pair, tuple) or len(pair) != 2 or not all(is_count(n) for n in pair):
-            raise ShapeError(f"widths {widths} must be pairs (before, after) of at least 0")
+        is_pair = isinstance(pair, tuple) and len(pair) == 2
+        if not is_pair or not all(hasattr(n, "__index__") and n >= least for n in pair):
+            which = "integers" if least else "at least 0"
+            raise ShapeError(f"widths {widths} must be pairs (before, after) of {which}")
         if max(pair) > LARGEST:
             raise ShapeError(f"widths {widths} must be at most {LARGEST}")
     return pairs
@@ -111,15 +112,17 @@ def pad(x, /, widths, mode="constant", value=0.0):
 
     Args:
         x: the tensor.
-        widths: ((before, after), ...) for each axis; one pair, or one number, is meant for all.
+        widths: ((before, after), ...) for each axis; one pair, or one number, is meant for all;
+            negative ones cut off.
         mode: "constant" for `value`; "reflect" for x mirrored at its first and last elements;
-            "replicate" for these elements again and again; "circular" for the opposite end of x.
+            "replicate" for these elements again and again; "circular" for the opposite end of x, or
+            of what is left of it.
         value: what stands in a constant frame.
 
     Shapes: x (*s) -> y (before[i] + s[i] + after[i])
 
     Raises:
-        ShapeError: the widths are not at least 0, not as many as x has axes, or ask for more than x
+        ShapeError: the widths are not integers, not as many as x has axes, or ask for more than x
             has: reflect for less than its length, circular for at most its length.
         DTypeError: the value does not fit x's dtype.
         ValueError: the mode is not known, or a value is given to another one than "constant".
@@ -131,21 +134,24 @@ def pad(x, /, widths, mode="constant", value=0.0):
     >>> [tape.pad(x, (1, 2), mode).tolist() for mode in ("reflect", "circular")]
     [[2.0, 1.0, 2.0, 3.0, 2.0, 1.0], [3.0, 1.0, 2.0, 3.0, 1.0, 2.0]]
     """
-    if mode == "constant":
-        return surround(x, widths, value)
     places = MODES.get(mode) if isinstance(mode, str) else None
-    if places is None:
+    if places is None and mode != "constant":
         known = SPELLED.get(mode) if isinstance(mode, str) else None
         hint = f'; it is called "{known}"' if known else ""
         raise ValueError(
             f'pad: mode {mode!r} is not known{hint}; there are "constant", '
             + ", ".join(f'"{name}"' for name in MODES)
         )
-    if value != 0:
+    if places is not None and value != 0:
         raise ValueError(f'pad: value {value!r} is for mode "constant", got mode {mode!r}')
     x = asarray(x)
     try:
-        pairs = frame(x.ndim, plain(widths))
+        pairs = frame(x.ndim, plain(widths), -LARGEST)
+        check_left(x.shape, pairs)
+        if mode in ("constant", "circular"):
+            x, pairs = cut(x, pairs)
+        if places is None:
+            return surround(x, pairs, value)
         indices = [
             places(n, *pair) if any(pair) else None for n, pair in zip(x.shape, pairs, strict=True)
         ]
@@ -155,6 +161,24 @@ def pad(x, /, widths, mode="constant", value=0.0):
         error.op = "pad"
         raise
     return x
+
+
+def check_left(x, pairs):
+    """ShapeError if cutting leaves less than nothing."""
+    for n, (before, after) in zip(x, pairs, strict=True):
+        if n + min(before, 0) + min(after, 0) < 0:
+            raise ShapeError(f"widths {pairs} cut off more than there is of x {x}")
+
+
+def cut(x, pairs):
+    """x without what negative widths cut off, and the widths that are left."""
+    if all(min(pair) >= 0 for pair in pairs):
+        return x, pairs
+    key = [
+        slice(max(0, -before), n - max(0, -after))
+        for n, (before, after) in zip(x.shape, pairs, strict=True)
+    ]
+    return x[tuple(key)], tuple([(max(0, before), max(0, after)) for before, after in pairs])
 
 
 def plain(widths):

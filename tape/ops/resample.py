@@ -13,6 +13,7 @@ from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.geometry import LARGEST, known_float
 
+KEPT = 4096  # taps of longer axes are not worth their memory
 ALONG = 8  # as many taps are added one after another; more are gathered at once
 
 
@@ -41,18 +42,27 @@ def bins(n_in, n_out):
     return i * n_in // max(n_out, 1), -(-(i + 1) * n_in // max(n_out, 1))
 
 
-@lru_cache(maxsize=256)
 def taps(plan, adjoint):
     """(index, weight, how many) for each element of the result: its first taps are its own.
 
     Of the adjoint: for each element of x which elements of the result it goes into, and how much.
     """
+    if plan.n_in + plan.n_out > KEPT:
+        return found_taps(plan, adjoint)
+    return kept_taps(plan, adjoint)
+
+
+def found_taps(plan, adjoint):
+    """taps, worked out."""
     index, weight, count = forward_taps(plan)
     if adjoint:
         index, weight, count = turned(index, weight, count, plan.n_in)
     for array in (index, weight, count):
         array.flags.writeable = False
     return index, weight, count
+
+
+kept_taps = lru_cache(maxsize=256)(found_taps)
 
 
 def forward_taps(plan):
