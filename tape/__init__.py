@@ -103,6 +103,12 @@ from tape.ops.arrange import (
 from tape.ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
 from tape.ops.bags import embedding_bag as embedding_bag
 from tape.ops.bessel import i0 as i0, i0e as i0e, i1 as i1, i1e as i1e
+from tape.ops.adaptive import (
+    adaptive_avg_pool1d as adaptive_avg_pool1d,
+    adaptive_avg_pool2d as adaptive_avg_pool2d,
+    adaptive_max_pool1d as adaptive_max_pool1d,
+    adaptive_max_pool2d as adaptive_max_pool2d,
+)
 from tape._kernels.bit_filters import BitFilters as BitFilters
 from tape._kernels.bits import PackedBits as PackedBits
 from tape.ops.binary import binary_matmul as binary_matmul
@@ -111,6 +117,11 @@ from tape.ops.binary_conv import (
     binary_max_pool2d as binary_max_pool2d,
 )
 from tape.ops.conv import conv2d as conv2d
+from tape.ops.conv_nd import conv1d as conv1d, conv3d as conv3d
+from tape.ops.conv_transpose import (
+    conv_transpose1d as conv_transpose1d,
+    conv_transpose2d as conv_transpose2d,
+)
 from tape.ops.create import (
     arange as arange,
     empty as empty,
@@ -167,6 +178,13 @@ from tape.ops.extremes import (
     max as max,
     min as min,
 )
+from tape.ops.group_norm import (
+    group_norm as group_norm,
+    instance_norm as instance_norm,
+    local_response_norm as local_response_norm,
+    rms_norm as rms_norm,
+)
+from tape.ops.interpolate import interpolate as interpolate
 from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
 from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer
 from tape.ops.linear_bits import linear_bits as linear_bits
@@ -229,7 +247,20 @@ from tape.ops.noise import (
 )
 from tape.ops.norm import batch_norm as batch_norm, layer_norm as layer_norm
 from tape.ops.polygamma import digamma as digamma, polygamma as polygamma
+from tape.ops.pad import pad as pad
+from tape.ops.patches import (
+    fold as fold,
+    pixel_shuffle as pixel_shuffle,
+    pixel_unshuffle as pixel_unshuffle,
+    unfold as unfold,
+)
 from tape.ops.pool import avg_pool2d as avg_pool2d, max_pool2d as max_pool2d
+from tape.ops.pool1d import (
+    avg_pool1d as avg_pool1d,
+    lp_pool1d as lp_pool1d,
+    lp_pool2d as lp_pool2d,
+    max_pool1d as max_pool1d,
+)
 from tape.ops.random import dropout as dropout
 from tape.ops.rank import (
     median as median,

@@ -176,6 +176,53 @@ def test_the_frame_of_pad_takes_a_value_that_fits():
             tape.pad(tape.tensor([1, 2], dtype="uint8"), 1, value=value)
 
 
+@pytest.mark.parametrize(
+    ("mode", "numpys"), [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")]
+)
+@given(st.data())
+def test_pad_repeats_what_stands_at_the_borders(mode, numpys, data):
+    shape = data.draw(npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))
+    most = [n - (mode == "reflect") for n in shape]
+    widths = [data.draw(st.tuples(st.integers(0, m), st.integers(0, m))) for m in most]
+    x = distinct(shape)
+    expected = np.pad(x, widths, mode=numpys)
+    np.testing.assert_array_equal(tape.pad(x, widths, mode).numpy(), expected)
+    assert tape.testing.gradcheck(lambda x: tape.pad(x, widths, mode) ** 2, [x], order=2)
+
+
+def test_negative_widths_cut_off():
+    x = tape.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    assert tape.pad(x, (-1, 2), value=9.0).tolist() == [2.0, 3.0, 4.0, 9.0, 9.0]
+    assert tape.pad(x, (2, -3), "replicate").tolist() == [1.0, 1.0, 1.0]
+    assert tape.pad(x, (-1, 2), "reflect").tolist() == [2.0, 3.0, 4.0, 3.0, 2.0]
+    assert tape.pad(x, (-1, 2), "circular").tolist() == [2.0, 3.0, 4.0, 2.0, 3.0]
+    assert tape.pad(x, -2).tolist() == []
+    assert tape.grad(tape.pad(x, (-1, 2)).sum(), x).tolist() == [0.0, 1.0, 1.0, 1.0]
+    for mode in ("constant", "replicate", "circular"):
+        with pytest.raises(ShapeError, match=r"pad: widths .* cut off more than there is of x"):
+            tape.pad(x, (-5, 2), mode)
+    with pytest.raises(ShapeError, match=r"pad: circular takes at most 1 from a length of 1"):
+        tape.pad(x, (-3, 2), "circular")
+
+
+def test_a_frame_that_takes_more_than_there_is_is_refused():
+    x = tape.ones((2, 3))
+    with pytest.raises(ShapeError, match=r"pad: reflect takes at most 1 from a length of 2"):
+        tape.pad(x, 2, "reflect")
+    with pytest.raises(ShapeError, match=r"pad: circular takes at most 2 from a length of 2"):
+        tape.pad(x, 3, "circular")
+    with pytest.raises(ShapeError, match=r"pad: replicate has nothing to repeat"):
+        tape.pad(tape.ones((0, 3)), 1, "replicate")
+    with pytest.raises(
+        ValueError, match=r'pad: mode \'wrap\' is not known; it is called "circular"'
+    ):
+        tape.pad(x, 1, "wrap")
+    with pytest.raises(ValueError, match=r"pad: mode 3 is not known"):
+        tape.pad(x, 1, 3)
+    with pytest.raises(ValueError, match=r"pad: value 1.0 is for mode .constant., got"):
+        tape.pad(x, 1, "reflect", 1.0)
+
+
 @given(npst.mutually_broadcastable_shapes(num_shapes=3, max_dims=3, max_side=3))
 def test_broadcast_arrays_is_numpys(shapes):
     check(tape.broadcast_arrays, np.broadcast_arrays, *shapes.input_shapes)

@@ -40,6 +40,10 @@ from tape.nn.dropout import (
     FeatureAlphaDropout,
 )
 from tape.nn.embed import Embedding, EmbeddingBag
+from tape.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d
+from tape.nn.dropout import Dropout
+from tape.nn.embed import Embedding
+from tape.nn.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, RMSNorm
 from tape.nn.linear import Dense
 from tape.nn.loss import (
     BCELoss,
@@ -68,6 +72,17 @@ from tape.nn.loss import (
 from tape.nn.module import Module
 from tape.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from tape.nn.parameter import Parameter, Uninferred
+from tape.nn.pool import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    MaxPool1d,
+    MaxPool2d,
+)
+from tape.nn.resample import Fold, PixelShuffle, PixelUnshuffle, Unfold, Upsample
 
 __all__ = [
     "CELU",
@@ -76,6 +91,11 @@ __all__ = [
     "GLU",
     "SELU",
     "AlphaDropout",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
@@ -86,6 +106,11 @@ __all__ = [
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "CrossEntropyLoss",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
     "Dense",
     "Dropout",
     "Dropout1d",
@@ -95,6 +120,7 @@ __all__ = [
     "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "For",
     "GaussianNLLLoss",
     "Hardshrink",
@@ -112,6 +138,12 @@ __all__ = [
     "LogSoftmax",
     "MSELoss",
     "MarginRankingLoss",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "Lambda",
+    "LayerNorm",
+    "MaxPool1d",
     "MaxPool2d",
     "Mish",
     "Module",
@@ -139,6 +171,12 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "TripletMarginLoss",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "RMSNorm",
+    "Sequential",
+    "Unfold",
     "Uninferred",
+    "Upsample",
     "init",
 ]

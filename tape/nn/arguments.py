@@ -14,12 +14,13 @@ from tape.ops import geometry
 __all__ = [
     "checked_activation",
     "count",
+    "each",
     "naming",
     "number",
     "padding",
-    "pair",
     "settings",
     "share",
+    "shown",
 ]
 
 
@@ -39,19 +40,24 @@ def count(layer: str, name: str, value: Any, least: int = 0) -> int:
     return n
 
 
-def pair(layer: str, name: str, value: Any, least: int = 0) -> tuple[int, int]:
-    """(height, width) of a window or step: one number stands for both.
+def each(layer: str, name: str, value: Any, n: int, least: int = 0) -> tuple[int, ...]:
+    """A size or step for each of n axes: one number stands for all.
 
     Raises:
-        ShapeError: not one or two whole numbers.
+        ShapeError: not one or n whole numbers.
         ValueError: one is below `least`.
     """
     with naming(layer):
-        height, width = geometry.pair(value, name)
-    return count(layer, name, height, least), count(layer, name, width, least)
+        values = geometry.each_axis(value, n, name)
+    return tuple([count(layer, name, v, least) for v in values])
 
 
-def padding(layer: str, value: Any, *window: tuple[int, int]) -> Any:
+def shown(values: tuple[Any, ...]) -> Any:
+    """Settings for several axes as one writes them: one number if it stands for all."""
+    return values[0] if len(set(values)) == 1 else values
+
+
+def padding(layer: str, value: Any, *window: tuple[int, ...]) -> Any:
     """The padding itself, if it is one for a window, stride and dilation.
 
     Raises:
@@ -59,7 +65,7 @@ def padding(layer: str, value: Any, *window: tuple[int, int]) -> Any:
     """
     with naming(layer):
         pairs = geometry.padding_pairs(value, *window)
-    if min(*pairs[0], *pairs[1]) < 0:
+    if min(min(p) for p in pairs) < 0:
         raise ShapeError(f"{layer}: padding must be at least 0, got {value!r}")
     return value
 

@@ -11,7 +11,6 @@ from tape._kernels.bit_filters import BitFilters
 from tape._kernels.bits import PackedBits, binary_pool, words_as, words_shape
 from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import op, sample
-from tape.ops.arrange import pad
 from tape.ops.binary import (
     LONGEST,
     check_lineage,
@@ -33,6 +32,7 @@ from tape.ops.conv import (
     geometry_of,
 )
 from tape.ops.geometry import Geometry, batched
+from tape.ops.pad import pad
 from tape.ops.pool import pooled, pooling
 from tape.ops.shape import reshape
 from tape.ops.signs import NO_BORDER, checked_window, gate_of, gated

@@ -37,32 +37,42 @@ def known_float(x):
     return x
 
 
+def each_axis(setting, n, name):
+    """One integer for all n axes of an image, or one for each, as a tuple."""
+    values = tuple(setting) if isinstance(setting, (tuple, list)) else (setting,)
+    values = values * n if len(values) == 1 else values
+    if len(values) != n or not all(hasattr(v, "__index__") for v in values):
+        several = {1: "a tuple of one", 2: "a pair of them"}.get(n, f"{n} of them")
+        raise ShapeError(f"{name} is an integer or {several}, got {setting!r}")
+    return tuple([int(v) for v in values])
+
+
 def pair(setting, name):
     """One integer or two, as a pair."""
-    values = setting if isinstance(setting, (tuple, list)) else (setting, setting)
-    values = values * 2 if len(values) == 1 else values
-    if len(values) != 2 or not all(hasattr(v, "__index__") for v in values):
-        raise ShapeError(f"{name} is an integer or a pair of them, got {setting!r}")
-    return int(values[0]), int(values[1])
+    return each_axis(setting, 2, name)
 
 
 def padding_pairs(padding, window, stride, dilation):
-    """Padding as ((top, bottom), (left, right)), from an integer, pairs, "same" or "valid"."""
+    """Padding as a pair for each axis, from integers, pairs, "same" or "valid".
+
+    Of an image ((top, bottom), (left, right)).
+    """
+    n = len(window)
     if padding == "valid":
-        return (0, 0), (0, 0)
+        return ((0, 0),) * n
     if padding == "same":
-        if stride != (1, 1):
+        if stride != (1,) * n:
             raise ShapeError(f'padding="same" is for stride 1, got stride {stride}')
         total = [d * (k - 1) for d, k in zip(dilation, window, strict=True)]
         return tuple([(t // 2, t - t // 2) for t in total])
     if isinstance(padding, str):
         raise ShapeError(f'padding is numbers, "same" or "valid", got {padding!r}')
     if isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
-        if len(padding) != 2:
-            raise ShapeError(f"padding is ((top, bottom), (left, right)), got {padding!r}")
+        if len(padding) != n:
+            form = {1: "((left, right),)", 2: "((top, bottom), (left, right))"}.get(n, f"{n} pairs")
+            raise ShapeError(f"padding is {form}, got {padding!r}")
         return tuple([pair(p, "padding") for p in padding])
-    top, left = pair(padding, "padding")
-    return (top, top), (left, left)
+    return tuple([(p, p) for p in each_axis(padding, n, "padding")])
 
 
 def windows(image, window, geometry):

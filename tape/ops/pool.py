@@ -7,6 +7,7 @@ import numpy as np
 from tape._kernels import avg_pool, max_pool
 from tape.errors import DTypeError, IndexRangeError, ShapeError, TapeError
 from tape.op import bad, op, sample
+from tape.ops.dtype import astype
 from tape.ops.geometry import Geometry, batched, known_float, padding_pairs, pair, windows
 from tape.ops.shape import reshape
 
@@ -41,7 +42,9 @@ def pooled(x, *, window, geometry):
     return (*x[:2], *windows(x[2:], window, geometry))
 
 
-def max_pool2d(x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
+def max_pool2d(
+    x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+):
     """The largest element of each window; NaN if it holds one.
 
     The first of equal elements, in the order of rows, takes the gradient. Padding is never chosen.
@@ -52,6 +55,7 @@ def max_pool2d(x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
     Args:
         kernel, stride, padding, dilation: integers, or pairs for H and W; stride None: the kernel.
         ceil_mode: keep a last window that reaches beyond the padded image.
+        return_indices: give (y, where each element stands in its image, counted along H * W).
 
     Raises:
         ShapeError: no window fits, or the padding is more than half of the window.
@@ -63,11 +67,19 @@ def max_pool2d(x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False):
     try:
         window, geometry = pooling(kernel, stride, padding, dilation, ceil_mode)
         images, alone = batched(x)
-        y = pick2d(images, max_pool2d_index(images, window=window, geometry=geometry))
+        index = max_pool2d_index(images, window=window, geometry=geometry)
+        y = pick2d(images, index)
     except TapeError as error:
         error.op = "max_pool2d"
         raise
-    return reshape(y, y.shape[1:]) if alone else y
+    y = reshape(y, y.shape[1:]) if alone else y
+    return (y, places(index, alone)) if return_indices else y
+
+
+def places(index, alone):
+    """Indices as they are given to callers: int64, without the batch of a single image."""
+    index = astype(index, "int64")
+    return reshape(index, index.shape[1:]) if alone else index
 
 
 FORMS = [
