@@ -60,12 +60,14 @@ PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
 # But these only call other ops or NumPy, or do work beside which their rules' time is nothing:
 # compiled they are no faster, and 50 to 100 kB larger each.
 INTERPRETED = {
-    *["attention", "bags", "bessel", "binary", "binary_conv", "channels", "contract", "conv"],
-    *["convolve", "create", "ctc", "decompose", "determinant", "diagonal", "difference"],
-    *["distance", "einsum", "fourier", "geometry", "likelihood", "linear_bits", "magnitude"],
-    *["margin", "naming", "noise", "orthogonal", "packed", "polygamma", "pool", "pseudo"],
-    *["random", "rank", "rectifiers", "regression", "rounding", "running", "scan", "scatter"],
-    *["shrink", "signs", "solve", "sort", "special", "transform", "trig", "ufunc"],
+    *["adaptive", "attention", "bags", "bessel", "binary", "binary_conv", "channels"],
+    *["contract", "conv", "conv_nd", "conv_transpose", "convolve", "create", "ctc", "decompose"],
+    *["depth", "determinant", "diagonal", "difference", "distance", "einsum", "fourier"],
+    *["geometry", "group_norm", "interpolate", "likelihood", "linear_bits", "magnitude"],
+    *["margin", "naming", "noise", "orthogonal", "packed", "pad", "patches", "polygamma"],
+    *["pool", "pool1d", "pseudo", "random", "rank", "rectifiers", "regression", "resample"],
+    *["rounding", "running", "scan", "scatter", "shrink", "signs", "solve", "sort", "special"],
+    *["transform", "trig", "ufunc"],
 }
 # And what nothing may interrupt halfway: Python looks for Ctrl-C only where it interprets.
 PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]

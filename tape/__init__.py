@@ -95,7 +95,6 @@ from tape.ops.arrange import (
     broadcast_arrays as broadcast_arrays,
     flip as flip,
     meshgrid as meshgrid,
-    pad as pad,
     repeat as repeat,
     roll as roll,
     tile as tile,

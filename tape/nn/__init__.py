@@ -30,7 +30,13 @@ from tape.nn.activation import (
     Threshold,
 )
 from tape.nn.container import Flatten, For, Lambda, Sequential
-from tape.nn.conv import AvgPool2d, Conv2d, MaxPool2d
+from tape.nn.conv import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+)
 from tape.nn.dropout import (
     AlphaDropout,
     Dropout,
@@ -40,9 +46,6 @@ from tape.nn.dropout import (
     FeatureAlphaDropout,
 )
 from tape.nn.embed import Embedding, EmbeddingBag
-from tape.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d
-from tape.nn.dropout import Dropout
-from tape.nn.embed import Embedding
 from tape.nn.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, RMSNorm
 from tape.nn.linear import Dense
 from tape.nn.loss import (
@@ -90,11 +93,11 @@ __all__ = [
     "GELU",
     "GLU",
     "SELU",
-    "AlphaDropout",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
@@ -102,15 +105,14 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "CTCLoss",
-    "Conv2d",
-    "CosineEmbeddingLoss",
-    "CosineSimilarity",
-    "CrossEntropyLoss",
     "Conv1d",
     "Conv2d",
     "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "CosineEmbeddingLoss",
+    "CosineSimilarity",
+    "CrossEntropyLoss",
     "Dense",
     "Dropout",
     "Dropout1d",
@@ -123,12 +125,15 @@ __all__ = [
     "Fold",
     "For",
     "GaussianNLLLoss",
+    "GroupNorm",
     "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "HingeEmbeddingLoss",
     "HuberLoss",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
     "KLDivLoss",
     "L1Loss",
     "Lambda",
@@ -138,11 +143,6 @@ __all__ = [
     "LogSoftmax",
     "MSELoss",
     "MarginRankingLoss",
-    "GroupNorm",
-    "InstanceNorm1d",
-    "InstanceNorm2d",
-    "Lambda",
-    "LayerNorm",
     "MaxPool1d",
     "MaxPool2d",
     "Mish",
@@ -154,7 +154,10 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "PoissonNLLLoss",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "Sequential",
@@ -171,10 +174,6 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "TripletMarginLoss",
-    "PixelShuffle",
-    "PixelUnshuffle",
-    "RMSNorm",
-    "Sequential",
     "Unfold",
     "Uninferred",
     "Upsample",
