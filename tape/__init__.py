@@ -64,6 +64,9 @@ from tape.ops.arrange import (
     roll as roll,
     tile as tile,
 )
+from tape.ops.attention import scaled_dot_product_attention as scaled_dot_product_attention
+from tape.ops.bags import embedding_bag as embedding_bag
+from tape.ops.bessel import i0 as i0, i0e as i0e, i1 as i1, i1e as i1e
 from tape._kernels.bit_filters import BitFilters as BitFilters
 from tape._kernels.bits import PackedBits as PackedBits
 from tape.ops.binary import binary_matmul as binary_matmul
@@ -86,6 +89,13 @@ from tape.ops.create import (
     triu as triu,
     zeros as zeros,
     zeros_like as zeros_like,
+)
+from tape.ops.ctc import ctc_loss as ctc_loss
+from tape.ops.distance import (
+    cdist as cdist,
+    cosine_similarity as cosine_similarity,
+    normalize as normalize,
+    pairwise_distance as pairwise_distance,
 )
 from tape.ops.dtype import astype as astype
 from tape.ops.einsum import einsum as einsum, tensordot as tensordot, vecdot as vecdot
@@ -113,6 +123,14 @@ from tape.ops.extremes import (
 )
 from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
 from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer
+from tape.ops.likelihood import (
+    binary_cross_entropy as binary_cross_entropy,
+    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    kl_div as kl_div,
+    multilabel_soft_margin_loss as multilabel_soft_margin_loss,
+    nll_loss as nll_loss,
+    soft_margin_loss as soft_margin_loss,
+)
 from tape.ops.linear_bits import linear_bits as linear_bits
 from tape.ops.logic import (
     bitwise_and as bitwise_and,
@@ -148,9 +166,41 @@ from tape.ops.lookup import (
     take_along_axis as take_along_axis,
 )
 from tape.ops.loss import cross_entropy as cross_entropy, mse_loss as mse_loss
+from tape.ops.margin import (
+    cosine_embedding_loss as cosine_embedding_loss,
+    hinge_embedding_loss as hinge_embedding_loss,
+    margin_ranking_loss as margin_ranking_loss,
+    multi_margin_loss as multi_margin_loss,
+    multilabel_margin_loss as multilabel_margin_loss,
+    triplet_margin_loss as triplet_margin_loss,
+)
+from tape.ops.noise import (
+    alpha_dropout as alpha_dropout,
+    dropout1d as dropout1d,
+    dropout2d as dropout2d,
+    dropout3d as dropout3d,
+    feature_alpha_dropout as feature_alpha_dropout,
+)
 from tape.ops.norm import batch_norm as batch_norm, layer_norm as layer_norm
+from tape.ops.polygamma import digamma as digamma, polygamma as polygamma
 from tape.ops.pool import avg_pool2d as avg_pool2d, max_pool2d as max_pool2d
 from tape.ops.random import dropout as dropout
+from tape.ops.rank import (
+    median as median,
+    quantile as quantile,
+    topk as topk,
+)
+from tape.ops.rectifiers import (
+    celu as celu,
+    elu as elu,
+    hardsigmoid as hardsigmoid,
+    hardswish as hardswish,
+    hardtanh as hardtanh,
+    prelu as prelu,
+    relu6 as relu6,
+    selu as selu,
+    threshold as threshold,
+)
 from tape.ops.reduce import (
     broadcast_to as broadcast_to,
     mean as mean,
@@ -160,7 +210,26 @@ from tape.ops.reduce import (
     sum_to as sum_to,
     var as var,
 )
+from tape.ops.regression import (
+    gaussian_nll_loss as gaussian_nll_loss,
+    huber_loss as huber_loss,
+    l1_loss as l1_loss,
+    poisson_nll_loss as poisson_nll_loss,
+    smooth_l1_loss as smooth_l1_loss,
+)
+from tape.ops.running import (
+    cumulative_max as cumulative_max,
+    cumulative_min as cumulative_min,
+    logcumsumexp as logcumsumexp,
+)
 from tape.ops.scan import cumulative_prod as cumulative_prod, cumulative_sum as cumulative_sum
+from tape.ops.scatter import (
+    gather as gather,
+    index_add as index_add,
+    masked_fill as masked_fill,
+    scatter as scatter,
+    scatter_add as scatter_add,
+)
 from tape.ops.shape import (
     expand_dims as expand_dims,
     flatten as flatten,
@@ -172,6 +241,16 @@ from tape.ops.shape import (
     swapaxes as swapaxes,
     transpose as transpose,
 )
+from tape.ops.shrink import (
+    glu as glu,
+    hardshrink as hardshrink,
+    logsigmoid as logsigmoid,
+    mish as mish,
+    softmin as softmin,
+    softshrink as softshrink,
+    softsign as softsign,
+    tanhshrink as tanhshrink,
+)
 from tape.ops.signs import (
     pack_bits as pack_bits,
     sign_ste as sign_ste,
@@ -179,6 +258,14 @@ from tape.ops.signs import (
     unpack_bits as unpack_bits,
 )
 from tape.ops.softmax import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
+
+from tape.ops.special import (
+    erfinv as erfinv,
+    lgamma as lgamma,
+    logit as logit,
+    sinc as sinc,
+    xlogy as xlogy,
+)
 
 tensor = Tensor
 

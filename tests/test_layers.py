@@ -21,6 +21,7 @@ LAYERS = [
 ]
 # A family of ops may use those before it.
 FAMILIES = [
+    "naming",
     "logic",
     "elementwise",
     "arithmetic",
@@ -37,6 +38,14 @@ FAMILIES = [
     "key",
     "index",
     "lookup",
+    "scatter",
+    "rank",
+    "running",
+    "rectifiers",
+    "shrink",
+    "polygamma",
+    "special",
+    "bessel",
     "activated",
     "linalg",
     "contract",
@@ -51,8 +60,16 @@ FAMILIES = [
     "channels",
     "norm",
     "loss",
+    "distance",
+    "regression",
+    "likelihood",
+    "margin",
+    "ctc",
     "create",
     "random",
+    "noise",
+    "attention",
+    "bags",
 ]
 MAX_LINES = 400
 

@@ -1,4 +1,4 @@
-"""`Embedding`: a row of learned numbers for each of n things."""
+"""`Embedding` and `EmbeddingBag`: rows of learned numbers for each of n things."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tape.nn.arguments import count, settings
 from tape.nn.init import Initialiser, normal
 from tape.nn.module import Module
 from tape.nn.parameter import Parameter, parameter
+from tape.ops.bags import MODES, embedding_bag
 from tape.ops.lookup import embedding
 
-__all__ = ["Embedding"]
+__all__ = ["Embedding", "EmbeddingBag"]
 
 
 class Embedding(Module):
@@ -68,3 +69,58 @@ class Embedding(Module):
     def describe(self) -> str:
         """Rows, their length, and the row of padding."""
         return settings(self.n, self.dim, padding_idx=self.padding_idx)
+
+
+class EmbeddingBag(Embedding):
+    """Sum, mean or largest of the rows of `weight` for each bag of indices.
+
+    Shapes: indices (B, k), or (k) with offsets (B), in [0, n); weight (n, dim) -> y (B, dim)
+
+    Args:
+        n, dim, init, rng, dtype: as of `Embedding`.
+        padding_idx: a row that no bag counts, that starts as zeros and gets no gradient, or None.
+        mode: "sum", "mean" or "max".
+        include_last_offset: whether the last offset is where the last bag ends.
+
+    Raises:
+        IndexRangeError: an index, or `padding_idx`, is none of the rows.
+        ValueError: mode is none of the three.
+
+    >>> import tape
+    >>> from tape import nn
+    >>> layer = nn.EmbeddingBag(3, 2, mode="sum", init=nn.init.identity())
+    >>> layer(tape.tensor([[0, 1], [0, 0]])).tolist()
+    [[1.0, 1.0], [2.0, 0.0]]
+    """
+
+    def __init__(
+        self,
+        n: int,
+        dim: int,
+        padding_idx: int | None = None,
+        mode: str = "mean",
+        include_last_offset: bool = False,
+        init: Initialiser = normal(1.0),  # noqa: B008, it has no state
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(f"EmbeddingBag: mode is {mode!r}, none of {', '.join(MODES)}")
+        super().__init__(n, dim, padding_idx, init, rng, dtype)
+        self.mode, self.include_last_offset = mode, include_last_offset
+
+    def forward(self, indices: Any, offsets: Any = None, per_sample_weights: Any = None) -> Tensor:
+        """The bags put together."""
+        return embedding_bag(
+            indices,
+            self.weight,
+            offsets,
+            mode=self.mode,
+            per_sample_weights=per_sample_weights,
+            include_last_offset=self.include_last_offset,
+            padding_idx=self.padding_idx,
+        )
+
+    def describe(self) -> str:
+        """Rows, their length, the row of padding and the mode."""
+        return settings(self.n, self.dim, padding_idx=self.padding_idx, mode=self.mode)

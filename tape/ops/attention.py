@@ -1,0 +1,117 @@
+"""Attention: values mixed by how well their keys match a query."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tape import shapes
+from tape._core.memory import asarray
+from tape._core.tensor import Tensor
+from tape.errors import DTypeError, ShapeError
+from tape.ops.arrange import repeat
+from tape.ops.linalg import matmul
+from tape.ops.logic import is_real, where
+from tape.ops.naming import named
+from tape.ops.random import dropout
+from tape.ops.shape import matrix_transpose
+from tape.ops.softmax import softmax
+
+
+@named
+def scaled_dot_product_attention(
+    query,
+    key,
+    value,
+    attn_mask=None,
+    dropout_p=0.0,
+    is_causal=False,
+    scale=None,
+    enable_gqa=False,
+    rng=None,
+):
+    """Means of value, weighted by how well each key matches a query.
+
+    y = softmax(query @ key.T * scale + mask) @ value, softmax along the keys
+
+    Shapes: query (*b, L, E), key (*b, S, E), value (*b, S, V) -> y (*b, L, V), axes in front
+    broadcast
+
+    Args:
+        attn_mask: broadcasts to (*b, L, S): bools, True where a query may look, or numbers that are
+            added. A query that may look nowhere gets 0, and so do its gradients.
+        dropout_p: probability to drop a weight, in [0, 1]; it drops whenever it is above 0.
+        is_causal: whether query i may look at keys 0 to i only; not with a mask.
+        scale: 1 / sqrt(E) by default.
+        enable_gqa: whether a key and value of fewer heads (axis -3) serve several heads of query.
+        rng: generator that dropout draws from, by default that of `tape.random`.
+
+    Raises:
+        ShapeError: the shapes do not fit each other, or the mask does not broadcast.
+        DTypeError: the mask holds integers.
+        ValueError: both a mask and is_causal, or dropout_p is no probability.
+
+    Source: Vaswani et al. 2017, section 3.2.1 (arXiv 1706.03762).
+
+    >>> import tape
+    >>> q, v = tape.zeros((2, 4)), tape.tensor([[1.0], [3.0]])
+    >>> tape.scaled_dot_product_attention(q, q, v).tolist()
+    [[2.0], [2.0]]
+    >>> tape.scaled_dot_product_attention(q, q, v, is_causal=True).tolist()
+    [[1.0], [2.0]]
+    """
+    name = "scaled_dot_product_attention"
+    query, key, value = asarray(query), asarray(key), asarray(value)
+    check(query, key, value)
+    if attn_mask is not None and is_causal:
+        raise ValueError(f"{name}: give attn_mask or is_causal, not both")
+    if not is_real(dropout_p) or not 0 <= dropout_p <= 1:
+        raise ValueError(f"{name}: dropout_p is {dropout_p!r}, expected a probability in [0, 1]")
+    if enable_gqa:
+        key, value = [for_heads(x, query) for x in (key, value)]
+    scale = query.shape[-1] ** -0.5 if scale is None and query.shape[-1] else scale or 0.0
+    scores = matmul(query * scale, matrix_transpose(key))
+    mask = lower(scores) if is_causal else attn_mask
+    weights = softmax(scores, -1) if mask is None else masked_softmax(scores, asarray(mask))
+    if dropout_p:
+        weights = dropout(weights, dropout_p, True, rng)
+    return matmul(weights, value)
+
+
+def check(query, key, value):
+    """ShapeError unless the last two axes fit."""
+    given = f"query {query.shape}, key {key.shape}, value {value.shape}"
+    if min(query.ndim, key.ndim, value.ndim) < 2:
+        raise ShapeError(f"needs two axes or more: {given}")
+    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        raise ShapeError(f"queries and keys need one length, keys and values one number: {given}")
+
+
+def for_heads(x, query):
+    """Keys or values, each head repeated for the heads of query that it serves."""
+    if x.ndim < 3 or query.ndim < 3 or not x.shape[-3] or query.shape[-3] % x.shape[-3]:
+        raise ShapeError(f"the heads of query {query.shape} are no multiple of those of {x.shape}")
+    n = query.shape[-3] // x.shape[-3]
+    return x if n == 1 else repeat(x, n, axis=x.ndim - 3)
+
+
+def lower(scores):
+    """The mask by which query i sees keys 0 to i."""
+    return Tensor(np.tri(*scores.shape[-2:], dtype=bool))
+
+
+def masked_softmax(scores, mask):
+    """softmax of the scores along the last axis where a mask allows, 0 where it allows nothing."""
+    if mask.dtype.kind not in "bf":
+        raise DTypeError(f"attn_mask is {mask.dtype}, expected bools or floats")
+    if shapes.broadcast(scores.shape, mask.shape) != scores.shape:
+        raise ShapeError(f"attn_mask {mask.shape} does not broadcast to the scores {scores.shape}")
+    if mask.dtype == bool:
+        scores, barred = where(mask, scores, -math.inf), ~mask.numpy()
+    else:
+        scores, barred = scores + mask.astype(scores.dtype, copy=False), mask.numpy() == -math.inf
+    blind = barred.all(-1, keepdims=True) if barred.ndim else barred
+    if not blind.any():
+        return softmax(scores, -1)
+    return where(blind, 0.0, softmax(where(blind, 0.0, scores), -1))

@@ -1,0 +1,143 @@
+"""Dropout of whole channels, and dropout that keeps the mean and variance of what selu gives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tape._core.memory import adopt, asarray
+from tape._core.tensor import Tensor
+from tape.errors import ShapeError
+from tape.ops.logic import is_real
+from tape.ops.naming import named
+from tape.ops.random import drop, generator
+
+SELU_FLOOR = -1.7580993408473766  # what selu tends to below: minus its scale times its alpha
+
+
+def chosen(name, x, shape, p, rng):
+    """What to drop: bools of x's shape, each drawn with probability p for a place of `shape`."""
+    drawn = np.asarray(generator(rng, name).random(shape, np.float32) < p)
+    if drawn.shape != x.shape:
+        drawn = np.broadcast_to(drawn, x.shape).copy()
+    return adopt(drawn)
+
+
+def probability(name, p):
+    """ValueError unless p is a number in [0, 1]."""
+    if not is_real(p) or not 0 <= p <= 1:
+        raise ValueError(f"{name}: p is {p!r}, expected a probability in [0, 1]")
+
+
+def per_channel(x, n_axes):
+    """The shape of x with length 1 along its last axes: one number for each channel."""
+    if x.ndim not in (n_axes + 1, n_axes + 2):
+        raise ShapeError(f"x {x.shape} must have {n_axes + 1} axes, channels first, or a batch too")
+    return (*x.shape[: x.ndim - n_axes], *(1,) * n_axes)
+
+
+def without_channels(name, x, p, training, rng, n_axes):
+    """x with whole channels set to 0, the others divided by 1 - p."""
+    probability(name, p)
+    x = asarray(x)
+    shape = per_channel(x, n_axes)
+    if not training or p == 0:
+        return x
+    return drop(x, chosen(name, x, shape, p, rng), 1 / (1 - p) if p < 1 else 0.0)
+
+
+@named
+def dropout1d(x, p=0.5, training=True, rng=None):
+    """x with whole channels set to 0 with probability p, the others divided by 1 - p.
+
+    Neighbours in a channel are alike, so dropping single ones hides little. Without training, or
+    with p = 0, it is x itself.
+
+    Shapes: x (N, C, L) or (C, L) -> y as x
+
+    Args:
+        p: probability to drop a channel, in [0, 1].
+        training: whether to drop anything.
+        rng: generator to draw from, by default that of `tape.random`.
+
+    Raises:
+        ShapeError: x has another number of axes.
+        ValueError: p is outside of [0, 1] or NaN.
+
+    Source: Tompson et al. 2014 (arXiv 1411.4280).
+    """
+    return without_channels("dropout1d", x, p, training, rng, 1)
+
+
+@named
+def dropout2d(x, p=0.5, training=True, rng=None):
+    """dropout1d of images.   Shapes: x (N, C, H, W) or (C, H, W) -> y as x
+
+    >>> import tape
+    >>> y = tape.dropout2d(tape.ones((8, 4, 2, 2)), 0.5)
+    >>> bool(((y == 0.0).all(axis=(2, 3)) | (y == 2.0).all(axis=(2, 3))).all())
+    True
+    """
+    return without_channels("dropout2d", x, p, training, rng, 2)
+
+
+@named
+def dropout3d(x, p=0.5, training=True, rng=None):
+    """dropout1d of volumes.   Shapes: x (N, C, D, H, W) or (C, D, H, W) -> y as x"""
+    return without_channels("dropout3d", x, p, training, rng, 3)
+
+
+def to_the_floor(name, x, shape, p, rng):
+    """x with what is dropped set to selu's floor, then moved and scaled back to mean 0, variance 1.
+
+    With q = 1 - p and f the floor: a = (q + f**2 q p)**-0.5, b = -a p f.
+    """
+    if p == 1:
+        return drop(x, chosen(name, x, shape, p, rng), 0.0)
+    a = ((1 - p) * (1 + p * SELU_FLOOR**2)) ** -0.5
+    dropped = chosen(name, x, shape, p, rng)
+    moved = np.where(dropped.numpy(), a * SELU_FLOOR, 0.0) - a * p * SELU_FLOOR
+    return drop(x, dropped, a) + Tensor(moved, x.dtype)
+
+
+@named
+def alpha_dropout(x, p=0.5, training=True, rng=None):
+    """Dropout for selu: of x with mean 0 and variance 1 the result has these too.
+
+    An element is set, with probability p, to what selu tends to far below, and all are moved and
+    scaled. Without training, or with p = 0, it is x itself; with p = 1 it is 0.
+
+    Shapes: x (*s) -> y (*s)
+
+    Args:
+        p: probability to drop an element, in [0, 1].
+        training: whether to drop anything.
+        rng: generator to draw from, by default that of `tape.random`.
+
+    Raises:
+        ValueError: p is outside of [0, 1] or NaN.
+
+    Source: Klambauer et al. 2017, section 2 (arXiv 1706.02515).
+    """
+    probability("alpha_dropout", p)
+    x = asarray(x)
+    if not training or p == 0:
+        return x
+    return to_the_floor("alpha_dropout", x, x.shape, p, rng)
+
+
+@named
+def feature_alpha_dropout(x, p=0.5, training=True, rng=None):
+    """alpha_dropout of whole channels.   Shapes: x (N, C, *d) -> y as x
+
+    Raises:
+        ShapeError: x has fewer than two axes, while training.
+        ValueError: p is outside of [0, 1] or NaN.
+    """
+    probability("feature_alpha_dropout", p)
+    x = asarray(x)
+    if not training or p == 0:
+        return x
+    if x.ndim < 2:
+        raise ShapeError(f"x {x.shape} must have a batch axis and channels")
+    shape = (*x.shape[:2], *(1,) * (x.ndim - 2))
+    return to_the_floor("feature_alpha_dropout", x, shape, p, rng)

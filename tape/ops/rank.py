@@ -1,0 +1,190 @@
+"""What stands where when elements are in order: topk, median, quantile."""
+
+from __future__ import annotations
+
+from operator import index
+
+import numpy as np
+
+from tape import shapes
+from tape._core.memory import asarray
+from tape._core.tensor import Tensor
+from tape.errors import ShapeError
+from tape.op import op, sample
+from tape.ops.extremes import NO_IDENTITY, ONE_AXIS, TIES, one_extreme, winners
+from tape.ops.logic import is_real, isnan, where
+from tape.ops.lookup import take, take_along_axis
+from tape.ops.naming import named
+from tape.ops.reduce import FORMS, spread
+from tape.ops.reduce import sum as sum_over
+from tape.ops.shape import moveaxis, reshape, squeeze
+
+METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
+
+
+@named
+def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
+    """The k largest elements along an axis, largest first, and where they stand.
+
+    NaN counts as largest; of equal ones the first are taken. The gradient goes to those taken.
+
+    Shapes: x (..., n, ...) -> values (..., k, ...), indices (..., k, ...), int64
+
+    Args:
+        k: in [0, n].
+        largest: False for the smallest, smallest first.
+        sorted: False allows any order among the k; they are sorted all the same.
+
+    Raises:
+        ValueError: k is not in [0, n].
+        TypeError: k is no whole number.
+        AxisError: x has no such axis.
+
+    >>> import tape
+    >>> values, indices = tape.topk(tape.tensor([1.0, 3.0, 2.0]), 2)
+    >>> values.tolist(), indices.tolist()
+    ([3.0, 2.0], [1, 2])
+    """
+    x = asarray(x)
+    if x.ndim == 0:
+        shapes.axis_of(1, axis)
+        found = topk(reshape(x, (1,)), k, 0)
+        return tuple([reshape(part, ()) if part.size else part for part in found])
+    axis = shapes.axis_of(x.ndim, axis)
+    n = x.shape[axis]
+    try:
+        count = index(k)
+    except TypeError:
+        raise TypeError(f"topk: k is a whole number, got {k!r}") from None
+    if not 0 <= count <= n:
+        raise ValueError(f"topk: k is {count}, not in [0, {n}], along axis {axis} of {x.shape}")
+    values = x.numpy()
+    if largest:  # turned round twice, so that equal elements stay in their order
+        order = n - 1 - np.flip(np.flip(values, axis).argsort(axis, kind="stable"), axis)
+    else:
+        order = values.argsort(axis, kind="stable")
+    indices = Tensor(order[(slice(None),) * axis + (slice(0, count),)])
+    return take_along_axis(x, indices, axis=axis), indices
+
+
+@op(
+    shape=one_extreme,
+    saves="x y",
+    samples=[
+        *[sample((2, 3, 4), **form) for form in FORMS[:3]],
+        sample((), keepdims=True),
+        sample((0, 3), axis=1),
+        sample(TIES, axis=1, smooth=False),
+        sample(np.array([[1.0, np.nan], [3.0, 2.0]]), axis=1, smooth=False),
+    ],
+    errors=NO_IDENTITY + ONE_AXIS,
+)
+def median(x, /, axis=None, *, keepdims=False):
+    """The element in the middle of an axis (None: of all), NaN if there is one.
+
+    Of an even number it is the lower of the two in the middle, an element as in PyTorch;
+    `quantile(x, 0.5)` is their mean. Elements equal to it share the gradient equally.
+
+    Shapes: x (*s) -> y (s without the axis)
+
+    Raises:
+        AxisError: x has no such axis.
+        ShapeError: the axis is empty.
+    """
+    x = np.asarray(x)
+    if axis is None:
+        flat, shape = x.reshape(-1), (1,) * x.ndim if keepdims else ()
+        return median_of(flat).reshape(shape)
+    y = median_of(np.moveaxis(x, axis, -1))
+    return np.expand_dims(y, axis) if keepdims else y
+
+
+def median_of(x):
+    """The lower median along the last axis; NaN is last in order, so it is looked for."""
+    n = x.shape[-1]
+    if n == 0:
+        return np.empty(x.shape[:-1], x.dtype)
+    y = np.partition(x, (n - 1) // 2, -1)[..., (n - 1) // 2]
+    if x.dtype.kind != "f":
+        return y
+    return np.where(np.isnan(x).any(-1), x.dtype.type(np.nan), y)
+
+
+@median.defvjp
+def median_vjp(g, x, y, axis, keepdims):
+    won, share = winners(x, y, axis, keepdims)
+    return where(won, spread(g, x.shape, axis, keepdims) * share, 0.0)
+
+
+@median.defjvp
+def median_jvp(dx, x, y, axis, keepdims):
+    won, share = winners(x, y, axis, keepdims)
+    return sum_over(where(won, dx * share, 0.0), axis, keepdims=keepdims)
+
+
+@named
+def quantile(x, /, q, axis=None, *, keepdims=False, method="linear"):
+    """The number below which a share q of an axis (None: of all) lies, NaN if there is one.
+
+    In order, it stands at place q * (n - 1), between elements by `method`.
+
+    Shapes: x (*s), q () -> y (s without the axis); q (m) -> y (m, s without the axis)
+
+    Args:
+        q: one share or several, in [0, 1].
+        method: "linear" between the two nearest elements, "lower" or "higher" of them, "midpoint"
+            or "nearest" (of two equally near the one at an even place).
+
+    Raises:
+        ValueError: a share is outside of [0, 1], or the method is none of these.
+        ShapeError: the axis is empty, or q has more than one axis.
+        AxisError: x has no such axis.
+
+    >>> import tape
+    >>> tape.quantile(tape.tensor([4.0, 1.0, 2.0]), [0.25, 1.0]).tolist()
+    [1.5, 4.0]
+    """
+    x = asarray(x)
+    if x.dtype.kind != "f":
+        x = x.astype(np.float64)
+    if method not in METHODS:
+        raise ValueError(f"quantile: method is {method!r}, none of {', '.join(METHODS)}")
+    shares = Tensor(q, x.dtype) if is_real(q) else asarray(q).astype(x.dtype)
+    if shares.ndim > 1:
+        raise ShapeError(f"q has shape {shares.shape}, expected one number or one axis")
+    values = shares.numpy()
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"quantile: q {values.tolist()} is not in [0, 1]")
+    ndim, flat = x.ndim, reshape(x, (x.size,)) if axis is None else x
+    at = shapes.axis_of(flat.ndim, 0 if axis is None else axis)
+    n = flat.shape[at]
+    if n == 0:
+        raise ShapeError(f"axis {at} of {flat.shape} is empty: it has no quantile")
+    rows = moveaxis(flat, at, 0)
+    order = rows.numpy().argsort(0, kind="stable")
+    has_nan = isnan(take_along_axis(rows, order[-1:], axis=0))
+    y = between(take_along_axis(rows, order, axis=0), shares * (n - 1), method)
+    y = where(has_nan if shares.ndim else squeeze(has_nan, axis=0), np.nan, y)
+    if keepdims:
+        kept = (1,) * ndim if axis is None else (*flat.shape[:at], 1, *flat.shape[at + 1 :])
+        y = reshape(y, shares.shape + kept)
+    return y
+
+
+def between(rows, place, method):
+    """Sorted rows at places between them, which may be one or several."""
+    below, above = np.floor(place.numpy()), np.ceil(place.numpy())
+    low = take(rows, below.astype(np.int64), axis=0)
+    high = take(rows, above.astype(np.int64), axis=0)
+    if method == "lower":
+        return low
+    if method == "higher":
+        return high
+    if method == "nearest":
+        return take(rows, np.round(place.numpy()).astype(np.int64), axis=0)
+    if method == "midpoint":
+        weight = Tensor(np.where(below == above, 0, 0.5).astype(rows.dtype))
+    else:
+        weight = place - Tensor(below.astype(rows.dtype))
+    weight = reshape(weight, weight.shape + (1,) * (rows.ndim - 1))
+    return low + (high - low) * weight
