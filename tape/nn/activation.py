@@ -39,6 +39,7 @@ from tape.ops.shrink import (
     softsign,
     tanhshrink,
 )
+from tape.ops.smooth import gelu, silu, softplus
 from tape.ops.softmax import log_softmax, softmax
 
 __all__ = [

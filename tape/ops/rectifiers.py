@@ -26,6 +26,7 @@ from tape.ops.logic import (
 )
 from tape.ops.naming import named
 from tape.ops.shape import reshape
+from tape.ops.smooth import finite_below
 
 # NumPy's loops, called so that results lie in memory that is used again.
 ADD, SUBTRACT = Loop(np.add), Loop(np.subtract)

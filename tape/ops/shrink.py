@@ -17,6 +17,7 @@ from tape.ops.key import WHOLE
 from tape.ops.logic import each
 from tape.ops.naming import named
 from tape.ops.rectifiers import outside
+from tape.ops.smooth import finite_below, silu, softplus
 from tape.ops.softmax import softmax
 
 SHRINKS = [*each(smooth=False), *each(0.6, 2.0), sample((3, 4), lambd=1.0, smooth=False)]
