@@ -59,8 +59,9 @@ CYTHON = ["tape/_kernels/*.pyx", "tape/nn/*.pyx"]
 PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
 # But these only call other ops, or NumPy: compiled they are no faster, and 100 kB larger each.
 INTERPRETED = {
-    *["attention", "bags", "bessel", "ctc", "distance", "likelihood", "margin", "naming", "noise"],
-    *["polygamma", "rank", "rectifiers", "regression", "running", "scatter", "shrink", "special"],
+    *["attention", "bags", "bessel", "ctc", "distance", "gru", "likelihood", "margin", "naming"],
+    *["noise", "polygamma", "rank", "rectifiers", "recurrent", "regression", "running", "scatter"],
+    *["shrink", "special"],
 }
 # And what nothing may interrupt halfway: Python looks for Ctrl-C only where it interprets.
 PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]

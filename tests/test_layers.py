@@ -48,6 +48,8 @@ FAMILIES = [
     "bessel",
     "activated",
     "linalg",
+    "recurrent",
+    "gru",
     "contract",
     "einsum",
     "geometry",
