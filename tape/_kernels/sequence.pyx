@@ -357,17 +357,30 @@ cdef class Recurrent(Kernel):
         cdef int kind, which = self.which
         cdef npy_intp planes
         for x in operands:
-            if not isinstance(x, ndarray):
+            if isinstance(x, ndarray):
+                arrays.append(cnp.PyArray_GETCONTIGUOUS(<ndarray>x))
+            elif type(x) is int and x == 0:
+                arrays.append(None)
+            else:
                 return None
-            arrays.append(cnp.PyArray_GETCONTIGUOUS(<ndarray>x))
+        for i in (0, len(arrays) - 1, 2 if which == IS_GRU or which == IS_RNN else 0):
+            if arrays[i] is None:
+                return None
+        if which in (IS_RNN_GRAD, IS_LSTM_GRAD, IS_GRU_GRAD) and arrays[1] is None:
+            return None
         first, w = <ndarray>arrays[0], <ndarray>arrays[3 if which in (IS_LSTM, IS_LSTM_GRAD) else 2]
         if which == IS_GRU_GRAD:
             w = <ndarray>arrays[3]
         kind = PyArray_TYPE(first)
         if not is_float(kind) or PyArray_NDIM(w) != 2 or PyArray_NDIM(first) < 3:
             return None
+        if PyArray_DIM(w, 1) and any([x is None for x in arrays]):
+            dims[0] = PyArray_DIM(first, PyArray_NDIM(first) - 2)
+            dims[1] = PyArray_DIM(w, 1)
+            zeros = cnp.PyArray_ZEROS(2, dims, kind, 0)
+            arrays = [zeros if x is None else x for x in arrays]
         for x in arrays:
-            if PyArray_TYPE(<ndarray>x) != kind or not cnp.PyArray_ISBEHAVED_RO(<ndarray>x):
+            if x is None or PyArray_TYPE(<ndarray>x) != kind or not cnp.PyArray_ISBEHAVED_RO(<ndarray>x):
                 return None
         memset(&s, 0, sizeof(s))
         s.real = TAPE_FLOAT if kind == cnp.NPY_FLOAT else TAPE_DOUBLE

@@ -29,6 +29,7 @@ from tape.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from tape.nn.cell import GRUCell, LSTMCell, RNNCell
 from tape.nn.container import Flatten, For, Lambda, Sequential
 from tape.nn.conv import AvgPool2d, Conv2d, MaxPool2d
 from tape.nn.dropout import (
@@ -68,12 +69,16 @@ from tape.nn.loss import (
 from tape.nn.module import Module
 from tape.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from tape.nn.parameter import Parameter, Uninferred
+from tape.nn.recurrent import GRU, LSTM, RNN
 
 __all__ = [
     "CELU",
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AlphaDropout",
     "AvgPool2d",
@@ -96,6 +101,7 @@ __all__ = [
     "FeatureAlphaDropout",
     "Flatten",
     "For",
+    "GRUCell",
     "GaussianNLLLoss",
     "Hardshrink",
     "Hardsigmoid",
@@ -105,6 +111,7 @@ __all__ = [
     "HuberLoss",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "Lambda",
     "LayerNorm",
     "LeakyReLU",
@@ -123,6 +130,7 @@ __all__ = [
     "PairwiseDistance",
     "Parameter",
     "PoissonNLLLoss",
+    "RNNCell",
     "ReLU",
     "ReLU6",
     "Sequential",

@@ -13,7 +13,7 @@ from tape.ops.activation import sigmoid_slope
 from tape.ops.elementwise import tanh_slope, zeros_like
 from tape.ops.join import concat, stack
 from tape.ops.linalg import affine, matmul, outer_sum
-from tape.ops.recurrent import before, in_time, parts_of, planes, sequence, steps
+from tape.ops.recurrent import before, in_time, parts_of, planes, sequence, start, steps
 from tape.ops.reduce import sum_to
 from tape.ops.shape import reshape
 
@@ -40,6 +40,7 @@ def gru_grads(g, y, h0, w):
     samples=[
         sample((5, 3, 2, 4), (5, 3, 2, 4), (2, 4), (12, 4), reverse=False),
         sample((5, 3, 2, 3), (5, 3, 2, 3), (2, 3), (9, 3), reverse=True),
+        sample((5, 3, 2, 3), (5, 3, 2, 3), 0, (9, 3), reverse=True),
     ],
     errors=[
         bad(
@@ -60,7 +61,7 @@ def gru_grad(g, y, h0, w, /, *, reverse):
     """
     _, T, B, H = y.shape
     d = np.empty((2, T, B, 3 * H), np.result_type(g, y, h0, w))
-    dh = np.zeros(h0.shape, d.dtype)
+    h0, dh = np.broadcast_to(h0, (B, H)), np.zeros((B, H), d.dtype)
     for k, t in enumerate(steps(T, not reverse)):
         r, z, n, m, _ = y[:, t]
         last = y[4, t + 1 if reverse else t - 1] if k < T - 1 else h0
@@ -82,6 +83,7 @@ def gru_grad(g, y, h0, w, /, *, reverse):
         sample((3, 2, 9), (2, 3), (9, 3), (9,), reverse=True),
         sample((1, 1, 6), (1, 2), (6, 2), (6,), reverse=False),
         sample((2, 0, 6), (0, 2), (6, 2), (6,), reverse=True),
+        sample((3, 2, 9), 0, (9, 3), (9,), reverse=True),
     ],
     errors=[
         bad((3, 2, 12), (2, 4), (12, 4), (4,), reverse=False, error=ShapeError, match=r"b \(4,\)"),
@@ -94,13 +96,13 @@ def gru_states(x, h0, w, b, /, *, reverse):
     r, z = sigmoid(split(x[t] + h[t - 1] @ w.T + b)), m the rest of h[t - 1] @ w.T + b
     n = tanh(x[t]'s rest + r * m),  h[t] = (1 - z) * n + z * h[t - 1],  h[-1] = h0
 
-    Shapes: x (T, B, 3 H), h0 (B, H), w (3 H, H), b (3 H) -> y (5, T, B, H)
+    Shapes: x (T, B, 3 H), h0 (B, H) or (), w (3 H, H), b (3 H) -> y (5, T, B, H)
 
     Source: Cho et al. 2014 (arXiv 1406.1078), with r after the product.
     """
     T, B, H = *x.shape[:2], w.shape[1]
     y = np.empty((GRU_PLANES, T, B, H), np.result_type(x, h0, w, b))
-    h = h0
+    h = np.broadcast_to(h0, (B, H))
     for t in steps(T, reverse):
         u, v = x[t].reshape(B, 3, H), (h @ w.T + b).reshape(B, 3, H)
         r, z, m = SIGMOID(u[:, 0] + v[:, 0]), SIGMOID(u[:, 1] + v[:, 1]), v[:, 2]
@@ -113,6 +115,7 @@ def gru_states(x, h0, w, b, /, *, reverse):
 @gru_states.defvjp
 def gru_states_vjp(g, h0, w, y, b_shape, reverse):
     T, B, H = y.shape[1:]
+    h0 = start(h0, y[4, 0])
     if is_recording():
         d, dx, dh = gru_back(g, h0, w, y, reverse)
     else:
@@ -139,9 +142,9 @@ def gru_back(g, h0, w, y, reverse):
 @gru_states.defjvp
 def gru_states_jvp(dx, dh0, dw, db, h0, w, y, reverse):
     _, T, B, H = y.shape
-    dv = affine(before(y[4], h0, reverse), dw, db)
-    last = before(y[4], h0, reverse)
-    dh, dys = dh0, []
+    last = before(y[4], start(h0, y[4, 0]), reverse)
+    dv = affine(last, dw, db)
+    dh, dys = start(dh0, y[4, 0]), []
     for t in steps(T, reverse):
         r, z, n, m = y[0, t], y[1, t], y[2, t], y[3, t]
         du, dw_h = reshape(dx[t], (B, 3, H)), reshape(dv[t] + affine(dh, w, 0), (B, 3, H))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from tape._core.state import is_recording
+from tape._core.tensor import Tensor
 from tape._kernels import sequence as kernels
 from tape._kernels.activation import SIGMOID
 from tape.errors import ShapeError
@@ -21,6 +22,7 @@ from tape.ops.activation import relu_gate, sigmoid_slope
 from tape.ops.elementwise import tanh, tanh_slope, zeros_like
 from tape.ops.join import concat, stack
 from tape.ops.linalg import affine, matmul, outer_sum
+from tape.ops.logic import where
 from tape.ops.shape import reshape
 
 RNN_PLANES, LSTM_PLANES = 1, 6
@@ -29,6 +31,11 @@ RNN_PLANES, LSTM_PLANES = 1, 6
 def steps(T, reverse):
     """The steps in the order in which they are taken."""
     return range(T - 1, -1, -1) if reverse else range(T)
+
+
+def start(state, like):
+    """A first state, where a number stands for a whole one.   Shapes: like (B, H)"""
+    return state if isinstance(state, Tensor) and state.ndim else where(True, state, like)
 
 
 def before(states, first, reverse):
@@ -55,13 +62,11 @@ def parts_of(flat, *shapes):
 def sequence(gates, x, w, **states):
     """ShapeError unless the states and the weight fit a sequence of so many gates."""
     if len(x) != 3 or len(w) != 2 or w[0] != gates * w[1] or x[2] != w[0]:
-        raise ShapeError(
-            f"needs x (T, B, {gates} H) and w ({gates} H, H), got x {x} and w {w}"
-        )
+        raise ShapeError(f"needs x (T, B, {gates} H) and w ({gates} H, H), got x {x} and w {w}")
     if not x[0]:
         raise ShapeError(f"a sequence needs a step at least, x is {x}")
     for name, state in states.items():
-        if state != (x[1], w[1]):
+        if state and state != (x[1], w[1]):
             raise ShapeError(f"{name} {state} does not fit x {x} and w {w}: {(x[1], w[1])}")
     return (*x[:2], w[1])
 
@@ -118,6 +123,7 @@ def rnn_grad(g, y, w, /, *, reverse, activation="tanh"):
         sample((1, 1, 2), (1, 2), (2, 2), reverse=False),
         sample((3, 2, 4), (2, 4), (4, 4), reverse=True, activation="relu", smooth=False),
         sample((3, 0, 4), (0, 4), (4, 4), reverse=False),
+        sample((3, 2, 4), 0, (4, 4), reverse=False),
     ],
     errors=[
         bad((3, 2, 4), (2, 3), (4, 4), reverse=False, error=ShapeError, match=r"h0 \(2, 3\)"),
@@ -128,13 +134,13 @@ def rnn_grad(g, y, w, /, *, reverse, activation="tanh"):
 def rnn_states(x, h0, w, /, *, reverse, activation="tanh"):
     """The states h[t] = activation(x[t] + h[t - 1] @ w.T) of all steps, h[-1] = h0.
 
-    Shapes: x (T, B, H), h0 (B, H), w (H, H) -> h (T, B, H)
+    Shapes: x (T, B, H), h0 (B, H) or (), w (H, H) -> h (T, B, H)
 
     Args:
         reverse: whether time runs backwards, from the last step to the first.
         activation: "tanh" or "relu".
     """
-    y, h = np.empty(x.shape, np.result_type(x, h0, w)), h0
+    y, h = np.empty(x.shape, np.result_type(x, h0, w)), np.broadcast_to(h0, x.shape[1:])
     for t in steps(len(x), reverse):
         a = x[t] + h @ w.T
         h = y[t] = np.maximum(a, 0) if activation == "relu" else np.tanh(a)
@@ -148,6 +154,7 @@ def rnn_slope(g, y, activation):
 
 @rnn_states.defvjp
 def rnn_states_vjp(g, h0, w, y, reverse, activation):
+    h0 = start(h0, y[0])
     if is_recording():
         d, dh = [], zeros_like(h0)
         for t in steps(y.shape[0], not reverse):
@@ -162,8 +169,8 @@ def rnn_states_vjp(g, h0, w, y, reverse, activation):
 
 @rnn_states.defjvp
 def rnn_states_jvp(dx, dh0, dw, h0, w, y, reverse, activation):
-    dx = dx + affine(before(y, h0, reverse), dw, 0)
-    dy, dh = [], dh0
+    dx = dx + affine(before(y, start(h0, y[0]), reverse), dw, 0)
+    dy, dh = [], start(dh0, y[0])
     for t in steps(y.shape[0], reverse):
         dh = rnn_slope(dx[t] + affine(dh, w, 0), y[t], activation)
         dy.append(dh)
@@ -188,6 +195,7 @@ def lstm_grads(g, y, c0, w):
     samples=[
         sample((6, 3, 2, 4), (6, 3, 2, 4), (2, 4), (16, 4), reverse=False),
         sample((6, 3, 2, 3), (6, 3, 2, 3), (2, 3), (12, 3), reverse=True),
+        sample((6, 3, 2, 3), (6, 3, 2, 3), 0, (12, 3), reverse=True),
     ],
     errors=[
         bad(
@@ -206,9 +214,10 @@ def lstm_grad(g, y, c0, w, /, *, reverse):
 
     Shapes: g, y (6, T, B, H), c0 (B, H), w (4 H, H) -> d (T B 4 H + 2 B H)
     """
-    _, T, _, H = y.shape
-    d = np.empty((*y.shape[1:3], 4 * H), np.result_type(g, y, c0, w))
-    dh, dc = np.zeros(c0.shape, d.dtype), np.zeros(c0.shape, d.dtype)
+    _, T, B, H = y.shape
+    d = np.empty((T, B, 4 * H), np.result_type(g, y, c0, w))
+    dh, dc = np.zeros((B, H), d.dtype), np.zeros((B, H), d.dtype)
+    c0 = np.broadcast_to(c0, (B, H))
     for k, t in enumerate(steps(T, not reverse)):
         i, f, m, o, c, _ = y[:, t]
         last = y[4, t + 1 if reverse else t - 1] if k < T - 1 else c0
@@ -231,6 +240,8 @@ def lstm_grad(g, y, c0, w, /, *, reverse):
         sample((3, 2, 12), (2, 3), (2, 3), (12, 3), reverse=True),
         sample((1, 1, 8), (1, 2), (1, 2), (8, 2), reverse=False),
         sample((2, 0, 8), (0, 2), (0, 2), (8, 2), reverse=False),
+        sample((3, 2, 16), 0, 0, (16, 4), reverse=False),
+        sample((3, 2, 12), (), (2, 3), (12, 3), reverse=True),
     ],
     errors=[
         bad(
@@ -245,13 +256,13 @@ def lstm_states(x, h0, c0, w, /, *, reverse):
     i, f, g, o = split(x[t] + h[t - 1] @ w.T), then sigmoid, and tanh of g
     c[t] = f * c[t - 1] + i * g,  h[t] = o * tanh(c[t]),  h[-1] = h0, c[-1] = c0
 
-    Shapes: x (T, B, 4 H), h0 and c0 (B, H), w (4 H, H) -> y (6, T, B, H)
+    Shapes: x (T, B, 4 H), h0 and c0 (B, H) or (), w (4 H, H) -> y (6, T, B, H)
 
     Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
     T, B, H = *x.shape[:2], w.shape[1]
     y = np.empty((LSTM_PLANES, T, B, H), np.result_type(x, h0, c0, w))
-    h, c = h0, c0
+    h, c = np.broadcast_to(h0, (B, H)), np.broadcast_to(c0, (B, H))
     for t in steps(T, reverse):
         a = (x[t] + h @ w.T).reshape(B, 4, H)
         i, f, o = SIGMOID(a[:, 0]), SIGMOID(a[:, 1]), SIGMOID(a[:, 3])
@@ -265,8 +276,9 @@ def lstm_states(x, h0, c0, w, /, *, reverse):
 @lstm_states.defvjp
 def lstm_states_vjp(g, h0, c0, w, y, reverse):
     T, B, H = y.shape[1:]
+    h0 = start(h0, y[5, 0])
     if is_recording():
-        d, dh, dc = lstm_back(g, c0, w, y, reverse)
+        d, dh, dc = lstm_back(g, start(c0, h0), w, y, reverse)
     else:
         flat = lstm_grad(g, y, c0, w, reverse=reverse)
         d, dh, dc = parts_of(flat, (T, B, 4 * H), (B, H), (B, H))
@@ -295,9 +307,10 @@ def lstm_back(g, c0, w, y, reverse):
 @lstm_states.defjvp
 def lstm_states_jvp(dx, dh0, dc0, dw, h0, c0, w, y, reverse):
     _, T, B, H = y.shape
-    dx = dx + affine(before(y[5], h0, reverse), dw, 0)
-    last = before(y[4], c0, reverse)
-    dh, dc, dys = dh0, dc0, []
+    like = y[5, 0]
+    dx = dx + affine(before(y[5], start(h0, like), reverse), dw, 0)
+    last = before(y[4], start(c0, like), reverse)
+    dh, dc, dys = start(dh0, like), start(dc0, like), []
     for t in steps(T, reverse):
         i, f, m, o = y[0, t], y[1, t], y[2, t], y[3, t]
         da = reshape(dx[t] + affine(dh, w, 0), (B, 4, H))
