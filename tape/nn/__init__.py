@@ -29,6 +29,7 @@ from tape.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from tape.nn.attention import MultiHeadAttention
 from tape.nn.cell import GRUCell, LSTMCell, RNNCell
 from tape.nn.container import Flatten, For, Lambda, Sequential
 from tape.nn.conv import AvgPool2d, Conv2d, MaxPool2d
@@ -70,6 +71,7 @@ from tape.nn.module import Module
 from tape.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from tape.nn.parameter import Parameter, Uninferred
 from tape.nn.recurrent import GRU, LSTM, RNN
+from tape.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
     "CELU",
@@ -122,6 +124,7 @@ __all__ = [
     "MaxPool2d",
     "Mish",
     "Module",
+    "MultiHeadAttention",
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
@@ -146,6 +149,8 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "Uninferred",
     "init",
