@@ -6,13 +6,16 @@ activation then works in place, and what a gradient needs later lies there alrea
 
 cimport numpy as cnp
 from cython cimport floating
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 from numpy cimport PyArray_DATA, PyArray_DIM, PyArray_NDIM, PyArray_TYPE, ndarray, npy_intp
 
 import numpy as np
 
 from tape._kernels.dispatch cimport Kernel, Loop, is_float
 from tape._kernels.freelist cimport empty
+from tape._kernels.gates cimport (
+    Sequence, add, at, blend, candidate, cell, gru_gates, lstm_gates, plane, scale, slope,
+)
 from tape._kernels.table cimport (
     TAPE_DOUBLE, TAPE_FLOAT, TAPE_PASS_RELU, TAPE_PASS_SIGMOID, kernels, tape_pass, tape_product,
 )
@@ -24,34 +27,6 @@ __all__ = ["GRU", "GRU_GRAD", "LSTM", "LSTM_GRAD", "RNN", "RNN_GRAD", "Recurrent
 cdef Loop TANH = Loop(np.tanh)
 cdef enum:
     IS_RNN, IS_RNN_GRAD, IS_LSTM, IS_LSTM_GRAD, IS_GRU, IS_GRU_GRAD
-
-cdef struct Sequence:
-    # All arrays are in C order. w is (gates * H, H); turned is (H, gates * H), the same weight.
-    npy_intp T, B, H, gates
-    int real
-    npy_intp size           # bytes of a number
-    bint reverse, relu
-    char* x                 # what the inputs add to the gates (T, B, gates * H)
-    char* h0
-    char* c0
-    char* w
-    char* bias              # of the hidden product of a GRU, or NULL
-    char* turned
-    char* y                 # planes (n, T, B, H)
-    char* g                 # as y
-    char* d                 # gradient: (T, B, gates * H), dh0, dc0
-    char* room              # (B, gates * H)
-    int failed
-
-
-cdef inline npy_intp at(const Sequence* s, npy_intp i) noexcept nogil:
-    """The step that is taken as the i-th."""
-    return s.T - 1 - i if s.reverse else i
-
-
-cdef inline char* plane(const Sequence* s, char* planes, npy_intp which, npy_intp t) noexcept nogil:
-    return planes + (which * s.T + t) * s.B * s.H * s.size
-
 
 cdef void tanh_of(const Sequence* s, char* x, char* y) noexcept nogil:
     cdef char** args = [x, y]
@@ -67,7 +42,9 @@ cdef void pass_of(const Sequence* s, int which, char* x) noexcept nogil:
     kernels().run_pass[s.real](&p)
 
 
-cdef void hidden(Sequence* s, char* h, npy_intp gate, npy_intp t, bint onto_x, char* to) noexcept nogil:
+cdef void hidden(
+    Sequence* s, char* h, npy_intp gate, npy_intp t, bint onto_x, char* to,
+) noexcept nogil:
     """h (B, H) times the block of the weight of a gate, and what the inputs or the bias add."""
     cdef tape_product p
     memset(&p, 0, sizeof(p))
@@ -107,17 +84,6 @@ cdef void rnn(Sequence* s) noexcept nogil:
             tanh_of(s, h, h)
 
 
-cdef void slope(const floating* g, const floating* dh, const floating* y, floating* d, npy_intp n,
-                bint relu) noexcept nogil:
-    cdef npy_intp j
-    if relu:
-        for j in range(n):
-            d[j] = 0 if y[j] <= 0 else g[j] + dh[j]
-    else:
-        for j in range(n):
-            d[j] = (g[j] + dh[j]) * (1 - y[j] * y[j])
-
-
 cdef void rnn_grad(Sequence* s, floating _) noexcept nogil:
     cdef npy_intp i, t, n = s.B * s.H
     cdef char* dh = s.d + s.T * n * s.size
@@ -127,19 +93,6 @@ cdef void rnn_grad(Sequence* s, floating _) noexcept nogil:
         slope(<floating*>plane(s, s.g, 0, t), <floating*>dh, <floating*>plane(s, s.y, 0, t),
               <floating*>plane(s, s.d, 0, t), n, s.relu)
         back(s, plane(s, s.d, 0, t), dh)
-
-
-cdef void cell(const floating* i, const floating* f, const floating* g, const floating* before,
-               floating* c, npy_intp n) noexcept nogil:
-    cdef npy_intp j
-    for j in range(n):
-        c[j] = f[j] * before[j] + i[j] * g[j]
-
-
-cdef void scale(const floating* o, floating* h, npy_intp n) noexcept nogil:
-    cdef npy_intp j
-    for j in range(n):
-        h[j] *= o[j]
 
 
 cdef void lstm(Sequence* s, floating _) noexcept nogil:
@@ -161,38 +114,6 @@ cdef void lstm(Sequence* s, floating _) noexcept nogil:
         scale(<floating*>plane(s, s.y, 3, t), <floating*>h, n)
 
 
-cdef void lstm_gates(const Sequence* s, npy_intp t, const floating* before, const floating* tc,
-                     floating* dh, floating* dc) noexcept nogil:
-    """The cotangents of what the gates were applied to, and of the cell before; dh is used up."""
-    cdef npy_intp row, j, k, H = s.H
-    cdef const floating* i = <floating*>plane(s, s.y, 0, t)
-    cdef const floating* f = <floating*>plane(s, s.y, 1, t)
-    cdef const floating* g = <floating*>plane(s, s.y, 2, t)
-    cdef const floating* o = <floating*>plane(s, s.y, 3, t)
-    cdef const floating* gi = <floating*>plane(s, s.g, 0, t)
-    cdef const floating* gf = <floating*>plane(s, s.g, 1, t)
-    cdef const floating* gg = <floating*>plane(s, s.g, 2, t)
-    cdef const floating* go = <floating*>plane(s, s.g, 3, t)
-    cdef const floating* gc = <floating*>plane(s, s.g, 4, t)
-    cdef const floating* gh = <floating*>plane(s, s.g, 5, t)
-    cdef floating* d
-    for row in range(s.B):
-        k = row * H
-        d = <floating*>s.d + (t * s.B + row) * 4 * H
-        for j in range(H):
-            dh[k + j] += gh[k + j]
-            dc[k + j] += dh[k + j] * o[k + j] * (1 - tc[k + j] * tc[k + j]) + gc[k + j]
-        for j in range(H):
-            d[j] = (dc[k + j] * g[k + j] + gi[k + j]) * i[k + j] * (1 - i[k + j])
-        for j in range(H):
-            d[2 * H + j] = (dc[k + j] * i[k + j] + gg[k + j]) * (1 - g[k + j] * g[k + j])
-        for j in range(H):
-            d[3 * H + j] = (dh[k + j] * tc[k + j] + go[k + j]) * o[k + j] * (1 - o[k + j])
-        for j in range(H):
-            d[H + j] = (dc[k + j] * before[k + j] + gf[k + j]) * f[k + j] * (1 - f[k + j])
-            dc[k + j] *= f[k + j]
-
-
 cdef void lstm_grad(Sequence* s, floating _) noexcept nogil:
     cdef npy_intp i, t, n = s.B * s.H
     cdef char* dh = s.d + s.T * 4 * n * s.size
@@ -205,24 +126,6 @@ cdef void lstm_grad(Sequence* s, floating _) noexcept nogil:
         tanh_of(s, plane(s, s.y, 4, t), s.room)
         lstm_gates(s, t, <floating*>before, <floating*>s.room, <floating*>dh, <floating*>dc)
         back(s, s.d + t * 4 * n * s.size, dh)
-
-
-cdef void blend(const floating* z, const floating* n, const floating* before, floating* h,
-                npy_intp count) noexcept nogil:
-    cdef npy_intp j
-    for j in range(count):
-        h[j] = (before[j] - n[j]) * z[j] + n[j]
-
-
-cdef void candidate(const Sequence* s, npy_intp t, const floating* r, const floating* m,
-                    floating* n) noexcept nogil:
-    """What the inputs add to the new state, and r times what the state adds."""
-    cdef npy_intp row, j
-    cdef const floating* x
-    for row in range(s.B):
-        x = <floating*>s.x + ((t * s.B + row) * 3 + 2) * s.H
-        for j in range(s.H):
-            n[row * s.H + j] = x[j] + r[row * s.H + j] * m[row * s.H + j]
 
 
 cdef void gru(Sequence* s, floating _) noexcept nogil:
@@ -240,45 +143,6 @@ cdef void gru(Sequence* s, floating _) noexcept nogil:
         blend(<floating*>plane(s, s.y, 1, t), <floating*>plane(s, s.y, 2, t), <floating*>h,
               <floating*>plane(s, s.y, 4, t), n)
         h = plane(s, s.y, 4, t)
-
-
-cdef void gru_gates(const Sequence* s, npy_intp t, const floating* before, floating* dh,
-                    floating* through) noexcept nogil:
-    """The cotangents of what both products gave, and of the state before as far as z let it by."""
-    cdef npy_intp row, j, k, H = s.H
-    cdef const floating* r = <floating*>plane(s, s.y, 0, t)
-    cdef const floating* z = <floating*>plane(s, s.y, 1, t)
-    cdef const floating* n = <floating*>plane(s, s.y, 2, t)
-    cdef const floating* m = <floating*>plane(s, s.y, 3, t)
-    cdef const floating* gr = <floating*>plane(s, s.g, 0, t)
-    cdef const floating* gz = <floating*>plane(s, s.g, 1, t)
-    cdef const floating* gn = <floating*>plane(s, s.g, 2, t)
-    cdef const floating* gm = <floating*>plane(s, s.g, 3, t)
-    cdef const floating* gh = <floating*>plane(s, s.g, 4, t)
-    cdef floating* d
-    cdef floating* dx
-    for row in range(s.B):
-        k = row * H
-        d = <floating*>s.d + (t * s.B + row) * 3 * H
-        dx = d + s.T * s.B * 3 * H
-        for j in range(H):
-            dh[k + j] += gh[k + j]
-            through[k + j] = dh[k + j] * z[k + j]
-        for j in range(H):
-            dx[H + j] = d[H + j] = (
-                (dh[k + j] * (before[k + j] - n[k + j]) + gz[k + j]) * z[k + j] * (1 - z[k + j]))
-        for j in range(H):
-            dx[2 * H + j] = (dh[k + j] * (1 - z[k + j]) + gn[k + j]) * (1 - n[k + j] * n[k + j])
-        for j in range(H):
-            d[2 * H + j] = dx[2 * H + j] * r[k + j] + gm[k + j]
-        for j in range(H):
-            dx[j] = d[j] = (dx[2 * H + j] * m[k + j] + gr[k + j]) * r[k + j] * (1 - r[k + j])
-
-
-cdef void add(const floating* x, floating* y, npy_intp n) noexcept nogil:
-    cdef npy_intp j
-    for j in range(n):
-        y[j] += x[j]
 
 
 cdef void gru_grad(Sequence* s, floating _) noexcept nogil:
@@ -380,7 +244,8 @@ cdef class Recurrent(Kernel):
             zeros = cnp.PyArray_ZEROS(2, dims, kind, 0)
             arrays = [zeros if x is None else x for x in arrays]
         for x in arrays:
-            if x is None or PyArray_TYPE(<ndarray>x) != kind or not cnp.PyArray_ISBEHAVED_RO(<ndarray>x):
+            if (x is None or PyArray_TYPE(<ndarray>x) != kind
+                    or not cnp.PyArray_ISBEHAVED_RO(<ndarray>x)):
                 return None
         memset(&s, 0, sizeof(s))
         s.real = TAPE_FLOAT if kind == cnp.NPY_FLOAT else TAPE_DOUBLE

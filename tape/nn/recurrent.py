@@ -107,6 +107,7 @@ class Recurrent(Module):
         n = None if n_in is None else count(name, "n_in", n_in)
         rows = self.gates * self.n_out
         for suffix in self.suffixes():
+            shapes: dict[str, tuple[int | None, ...]]
             shapes = {"weight_ih": (rows, n), "weight_hh": (rows, self.n_out)}
             if self.has_bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}

@@ -11,11 +11,13 @@ from tape.ops import (
     dtype,
     elementwise,
     extremes,
+    gru,
     index,
     join,
     linalg,
     logic,
     lookup,
+    recurrent,
     reduce,
     scan,
     shape,
@@ -111,3 +113,5 @@ bind_operators(
         "log_softmax": softmax.log_softmax,
     },
 )
+
+BEHIND_LAYERS = gru, recurrent  # tape.nn alone calls these, but the table of ops is complete

@@ -100,7 +100,7 @@ def gru_states(x, h0, w, b, /, *, reverse):
 
     Source: Cho et al. 2014 (arXiv 1406.1078), with r after the product.
     """
-    T, B, H = *x.shape[:2], w.shape[1]
+    (T, B), H = x.shape[:2], w.shape[1]
     y = np.empty((GRU_PLANES, T, B, H), np.result_type(x, h0, w, b))
     h = np.broadcast_to(h0, (B, H))
     for t in steps(T, reverse):

@@ -260,7 +260,7 @@ def lstm_states(x, h0, c0, w, /, *, reverse):
 
     Source: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
-    T, B, H = *x.shape[:2], w.shape[1]
+    (T, B), H = x.shape[:2], w.shape[1]
     y = np.empty((LSTM_PLANES, T, B, H), np.result_type(x, h0, c0, w))
     h, c = np.broadcast_to(h0, (B, H)), np.broadcast_to(c0, (B, H))
     for t in steps(T, reverse):
