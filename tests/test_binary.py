@@ -104,7 +104,7 @@ def test_the_window_of_sign_ste_can_be_set():
         assert tape.grad(tape.sign_ste(x, window).sum(), x).tolist() == wanted
 
 
-@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("isa", ISAS)
 def test_packed_weights_are_arranged_once_for_each_way_to_use_them(isa):
     rng = np.random.default_rng(0)
     images = rng.standard_normal((1, 40, 6, 7)).astype(np.float32)
@@ -113,7 +113,7 @@ def test_packed_weights_are_arranged_once_for_each_way_to_use_them(isa):
     matrix = tape.pack_bits(kernel[:, :, 0, 0].T, axis=0)
     before = table.used()
     try:
-        for name in (isa, HERE[-1], isa):
+        for name in (isa, ISAS[-1], isa):
             table.use(name)
             for settings in ({}, {"padding": 1}, {"padding": 1, "pad_value": -1}, {"stride": 2}):
                 found = [tape.binary_conv2d(images, packed, **settings).numpy() for _ in range(2)]
