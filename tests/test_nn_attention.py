@@ -7,6 +7,7 @@ import pytest
 
 import tape
 from tape import nn
+from tape.testing import gradcheck
 
 N, L, S, E, HEADS = 2, 4, 5, 6, 3
 
@@ -168,6 +169,18 @@ def test_an_encoder_is_its_layers_and_they_learn_their_own():
     assert "layers.1.self_attn.in_proj_weight" in net.state_dict()
     assert "layers.0.norm2.bias" in net.state_dict()
     assert "norm.weight" in net.state_dict()
+
+
+def test_layers_of_an_encoder_share_the_generator_so_that_no_two_drop_alike():
+    rng = np.random.default_rng(0)
+    net = nn.TransformerEncoder(nn.TransformerEncoderLayer(E, HEADS, 8, rng=rng), 2)
+    assert [layer.rng is rng and layer.self_attn.rng is rng for layer in net.layers] == [True] * 2
+
+
+def test_second_derivatives_of_an_encoder_layer_are_finite_differences():
+    net, _ = filled(nn.TransformerEncoderLayer(4, 2, 3, 0.0, "gelu", dtype=np.float64))
+    x = tape.tensor(drawn(2, 1, 4), requires_grad=True)
+    assert gradcheck(lambda x: (net(x) ** 2).sum(), [x], order=2)
 
 
 def test_dropout_is_at_work_while_training_only():

@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from isas import ISAS
 
 import tape
 from tape import nn
+from tape._kernels import table
 from tape.testing import gradcheck
 
 T, B, N, H = 4, 2, 3, 5
@@ -193,6 +195,22 @@ def test_a_batch_of_one_has_the_bits_of_a_larger_batch():
         np.testing.assert_array_equal(
             net(tape.tensor(x[:, i : i + 1]))[0].numpy(), whole[:, i : i + 1]
         )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_float32_is_float64_to_rounding_on_every_instruction_set(isa, kind):
+    net = getattr(nn, kind)(19, 7, rng=np.random.default_rng(0), bidirectional=True)
+    exact = getattr(nn, kind)(19, 7, dtype=np.float64, bidirectional=True)
+    exact.load_state_dict({k: v.astype(np.float64) for k, v in net.state_dict().items()})
+    x = np.random.default_rng(1).standard_normal((5, 3, 7))
+    table.use(isa)
+    grads = []
+    for layer, dtype in ((net, np.float32), (exact, np.float64)):
+        y = layer(tape.tensor(x.astype(dtype)))[0]
+        grads.append([y, *tape.grad((y * y).sum(), list(layer.parameters()))])
+    for a, b in zip(*grads, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=2e-5)
 
 
 def test_what_does_not_fit_is_said():
