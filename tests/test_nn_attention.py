@@ -103,6 +103,10 @@ def test_causal_attention_needs_no_mask():
         y, _ = net(x, x, x, need_weights=need, is_causal=True)
         wanted, _ = net(x, x, x, need_weights=need, attn_mask=mask)
         np.testing.assert_allclose(y.numpy(), wanted.numpy(), rtol=1e-12)
+        padding = tape.tensor(drawn(N, L))
+        y, _ = net(x, x, x, padding, need_weights=need, is_causal=True)
+        wanted, _ = net(x, x, x, padding, need_weights=need, attn_mask=mask)
+        np.testing.assert_allclose(y.numpy(), wanted.numpy(), rtol=1e-12)
 
 
 def test_a_query_that_may_look_nowhere_gets_the_bias_and_finite_gradients():

@@ -118,8 +118,9 @@ class MultiHeadAttention(Module):
             need_weights: whether to give the weights too, after dropout, and their mean over the
                 heads if `average_attn_weights`.
             attn_mask: (L, S) or (N num_heads, L, S), bools or numbers in the same sense.
-            is_causal: query i looks at keys 0 to i only; where there is an `attn_mask`, it says so
-                itself.
+            is_causal: query i looks at keys 0 to i only; an `attn_mask` says so itself.
+
+        A query that may look nowhere gets 0 from every head.
         """
         single = len(shape_of("MultiHeadAttention", query)) == 2
         if single:
@@ -154,16 +155,18 @@ class MultiHeadAttention(Module):
         self._check(query, key, value)
         q, k, v = self._heads(query, key, value)
         p = self.dropout if self.training else 0.0
+        causal = is_causal and attn_mask is None
+        if causal and key_padding_mask is not None:
+            causal, attn_mask = False, Tensor(~np.tri(q.shape[2], k.shape[2], dtype=bool))
         mask = self._mask(q.shape[0], q.shape[2], k.shape[2], key_padding_mask, attn_mask)
         weights = None
         if need_weights:
             scores = matmul(q * q.shape[-1] ** -0.5, matrix_transpose(k))
-            mask = lower(scores) if mask is None and is_causal else mask
+            mask = lower(scores) if causal else mask
             weights = softmax(scores, -1) if mask is None else masked_softmax(scores, mask)
             weights = dropout(weights, p, True, self.rng) if p else weights
             y = matmul(weights, v)
         else:
-            causal = mask is None and is_causal
             y = scaled_dot_product_attention(q, k, v, mask, p, causal, rng=self.rng)
         y = permute_dims(y, (0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
         return reshape(y, (*y.shape[:2], self.embed_dim)), weights
