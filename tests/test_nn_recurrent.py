@@ -187,6 +187,16 @@ def test_a_layer_called_twice_on_one_input_computes_once():
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_graph_a_result_keeps_no_gates_alive(kind):
+    net = getattr(nn, kind)(H, N)
+    with tape.no_grad():
+        y = net(tape.ones((T, B, N)))[0].numpy()
+    while y.base is not None:
+        y = y.base
+    assert y.nbytes == T * B * H * 4
+
+
 def test_a_batch_of_one_has_the_bits_of_a_larger_batch():
     net = nn.LSTM(33, 17, rng=np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal((6, 7, 17)).astype(np.float32)

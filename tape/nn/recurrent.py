@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tape._core.state import is_recording
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.nn.arguments import count, settings, share
@@ -162,7 +163,9 @@ class Recurrent(Module):
                 planes = self.sequence(x, first, self.suffixes()[at], bool(way))
                 ways.append(planes[0])
                 last.append([plane[0 if way else -1] for plane in planes])
-            x = ways[0] if len(ways) == 1 else concat(*ways, axis=-1)
+            # Without a graph a copy of the states lets the memory of all gates go.
+            alone = len(ways) == 1 and (self.gates == 1 or is_recording())
+            x = ways[0] if alone else concat(*ways, axis=-1)
         ends = [stack(*parts) for parts in zip(*last, strict=True)]
         if single:
             return squeeze(x, axis=1), [squeeze(end, axis=1) for end in ends]
