@@ -63,11 +63,11 @@ INTERPRETED = {
     *["adaptive", "attention", "bags", "bessel", "binary", "binary_conv", "channels"],
     *["contract", "conv", "conv_nd", "conv_transpose", "convolve", "create", "ctc", "decompose"],
     *["depth", "determinant", "diagonal", "difference", "distance", "einsum", "fourier"],
-    *["geometry", "group_norm", "interpolate", "likelihood", "linear_bits", "magnitude"],
+    *["geometry", "group_norm", "gru", "interpolate", "likelihood", "linear_bits", "magnitude"],
     *["margin", "naming", "noise", "orthogonal", "packed", "pad", "patches", "polygamma"],
-    *["pool", "pool1d", "pseudo", "random", "rank", "rectifiers", "regression", "resample"],
-    *["rounding", "running", "scan", "scatter", "shrink", "signs", "solve", "sort", "special"],
-    *["transform", "trig", "ufunc"],
+    *["pool", "pool1d", "pseudo", "random", "rank", "rectifiers", "recurrent", "regression"],
+    *["resample", "rounding", "running", "scan", "scatter", "shrink", "signs", "solve", "sort"],
+    *["special", "transform", "trig", "ufunc"],
 }
 # And what nothing may interrupt halfway: Python looks for Ctrl-C only where it interprets.
 PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]

@@ -42,6 +42,7 @@ def main() -> int:
         rows_memory,
         rows_ops,
         rows_pool,
+        rows_sequence,
         rows_train,
         timing,
     )
@@ -49,6 +50,7 @@ def main() -> int:
     known = [
         *rows_ops.ROWS,
         *rows_train.ROWS,
+        *rows_sequence.ROWS,
         *limits.ROWS,
         *rows_kernels.ROWS,
         *rows_pool.ROWS,

@@ -186,7 +186,6 @@ from tape.ops.group_norm import (
 from tape.ops.interpolate import interpolate as interpolate
 from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
 from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer
-from tape.ops.linear_bits import linear_bits as linear_bits
 from tape.ops.likelihood import (
     binary_cross_entropy as binary_cross_entropy,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
@@ -195,6 +194,7 @@ from tape.ops.likelihood import (
     nll_loss as nll_loss,
     soft_margin_loss as soft_margin_loss,
 )
+from tape.ops.linear_bits import linear_bits as linear_bits
 from tape.ops.logic import (
     bitwise_and as bitwise_and,
     bitwise_invert as bitwise_invert,

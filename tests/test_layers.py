@@ -53,6 +53,8 @@ FAMILIES = [
     "pad",
     "activated",
     "linalg",
+    "recurrent",
+    "gru",
     "contract",
     "einsum",
     "geometry",

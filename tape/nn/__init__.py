@@ -29,6 +29,8 @@ from tape.nn.activation import (
     Tanhshrink,
     Threshold,
 )
+from tape.nn.attention import MultiHeadAttention
+from tape.nn.cell import GRUCell, LSTMCell, RNNCell
 from tape.nn.container import Flatten, For, Lambda, Sequential
 from tape.nn.conv import (
     Conv1d,
@@ -85,13 +87,18 @@ from tape.nn.pool import (
     MaxPool1d,
     MaxPool2d,
 )
+from tape.nn.recurrent import GRU, LSTM, RNN
 from tape.nn.resample import Fold, PixelShuffle, PixelUnshuffle, Unfold, Upsample
+from tape.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
     "CELU",
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -124,6 +131,7 @@ __all__ = [
     "Flatten",
     "Fold",
     "For",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -136,6 +144,7 @@ __all__ = [
     "InstanceNorm2d",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "Lambda",
     "LayerNorm",
     "LeakyReLU",
@@ -147,6 +156,7 @@ __all__ = [
     "MaxPool2d",
     "Mish",
     "Module",
+    "MultiHeadAttention",
     "MultiLabelMarginLoss",
     "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
@@ -158,6 +168,7 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "ReLU6",
     "Sequential",
@@ -173,6 +184,8 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "TripletMarginLoss",
     "Unfold",
     "Uninferred",

@@ -14,11 +14,13 @@ from tape.ops import (
     dtype,
     elementwise,
     extremes,
+    gru,
     index,
     join,
     linalg,
     logic,
     lookup,
+    recurrent,
     reduce,
     rounding,
     scan,
@@ -145,3 +147,5 @@ bind_operators(
         "log_softmax": softmax.log_softmax,
     },
 )
+
+BEHIND_LAYERS = gru, recurrent  # tape.nn alone calls these, but the table of ops is complete
