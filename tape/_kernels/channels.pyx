@@ -16,7 +16,7 @@ from tape._kernels.table cimport (
 
 cnp.import_array()
 
-__all__ = ["ChannelAffine", "ChannelMoments", "ChannelSums"]
+__all__ = ["ChannelAffine", "ChannelMoments", "ChannelSums", "ChannelTotals"]
 
 
 cdef cnp.ndarray read_batch(tape_channels *t, object x):
@@ -90,6 +90,22 @@ cdef class ChannelSums(Kernel):
         g = in_order(g)
         shape[0] = t.channels
         t.work, t.g, t.mean = TAPE_CHANNEL_SUMS, PyArray_DATA(g), PyArray_DATA(mean)
+        y = empty(1, shape, PyArray_TYPE(batch))
+        run(batch, y, &t)
+        return y
+
+
+cdef class ChannelTotals(Kernel):
+    """The sum of every channel: x (N, C, *s) -> y (C)."""
+
+    cdef cnp.ndarray unary(self, cnp.ndarray x):
+        cdef tape_channels t
+        cdef cnp.ndarray batch = read_batch(&t, x), y
+        cdef npy_intp shape[1]
+        if batch is None:
+            return None
+        shape[0] = t.channels
+        t.work = TAPE_CHANNEL_SUMS
         y = empty(1, shape, PyArray_TYPE(batch))
         run(batch, y, &t)
         return y

@@ -362,8 +362,8 @@ def layer_norm_rows(x, double eps):
 
     rstd = 1 / sqrt(mean((x - mean)**2) + eps),  xhat = (x - mean) * rstd
 
-    The sums are taken in float64, the deviation in a second pass. A row of no numbers has NaN for
-    mean and rstd.
+    Sums of 32 numbers are added up in float64, the deviation in a second pass that mends the mean
+    too. A row of no numbers has NaN for mean and rstd.
 
     Shapes: x (m, n) -> xhat (m, n), mean (m), rstd (m)
 
