@@ -265,6 +265,12 @@ BITS = tape.pack_bits(IMAGES)
         (lambda: tape.sign_thresholds(lambda a: a, 9, -1), ValueError, "filters is -1, expected"),
         (lambda: tape.pack_bits(IMAGES, border=(2**31, 0, 0, 0)), ShapeError, "border is .21474"),
         (lambda: tape.sign_thresholds(lambda a: a[:2], 9, 3), ValueError, r"shape \(2,\)"),
+        (
+            lambda: tape.binary_conv2d(IMAGES, KERNEL, padding=2**28),
+            MemoryError,
+            r"no memory for a result of shape \(1, ",
+        ),
+        (lambda: tape.linear_bits(BITS, KERNEL), DTypeError, "expected float32 or float64"),
     ],
 )
 def test_bad_calls_are_refused_with_numbers(call, error, message):

@@ -24,7 +24,7 @@ INTERNAL = {
     "bowl": "behind huber_loss and smooth_l1_loss",
     "channel_affine": "behind batch_norm",
     "channel_moments": "behind batch_norm",
-    "channel_sum": "the gradient of conv2d by its bias",
+    "channel_sum": "the gradient of a bias in conv2d and batch_norm",
     "channel_sums": "the gradient of batch_norm",
     "cofactors": "the gradient of det",
     "complex_product": "behind fft.convolve",

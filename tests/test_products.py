@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from isas import ISAS, beside_a_guard, disassembly, needs_avx512, needs_objdump
+from layouts import laid_out
 
 import tape
 from tape._kernels import conv, table
+from tape._kernels.activation import RELU
+from tape._kernels.product import MatrixProduct
+from tape.ops.linalg import outer_sum
 
 pytestmark = pytest.mark.usefixtures("kernels_as_before")
 EPS = {"float32": 2.0**-24, "float64": 2.0**-53}
@@ -168,6 +172,36 @@ def test_float32_times_float64_is_a_product_of_float64(of_a, of_b, turned):
     assert y.dtype == "float64"
     np.testing.assert_array_equal(y, product(a.astype("float64"), b.astype("float64")))
     np.testing.assert_allclose(y, a @ b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@given(m=st.integers(2, 40), k=st.integers(1, 40), n=st.integers(1, 70))
+def test_a_row_of_mixed_dtypes_does_not_depend_on_the_rest_of_the_batch(isa, m, k, n):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((m, k))
+    w, b = rng.standard_normal((n, k)).astype("float32"), rng.standard_normal(n).astype("float32")
+    counts = rng.integers(-9, 9, (n, k))
+    calls = [
+        lambda x: tape.linear(x, w),
+        lambda x: tape.linear(x, w, b, "relu"),
+        lambda x: tape.linear(x, w, 1.5, "tanh", b),
+        lambda x: tape.linear(x.astype("float32"), w, 1.5),
+        lambda x: tape.linear(x.astype("float32"), w, b.astype("float64"), None, b),
+        lambda x: tape.linear(x.astype("float32"), counts),
+    ]
+    table.use(isa)
+    for call in calls:
+        np.testing.assert_array_equal(call(x).numpy()[1:2], call(x[1:2]).numpy())
+    y = outer_sum(x, x.astype("float32")).numpy()
+    np.testing.assert_array_equal(y, product(x.T, x.astype("float32").astype("float64")))
+
+
+@pytest.mark.parametrize("layout", ["misaligned", "byte-swapped"])
+def test_kernels_read_what_a_machine_does_not(layout):
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    odd = laid_out(x, layout)
+    np.testing.assert_array_equal(MatrixProduct()(odd, odd.T), MatrixProduct()(x, x.T))
+    np.testing.assert_array_equal(RELU(odd), RELU(x))
 
 
 def test_a_result_that_no_memory_could_hold_is_an_error():

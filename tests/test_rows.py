@@ -16,6 +16,9 @@ from tape._kernels.rows import (
     logsumexp,
     softmax,
 )
+from tape.ops.channels import channel_affine, channel_moments, channel_sums
+from tape.ops.norm import standardize_affine, standardize_slope, standardize_sums
+from tape.ops.softmax import log_softmax_grad, shared_out, softmax_grad
 
 ISAS = [isa for isa, here in table.built().items() if here]
 
@@ -234,6 +237,26 @@ def test_no_bit_depends_on_the_number_of_threads():
                 np.testing.assert_array_equal(a, b)
     finally:
         tape.set_num_threads(before)
+
+
+@given(dtypes, generators, layouts)
+def test_no_bit_depends_on_how_operands_lie_in_memory(dtype, rng, layout):
+    x, g = rng.standard_normal((2, 5, 3, 37)).astype(dtype)
+    row, channel, total = (rng.standard_normal(s).astype(dtype) for s in (37, 3, (5, 3)))
+    calls = [
+        (lambda *a: standardize_affine(*a, axis=-1, eps=1e-5), (x, row, row)),
+        (lambda *a: standardize_slope(*a, axis=-1, eps=1e-5), (g, x, row)),
+        (lambda *a: standardize_sums(*a, axis=-1, eps=1e-5), (g, x)),
+        (lambda *a: softmax_grad(*a, axis=-1), (g, x)),
+        (lambda *a: log_softmax_grad(*a, axis=-1), (g, x)),
+        (lambda *a: shared_out(*a, axis=-1, keepdims=False), (total, x, total)),
+        (channel_moments, (x,)),
+        (channel_sums, (g, x, channel)),
+        (channel_affine, (x, channel, channel, channel)),
+    ]
+    for call, operands in calls:
+        y = call(*[laid_out(a, layout) for a in operands]).numpy()
+        np.testing.assert_array_equal(y, call(*operands).numpy())
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (70, 131), (4, 3, 5), (3, 2, 9, 31), (1, 2, 700)])

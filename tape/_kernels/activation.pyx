@@ -10,6 +10,7 @@ from numpy cimport (
     PyArray_DATA, PyArray_DIMS, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, ndarray,
 )
 
+from tape._kernels.arrays cimport in_order
 from tape._kernels.dispatch cimport Kernel, cast, is_float
 from tape._kernels.freelist cimport empty
 from tape._kernels.strides cimport RELEASE_ABOVE
@@ -100,7 +101,7 @@ cdef class Pass(Kernel):
                 return None
             kind = cnp.NPY_DOUBLE
             x = cast(x, kind)
-        x = cnp.PyArray_GETCONTIGUOUS(x)
+        x = in_order(x)
         y = empty(PyArray_NDIM(x), PyArray_DIMS(x), kind)
         p.n, p.x, p.g, p.y = PyArray_SIZE(x), PyArray_DATA(x), NULL, PyArray_DATA(y)
         self.take(kind, p)
@@ -146,7 +147,7 @@ cdef class Slope(Kernel):
         kind = PyArray_TYPE(g)
         if kind != PyArray_TYPE(x) or not is_float(kind) or not cnp.PyArray_SAMESHAPE(g, x):
             return None
-        g, x = cnp.PyArray_GETCONTIGUOUS(g), cnp.PyArray_GETCONTIGUOUS(x)
+        g, x = in_order(g), in_order(x)
         y = empty(PyArray_NDIM(g), PyArray_DIMS(g), kind)
         p.n = PyArray_SIZE(g)
         p.g, p.x, p.y = PyArray_DATA(g), PyArray_DATA(x), PyArray_DATA(y)

@@ -17,9 +17,14 @@ cdef inline cnp.ndarray float_array(object x, int ndim, str op, str name):
         raise TypeError(f"{op}: {name} is {x.dtype}, expected float32 or float64")
     if cnp.PyArray_NDIM(<cnp.ndarray> x) != ndim:
         raise ValueError(f"{op}: {name} has shape {x.shape}, expected {ndim} axes")
-    if cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> x):
+    return in_order(<cnp.ndarray> x)
+
+
+cdef inline cnp.ndarray in_order(cnp.ndarray x):
+    """`x` itself if it is native, aligned and in C order, else such a copy."""
+    if cnp.PyArray_ISCARRAY_RO(x):
         return x
-    return cnp.PyArray_FROM_OTF(x, kind, cnp.NPY_ARRAY_CARRAY_RO)
+    return cnp.PyArray_FROM_OTF(x, cnp.PyArray_TYPE(x), cnp.NPY_ARRAY_CARRAY_RO)
 
 
 cdef inline Py_ssize_t product(Py_ssize_t a, Py_ssize_t b, str op) except -1:

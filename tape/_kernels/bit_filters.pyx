@@ -9,8 +9,8 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 from numpy cimport (
-    NPY_FLOAT, NPY_INT32, NPY_INTP, NPY_UINT8, NPY_UINT32, PyArray_DATA, PyArray_DIM,
-    PyArray_EMPTY, PyArray_ZEROS, ndarray, npy_intp,
+    NPY_FLOAT, NPY_INT32, NPY_INTP, NPY_UINT8, NPY_UINT32, PyArray_DATA, PyArray_DIM, PyArray_EMPTY,
+    PyArray_ZEROS, ndarray, npy_intp,
 )
 
 import numpy as np
@@ -24,7 +24,7 @@ from tape._kernels.bits_table cimport (
 )
 from tape._kernels.freelist cimport empty
 from tape._kernels.table cimport kernels
-from tape._kernels.window cimport Window, read_window
+from tape._kernels.window cimport Window, new_images, read_window
 
 cnp.import_array()
 
@@ -153,6 +153,7 @@ cdef class BitFilters:
         at = Placed()
         at.w.H, at.w.W = H, W
         read_window(&at.w, "BitFilters", (R, S), self.stride, self.padding, self.dilation, False)
+        new_images("BitFilters", 1, self.shape[0], at.w.Ho, at.w.Wo, NPY_UINT8)  # if there is room
         at.rows = Cuts(at.w.Ho, H, R, at.w.sh, at.w.top, at.w.dh)
         at.columns = Cuts(at.w.Wo, W, S, at.w.sw, at.w.left, at.w.dw)
         classes = at.rows.n * at.columns.n

@@ -23,13 +23,18 @@ static void FN(channel_moments)(const tape_channels *t, ptrdiff_t channel)
     y[0] = (REAL)mean, y[t->channels] = (REAL)(squares / count);
 }
 
+/* Without g the sums are those of x. */
 static void FN(channel_sums)(const tape_channels *t, ptrdiff_t channel)
 {
     FN(running) sums = {0};
-    const FN(vec) mean = FN(fill)(((const REAL *)t->mean)[channel]);
+    const FN(vec) mean = FN(fill)(t->g ? ((const REAL *)t->mean)[channel] : 0);
     for (ptrdiff_t image = 0; image < t->n; image++) {
         const ptrdiff_t at = (image * t->channels + channel) * t->size;
-        const REAL *x = (const REAL *)t->x + at, *g = (const REAL *)t->g + at;
+        const REAL *x = (const REAL *)t->x + at, *g = t->g ? (const REAL *)t->g + at : NULL;
+        if (!g) {
+            ALONG_FOUR(i, k, t->size, FN(fold)(&sums), { sums.part[k] += FN(read)(x + i, whole, some); });
+            continue;
+        }
         ALONG_FOUR(i, k, t->size, FN(fold)(&sums), {
             sums.part[k] += FN(read)(g + i, whole, some) * (FN(read)(x + i, whole, some) - mean);
         });
@@ -88,14 +93,17 @@ INLINE void FN(column_moments_of)(const tape_channels *t, ptrdiff_t at, const in
 INLINE void FN(column_sums_of)(const tape_channels *t, ptrdiff_t at, const int wide, int some)
 {
     const int whole = some == LANES;
-    const REAL *x = (const REAL *)t->x + at, *g = (const REAL *)t->g + at, *mean = (const REAL *)t->mean + at;
+    const REAL *x = (const REAL *)t->x + at, *g = t->g ? (const REAL *)t->g + at : NULL;
+    const REAL *mean = t->g ? (const REAL *)t->mean + at : NULL;
     FN(vec) sums[4] = {0};
     FN(sums) totals[4] = {0};
     for (ptrdiff_t i = 0; i < t->n; i++) {
         for (int k = 0; k < wide; k++) {
             const ptrdiff_t j = i * t->channels + k * LANES;
-            const FN(vec) d = FN(read)(x + j, whole, some) - FN(read)(mean + k * LANES, whole, some);
-            sums[k] += FN(read)(g + j, whole, some) * d;
+            FN(vec) v = FN(read)(x + j, whole, some);
+            if (g)
+                v = FN(read)(g + j, whole, some) * (v - FN(read)(mean + k * LANES, whole, some));
+            sums[k] += v;
         }
         if ((i + 1) % FOLD_ROWS == 0 || i + 1 == t->n)
             for (int k = 0; k < wide; k++)

@@ -6,7 +6,8 @@ Operands are checked here; the loops are those of channels.h.
 cimport numpy as cnp
 from numpy cimport PyArray_DATA, PyArray_DIM, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, npy_intp
 
-from tape._kernels.dispatch cimport Kernel, is_float, side_by_side
+from tape._kernels.arrays cimport in_order
+from tape._kernels.dispatch cimport Kernel, is_float
 from tape._kernels.freelist cimport empty
 from tape._kernels.strides cimport RELEASE_ABOVE
 from tape._kernels.table cimport (
@@ -15,7 +16,7 @@ from tape._kernels.table cimport (
 
 cnp.import_array()
 
-__all__ = ["ChannelAffine", "ChannelMoments", "ChannelSums"]
+__all__ = ["ChannelAffine", "ChannelMoments", "ChannelSums", "ChannelTotals"]
 
 
 cdef cnp.ndarray read_batch(tape_channels *t, object x):
@@ -25,10 +26,9 @@ cdef cnp.ndarray read_batch(tape_channels *t, object x):
     if not isinstance(x, cnp.ndarray):
         return None
     batch = <cnp.ndarray> x
-    if (PyArray_NDIM(batch) < 2 or PyArray_SIZE(batch) == 0 or not is_float(PyArray_TYPE(batch))
-            or not cnp.PyArray_ISNOTSWAPPED(batch)):
+    if PyArray_NDIM(batch) < 2 or PyArray_SIZE(batch) == 0 or not is_float(PyArray_TYPE(batch)):
         return None
-    batch = cnp.PyArray_GETCONTIGUOUS(batch)
+    batch = in_order(batch)
     t.n, t.channels, t.size = PyArray_DIM(batch, 0), PyArray_DIM(batch, 1), 1
     for axis in range(2, PyArray_NDIM(batch)):
         t.size *= PyArray_DIM(batch, axis)
@@ -36,17 +36,16 @@ cdef cnp.ndarray read_batch(tape_channels *t, object x):
     return batch
 
 
-cdef const void *per_channel(object x, cnp.ndarray batch) noexcept:
-    """Where a number for each channel stands; NULL if x is nothing like that."""
+cdef cnp.ndarray per_channel(object x, cnp.ndarray batch):
+    """A number for each channel, side by side; None if x is nothing like that."""
     cdef cnp.ndarray vector
     if not isinstance(x, cnp.ndarray):
-        return NULL
+        return None
     vector = <cnp.ndarray> x
     if (PyArray_NDIM(vector) != 1 or PyArray_DIM(vector, 0) != PyArray_DIM(batch, 1)
-            or PyArray_TYPE(vector) != PyArray_TYPE(batch)
-            or not cnp.PyArray_ISCARRAY_RO(vector)):
-        return NULL
-    return PyArray_DATA(vector)
+            or PyArray_TYPE(vector) != PyArray_TYPE(batch)):
+        return None
+    return in_order(vector)
 
 
 cdef void run(cnp.ndarray batch, cnp.ndarray y, tape_channels *t) noexcept:
@@ -80,16 +79,33 @@ cdef class ChannelSums(Kernel):
 
     cdef cnp.ndarray settled(self, list operands, tuple settings):
         cdef tape_channels t
-        cdef cnp.ndarray batch = read_batch(&t, operands[1]), g, y
+        cdef cnp.ndarray batch = read_batch(&t, operands[1]), g, mean, y
         cdef npy_intp shape[1]
         if batch is None or not isinstance(operands[0], cnp.ndarray):
             return None
-        g, t.mean = <cnp.ndarray> operands[0], per_channel(operands[2], batch)
-        if (t.mean == NULL or PyArray_TYPE(g) != PyArray_TYPE(batch)
-                or not side_by_side(g, batch) or not cnp.PyArray_ISCARRAY_RO(g)):
+        g, mean = <cnp.ndarray> operands[0], per_channel(operands[2], batch)
+        if (mean is None or PyArray_TYPE(g) != PyArray_TYPE(batch)
+                or not cnp.PyArray_SAMESHAPE(g, batch)):
+            return None
+        g = in_order(g)
+        shape[0] = t.channels
+        t.work, t.g, t.mean = TAPE_CHANNEL_SUMS, PyArray_DATA(g), PyArray_DATA(mean)
+        y = empty(1, shape, PyArray_TYPE(batch))
+        run(batch, y, &t)
+        return y
+
+
+cdef class ChannelTotals(Kernel):
+    """The sum of every channel: x (N, C, *s) -> y (C)."""
+
+    cdef cnp.ndarray unary(self, cnp.ndarray x):
+        cdef tape_channels t
+        cdef cnp.ndarray batch = read_batch(&t, x), y
+        cdef npy_intp shape[1]
+        if batch is None:
             return None
         shape[0] = t.channels
-        t.work, t.g = TAPE_CHANNEL_SUMS, PyArray_DATA(g)
+        t.work = TAPE_CHANNEL_SUMS
         y = empty(1, shape, PyArray_TYPE(batch))
         run(batch, y, &t)
         return y
@@ -100,17 +116,18 @@ cdef class ChannelAffine(Kernel):
 
     cdef cnp.ndarray settled(self, list operands, tuple settings):
         cdef tape_channels t
-        cdef cnp.ndarray batch = read_batch(&t, operands[0]), y
-        cdef bint biased
+        cdef cnp.ndarray batch = read_batch(&t, operands[0]), mean, scale, bias = None, y
         if batch is None:
             return None
-        biased = not (type(operands[3]) is float and operands[3] == 0)
-        t.work = TAPE_CHANNEL_AFFINE
-        t.mean, t.scale = per_channel(operands[1], batch), per_channel(operands[2], batch)
-        if biased:
-            t.bias = per_channel(operands[3], batch)
-        if t.mean == NULL or t.scale == NULL or biased and t.bias == NULL:
+        mean, scale = per_channel(operands[1], batch), per_channel(operands[2], batch)
+        if mean is None or scale is None:
             return None
+        t.work, t.mean, t.scale = TAPE_CHANNEL_AFFINE, PyArray_DATA(mean), PyArray_DATA(scale)
+        if not (type(operands[3]) is float and operands[3] == 0):
+            bias = per_channel(operands[3], batch)
+            if bias is None:
+                return None
+            t.bias = PyArray_DATA(bias)
         y = empty(PyArray_NDIM(batch), cnp.PyArray_DIMS(batch), PyArray_TYPE(batch))
         run(batch, y, &t)
         return y

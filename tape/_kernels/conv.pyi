@@ -3,7 +3,7 @@ from typing import Any
 from numpy import floating
 from numpy.typing import NDArray
 
-__all__ = ["channel_sums", "conv2d", "conv2d_image", "conv2d_window"]
+__all__ = ["conv2d", "conv2d_image", "conv2d_window"]
 
 def conv2d(
     x: NDArray[floating[Any]],
@@ -37,4 +37,3 @@ def conv2d_window(
     dilation: tuple[int, int],
     groups: int,
 ) -> NDArray[floating[Any]]: ...
-def channel_sums(x: NDArray[floating[Any]]) -> NDArray[floating[Any]]: ...

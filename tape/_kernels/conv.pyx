@@ -3,7 +3,6 @@
 import numpy as np
 
 cimport numpy as cnp
-from cython cimport floating
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
 from numpy cimport (
@@ -11,52 +10,17 @@ from numpy cimport (
     PyArray_TYPE, ndarray,
 )
 
-from tape._kernels.arrays cimport float_array, product
+from tape._kernels.arrays cimport product
 from tape._kernels.ending cimport Ending, end_in
-from tape._kernels.freelist cimport empty
 from tape._kernels.table cimport kernels, tape_convolution
 from tape._kernels.window cimport new_images
 
 cnp.import_array()
 
-__all__ = ["channel_sums", "conv2d", "conv2d_image", "conv2d_window"]
+__all__ = ["conv2d", "conv2d_image", "conv2d_window"]
 
 cdef enum:
     LITTLE_WORK = 2000000  # multiply-adds, some 20 us: done before releasing the GIL has paid
-    LITTLE_SUM = 100000    # additions, some 10 us
-
-cdef extern from *:
-    """
-    /* 32 sums of floats, 16 of doubles, side by side, and then of pairs: of a piece of 512 or 256
-       each is of 16 numbers, and fewer bits are lost than by NumPy's pairwise sum. */
-    #define SUM_PIECE(REAL)                                                                      \
-        static double sum_piece_##REAL(const REAL *x, ptrdiff_t n)                               \
-        {                                                                                        \
-            typedef REAL vec __attribute__((vector_size(16)));                                   \
-            typedef vec loose __attribute__((aligned(sizeof(REAL)), may_alias));                 \
-            enum { LANES = 16 / sizeof(REAL) };                                                  \
-            vec a = {0}, b = a, c = a, d = a, e = a, f = a, g = a, h = a, more = a;              \
-            REAL rest = 0;                                                                       \
-            ptrdiff_t i = 0;                                                                     \
-            for (; i + 8 * LANES <= n; i += 8 * LANES) {                                         \
-                const loose *v = (const loose *)(x + i);                                         \
-                a += v[0], b += v[1], c += v[2], d += v[3];                                      \
-                e += v[4], f += v[5], g += v[6], h += v[7];                                      \
-            }                                                                                    \
-            for (; i + LANES <= n; i += LANES)                                                   \
-                more += *(const loose *)(x + i);                                                 \
-            for (; i < n; i++)                                                                   \
-                rest += x[i];                                                                    \
-            a = ((a + b) + (c + d)) + ((e + f) + (g + h)) + more;                                \
-            for (int j = 0; j < LANES; j += 2)                                                   \
-                rest += a[j] + a[j + 1];                                                         \
-            return rest;                                                                         \
-        }
-    SUM_PIECE(float)
-    SUM_PIECE(double)
-    """
-    double sum_piece_float(const float* x, ptrdiff_t n) noexcept nogil
-    double sum_piece_double(const double* x, ptrdiff_t n) noexcept nogil
 
 
 cdef struct Taps:
@@ -278,53 +242,3 @@ def conv2d_window(g, x, ptrdiff_t R, ptrdiff_t S, stride, padding, dilation, ptr
     lay_out(&p, &taps, image, dw, result, stride, padding, dilation, groups)
     run(&p, 0 if kind == cnp.NPY_FLOAT else 1, True)
     return dw
-
-
-cdef double sum_channel(const floating* x, ptrdiff_t step, ptrdiff_t batch,
-                        ptrdiff_t pixels) noexcept nogil:
-    """The sum of a plane of each image, `step` apart: pieces are added with what rounding loses."""
-    cdef double total = 0, lost = 0, s, t, part
-    cdef ptrdiff_t n, p, some, piece = 512 if floating is float else 256
-    for n in range(batch):
-        for p from 0 <= p < pixels by piece:
-            some = min(piece, pixels - p)
-            if floating is float:
-                s = sum_piece_float(x + n * step + p, some)
-            else:
-                s = sum_piece_double(x + n * step + p, some)
-            t = total + s
-            part = t - total
-            lost += (total - (t - part)) + (s - part)
-            total = t
-    return total + lost if lost == lost else total  # of an infinity nothing is lost
-
-
-def channel_sums(x):
-    """The sum (C,) over each channel of images (N, C, H, W), the gradient of a bias.
-
-    Raises:
-        TypeError: x is no array of float32 or float64.
-        ValueError: there are not four axes.
-    """
-    cdef ndarray image = float_array(x, 4, "channel_sums", "x")
-    cdef ptrdiff_t batch = PyArray_DIM(image, 0), C = PyArray_DIM(image, 1)
-    cdef ptrdiff_t pixels = PyArray_DIM(image, 2) * PyArray_DIM(image, 3)
-    cdef ndarray y = empty(1, [C], PyArray_TYPE(image))
-    if cnp.PyArray_SIZE(image) > LITTLE_SUM:
-        with nogil:
-            sum_channels(image, y, batch, C, pixels)
-    else:
-        sum_channels(image, y, batch, C, pixels)
-    return y
-
-
-cdef void sum_channels(ndarray x, ndarray y, ptrdiff_t batch, ptrdiff_t C,
-                       ptrdiff_t pixels) noexcept nogil:
-    cdef ptrdiff_t c
-    for c in range(C):
-        if PyArray_TYPE(x) == cnp.NPY_FLOAT:
-            (<float*>PyArray_DATA(y))[c] = <float>sum_channel(
-                <float*>PyArray_DATA(x) + c * pixels, C * pixels, batch, pixels)
-        else:
-            (<double*>PyArray_DATA(y))[c] = sum_channel(
-                <double*>PyArray_DATA(x) + c * pixels, C * pixels, batch, pixels)

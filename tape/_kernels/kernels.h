@@ -141,7 +141,7 @@ typedef struct {
 enum { TAPE_NORM_BLOCK = 32 }; /* rows in a block */
 
 /* x (n, channels, size) in C order, by channels: mean and biased variance of each (y, mean first);
-   sums of g * (x - mean); (x - mean) * scale + bias. */
+   sums of g * (x - mean), or of x where g is NULL; (x - mean) * scale + bias. */
 enum { TAPE_CHANNEL_MOMENTS, TAPE_CHANNEL_SUMS, TAPE_CHANNEL_AFFINE, TAPE_CHANNEL_WORKS };
 
 typedef struct {

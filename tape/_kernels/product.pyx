@@ -9,7 +9,7 @@ from numpy cimport (
 
 import numpy as np
 
-from tape._kernels.arrays cimport product
+from tape._kernels.arrays cimport in_order, product
 from tape._kernels.dispatch cimport Kernel, Loop, cast, is_float
 from tape._kernels.ending cimport end_in
 from tape._kernels.freelist cimport empty
@@ -59,8 +59,8 @@ cdef class MatrixProduct(Kernel):
         x, y = plain(<ndarray>a), plain(<ndarray>b)
         nx, ny = PyArray_NDIM(x), PyArray_NDIM(y)
         typenum = PyArray_TYPE(x)
-        if typenum != PyArray_TYPE(y) and is_float(typenum) and is_float(PyArray_TYPE(y)):
-            typenum = cnp.NPY_DOUBLE
+        if typenum != PyArray_TYPE(y) and (is_float(typenum) or is_float(PyArray_TYPE(y))):
+            typenum = np.promote_types(x.dtype, y.dtype).num
             x, y = cast(x, typenum), cast(y, typenum)
         if not nx or not ny or not self.takes(x, y):
             return by_numpy(x, y)
@@ -266,7 +266,7 @@ cdef class OuterSum(MatrixProduct):
 
 cdef inline ndarray plain(ndarray x):
     """x, or a copy of it, that C can read: aligned and of the machine's byte order."""
-    return x if cnp.PyArray_ISBEHAVED_RO(x) else cnp.PyArray_FROM_OF(x, cnp.NPY_ARRAY_CARRAY_RO)
+    return x if cnp.PyArray_ISBEHAVED_RO(x) else in_order(x)
 
 
 cdef void row_steps(ndarray x, npy_intp* steps) noexcept:

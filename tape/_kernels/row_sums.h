@@ -1,7 +1,8 @@
 /* Sums, maxima and masked ends of rows of numbers. Included once for each type.
 
-   A row is read vector by vector, the last one masked. Sums are taken in float64, lane by lane, and
-   the lanes are added up in one order: a sum depends on the numbers and on how many they are. */
+   A row is read vector by vector, the last one masked. Sums are taken lane by lane, in float64 or in
+   the row's own type for 32 numbers and then in float64, and the lanes are added up in one order: a
+   sum depends on the numbers and on how many they are. */
 
 #ifndef TAPE_ROW_SUMS_H
 #define TAPE_ROW_SUMS_H

@@ -9,8 +9,8 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 from numpy cimport PyArray_DATA, PyArray_DIM, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, npy_intp
 
-from tape._kernels.arrays cimport float_array
-from tape._kernels.dispatch cimport Kernel, is_float, side_by_side
+from tape._kernels.arrays cimport float_array, in_order
+from tape._kernels.dispatch cimport Kernel, is_float
 from tape._kernels.freelist cimport empty
 from tape._kernels.lanes cimport total
 from tape._kernels.strides cimport MAX_DIMS, RELEASE_ABOVE
@@ -220,20 +220,20 @@ cdef class RowWise(Kernel):
     cdef int work
 
     cdef cnp.ndarray settled(self, list operands, tuple settings):
-        cdef cnp.ndarray x, y
+        cdef cnp.ndarray g, x, y
         cdef tape_rows t
         for operand in operands:
             if not isinstance(operand, cnp.ndarray):
                 return None
-        x = <cnp.ndarray> operands[len(operands) - 1]
-        if (not is_float(PyArray_TYPE(x)) or not cnp.PyArray_ISCARRAY_RO(x)
-                or trailing(settings[0], PyArray_NDIM(x)) != 1):
+        g, x = <cnp.ndarray> operands[0], <cnp.ndarray> operands[len(operands) - 1]
+        if (not is_float(PyArray_TYPE(x)) or trailing(settings[0], PyArray_NDIM(x)) != 1
+                or not alike(g, x)):
             return None
+        x = in_order(x)
         t = rows_of(self.work, x, 1)
         if len(operands) == 2:
-            if not alike(<cnp.ndarray> operands[0], x):
-                return None
-            t.g = PyArray_DATA(<cnp.ndarray> operands[0])
+            g = in_order(g)
+            t.g = PyArray_DATA(g)
         y = empty(PyArray_NDIM(x), cnp.PyArray_DIMS(x), PyArray_TYPE(x))
         t.y = PyArray_DATA(y)
         run(PyArray_TYPE(x), &t)
@@ -250,10 +250,11 @@ cdef class LogSumExpGrad(Kernel):
             if not isinstance(operand, cnp.ndarray):
                 return None
         g, x, y = <cnp.ndarray> operands[0], <cnp.ndarray> operands[1], <cnp.ndarray> operands[2]
-        if (not is_float(PyArray_TYPE(x)) or not cnp.PyArray_ISCARRAY_RO(x) or not alike(g, y)
+        if (not is_float(PyArray_TYPE(x)) or not alike(g, y)
                 or PyArray_TYPE(g) != PyArray_TYPE(x) or PyArray_NDIM(x) == 0
                 or trailing(settings[0], PyArray_NDIM(x)) != 1):
             return None
+        g, x, y = in_order(g), in_order(x), in_order(y)
         t = rows_of(TAPE_LOGSUMEXP_GRAD, x, 1)
         if PyArray_SIZE(g) != t.rows:
             return None
@@ -265,9 +266,8 @@ cdef class LogSumExpGrad(Kernel):
 
 
 cdef bint alike(cnp.ndarray x, cnp.ndarray y) noexcept:
-    """Whether both have one shape and dtype and lie in C order, aligned and in native bytes."""
-    return (PyArray_TYPE(x) == PyArray_TYPE(y) and side_by_side(x, y)
-            and cnp.PyArray_ISCARRAY_RO(x) and cnp.PyArray_ISCARRAY_RO(y))
+    """Whether both have one shape and dtype."""
+    return PyArray_TYPE(x) == PyArray_TYPE(y) and cnp.PyArray_SAMESHAPE(x, y)
 
 
 cdef int trailing(axis, int ndim):
@@ -310,7 +310,7 @@ cdef class NormalSums(Kernel):
 
 cdef cnp.ndarray normalised(int work, object g, object x, list affine, tuple settings):
     """The result of a work of norm.h, or None where it does not apply."""
-    cdef cnp.ndarray matrix, y, blocks, vector
+    cdef cnp.ndarray matrix, y, blocks, cotangent, vector, weight, bias
     cdef tape_rows t
     cdef npy_intp shape[MAX_DIMS + 1]
     cdef npy_intp room
@@ -322,24 +322,27 @@ cdef cnp.ndarray normalised(int work, object g, object x, list affine, tuple set
     n_axes = trailing(settings[0], ndim)
     if not is_float(kind) or not n_axes or PyArray_SIZE(matrix) == 0:
         return None
-    matrix = cnp.PyArray_GETCONTIGUOUS(matrix)
+    matrix = in_order(matrix)
     t = rows_of(work, matrix, n_axes)
     t.eps = settings[1]
     if g is not None:
         if not isinstance(g, cnp.ndarray) or not alike(<cnp.ndarray> g, matrix):
             return None
-        t.g = PyArray_DATA(<cnp.ndarray> g)
+        cotangent = in_order(<cnp.ndarray> g)
+        t.g = PyArray_DATA(cotangent)
     for i in range(len(affine)):
         if not isinstance(affine[i], cnp.ndarray):
             return None
         vector = <cnp.ndarray> affine[i]
         if (PyArray_TYPE(vector) != kind or PyArray_SIZE(vector) != t.columns
-                or PyArray_NDIM(vector) != n_axes or not cnp.PyArray_ISCARRAY_RO(vector)):
+                or PyArray_NDIM(vector) != n_axes):
             return None
         if i == 0:
-            t.weight = PyArray_DATA(vector)
+            weight = in_order(vector)
+            t.weight = PyArray_DATA(weight)
         else:
-            t.bias = PyArray_DATA(vector)
+            bias = in_order(vector)
+            t.bias = PyArray_DATA(bias)
     if work == TAPE_LAYER_NORM_SUMS:
         shape[0] = 2
         memcpy(shape + 1, cnp.PyArray_DIMS(matrix) + ndim - n_axes, n_axes * sizeof(npy_intp))
@@ -359,8 +362,8 @@ def layer_norm_rows(x, double eps):
 
     rstd = 1 / sqrt(mean((x - mean)**2) + eps),  xhat = (x - mean) * rstd
 
-    The sums are taken in float64, the deviation in a second pass. A row of no numbers has NaN for
-    mean and rstd.
+    Sums of 32 numbers are added up in float64, the deviation in a second pass that mends the mean
+    too. A row of no numbers has NaN for mean and rstd.
 
     Shapes: x (m, n) -> xhat (m, n), mean (m), rstd (m)
 

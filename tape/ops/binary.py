@@ -22,7 +22,7 @@ from tape.ops.signs import (
     NO_BORDER,
     bit_values,
     checked_window,
-    floating,
+    floats,
     gate_of,
     gated,
     guarded,
@@ -36,7 +36,7 @@ def words_of(x, axis, op_name, name):
     """(x or 0, words, border) of an operand: floats are packed, packed signs have no gradient."""
     if not isinstance(x, PackedBits):
         words = sign_bits(
-            floating(x, op_name, name), axis=axis, rule="negative", window=0.0, border=NO_BORDER
+            signed(x, op_name, name), axis=axis, rule="negative", window=0.0, border=NO_BORDER
         )
         return x, words, NO_BORDER
     if x.axis != axis % len(x.shape):
@@ -49,7 +49,8 @@ def words_of(x, axis, op_name, name):
 
 def signed(x, op_name, name):
     """x if it is packed or holds floats, else DTypeError."""
-    return x if isinstance(x, PackedBits) else floating(x, op_name, name)
+    expected = "float32, float64 or PackedBits"
+    return x if isinstance(x, PackedBits) else floats(x, op_name, name, expected)
 
 
 def result_type(*operands):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape._kernels.channels import ChannelAffine, ChannelMoments, ChannelSums
+from tape._kernels.channels import ChannelAffine, ChannelMoments, ChannelSums, ChannelTotals
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
 from tape.ops.dtype import floating
 from tape.ops.join import stack
-from tape.ops.reduce import sum as sum_over
+from tape.ops.reduce import broadcast_to
 from tape.ops.shape import reshape
 
 BATCHES = [(4, 3), (4, 3, 5), (2, 3, 2, 3)]
@@ -30,6 +30,30 @@ def column(v, ndim):
 def wide(v, ndim):
     """As `column`, of tensors; numbers stay as they are."""
     return reshape(v, (-1, *(1,) * (ndim - 2))) if hasattr(v, "shape") else v
+
+
+def one_number(x):
+    """Shape rule: a number for each channel."""
+    batch_axes(x)
+    return x[1:2]
+
+
+@op(
+    shape=one_number,
+    saves="x.shape",
+    linear=True,
+    kernel=ChannelTotals(),
+    samples=[*map(sample, BATCHES), sample((3, 1, 40, 30)), sample((0, 3, 4, 4)), sample((40, 37))],
+    errors=[bad((3,), error=ShapeError, match=r"x must be \(N, C, ...\), got \(3,\)")],
+)
+def channel_sum(x, /):
+    """The sum of every channel, the gradient of a bias.   Shapes: x (N, C, *s) -> y (C)"""
+    return np.add.reduce(x, axis=batch_axes(x.shape))
+
+
+@channel_sum.defvjp
+def channel_sum_vjp(g, x_shape):
+    return broadcast_to(wide(g, len(x_shape)), x_shape)
 
 
 def two_numbers(x):
@@ -65,7 +89,7 @@ def channel_moments_vjp(g, x, y):
 @channel_moments.defjvp
 def channel_moments_jvp(dx, x, y):
     n = x.size // x.shape[1] if x.shape[1] else 1
-    return stack([sum_over(dx, batch_axes(x.shape)) / n, channel_sums(dx, x, y[0]) * (2 / n)])
+    return stack([channel_sum(dx) / n, channel_sums(dx, x, y[0]) * (2 / n)])
 
 
 def by_channel(x, mean, scale, bias):
@@ -107,8 +131,8 @@ def channel_affine_vjp_x(g, scale, x_shape):
 
 
 @channel_affine.defvjp("mean")
-def channel_affine_vjp_mean(g, scale, x_shape):
-    return -sum_over(g, batch_axes(x_shape)) * scale
+def channel_affine_vjp_mean(g, scale):
+    return -channel_sum(g) * scale
 
 
 @channel_affine.defvjp("scale")
@@ -117,8 +141,8 @@ def channel_affine_vjp_scale(g, x, mean):
 
 
 @channel_affine.defvjp("bias")
-def channel_affine_vjp_bias(g, x_shape):
-    return sum_over(g, batch_axes(x_shape))
+def channel_affine_vjp_bias(g):
+    return channel_sum(g)
 
 
 @channel_affine.defjvp
@@ -161,10 +185,10 @@ def channel_sums_vjp_at(g, x):
 
 @channel_sums.defvjp("mean")
 def channel_sums_vjp_mean(g, x):
-    return -g * sum_over(x, batch_axes(x.shape))
+    return -g * channel_sum(x)
 
 
 @channel_sums.defjvp
 def channel_sums_jvp(dx, dat, dmean, x, at, mean):
     moved = dat - wide(dmean, x.ndim)
-    return channel_sums(dx, at, mean) + sum_over(x * moved, batch_axes(x.shape))
+    return channel_sums(dx, at, mean) + channel_sum(x * moved)

@@ -14,8 +14,8 @@ from tape._kernels.window import unfold
 from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.activated import FUSED, function_of, fused_name, slope
+from tape.ops.channels import channel_sum
 from tape.ops.geometry import Geometry, batched, known_float, padding_pairs, pair, windows
-from tape.ops.reduce import broadcast_to
 from tape.ops.shape import reshape
 
 PLAIN = Geometry()
@@ -256,33 +256,6 @@ def conv2d_weight_grad(dy, x, /, *, window, geometry):
     """
     stride, padding, dilation, groups, _ = geometry
     return kernels.conv2d_window(dy, x, *window, stride, padding, dilation, groups)
-
-
-def per_channel(x):
-    """Shape rule: (N, C, H, W) -> (C,)."""
-    if len(x) != 4:
-        raise ShapeError(f"x must be (N, C, H, W), got {x}")
-    return (x[1],)
-
-
-@op(
-    shape=per_channel,
-    saves="x.shape",
-    linear=True,
-    samples=[sample((2, 3, 4, 5)), sample((3, 1, 40, 30)), sample((0, 3, 4, 4))],
-    errors=[bad((3, 4), error=ShapeError, match="must be")],
-)
-def channel_sum(x, /):
-    """The sum over each channel of images, the gradient of a bias.
-
-    Shapes: x (N, C, H, W) -> y (C,)
-    """
-    return kernels.channel_sums(known_float(x))
-
-
-@channel_sum.defvjp
-def channel_sum_vjp(g, x_shape):
-    return broadcast_to(reshape(g, (x_shape[1], 1, 1)), x_shape)
 
 
 @activated.defouter

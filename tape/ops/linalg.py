@@ -11,16 +11,18 @@ from tape._core.rule import unchanged
 from tape._kernels.product import Linear, MatrixProduct, OuterSum
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
-from tape.ops.activated import FUSED, function_of, fused_name, slope
+from tape.ops.activated import FUSED, by_steps, function_of, fused_name, slope
 from tape.ops.arithmetic import multiply
 from tape.ops.reduce import sum_to
 from tape.ops.shape import matrix_transpose, reshape
+
+PRODUCT = MatrixProduct()
 
 
 @op(
     shape=shapes.matmul,
     saves="a b a.shape b.shape",
-    kernel=MatrixProduct(),
+    kernel=PRODUCT,
     samples=[
         sample((3, 4), (4, 2)),
         sample((4,), (4,)),
@@ -101,6 +103,7 @@ def row_by_row(a, b):
     shape=row_by_row,
     saves="a b",
     kernel=OuterSum(),
+    ref=lambda a, b: np.tensordot(a, b, [range(a.ndim - 1)] * 2),
     samples=[
         sample((4, 3), (4, 2)),
         sample((2, 3, 4), (2, 3, 2)),
@@ -125,7 +128,7 @@ def outer_sum(a, b, /):
         ShapeError: a and b differ in a leading axis.
     """
     rows = math.prod(a.shape[:-1])
-    return np.matmul(a.reshape(rows, a.shape[-1]).T, b.reshape(rows, b.shape[-1]))
+    return PRODUCT(a.reshape(rows, a.shape[-1]).T, b.reshape(rows, b.shape[-1]))
 
 
 @outer_sum.defvjp("a")
@@ -171,6 +174,7 @@ def features(x, w, b):
     shape=features,
     saves="x w b.shape",
     kernel=Linear(),
+    ref=by_steps,
     samples=[
         sample((3, 4), (2, 4), (2,)),
         sample((2, 3, 4), (2, 4), (2,)),
@@ -193,7 +197,7 @@ def affine(x, w, b, /):
 
     Shapes: x (..., n_in), w (n_out, n_in), b (n_out) or () -> y (..., n_out)
     """
-    return np.add(np.matmul(x, w.T), b)
+    return np.add(PRODUCT(x, w.T), b)
 
 
 @op(
@@ -201,6 +205,7 @@ def affine(x, w, b, /):
     shape=features,
     saves="x w b.shape y",
     kernel=Linear(),
+    ref=by_steps,
     samples=[
         sample((3, 4), (2, 4), (2,), activation="relu", smooth=False),
         sample((2, 3, 4), (2, 4), (2,), activation="leaky_relu", smooth=False),
@@ -225,7 +230,7 @@ def activated(x, w, b, /, *, activation):
 
     Shapes: x (..., n_in), w (n_out, n_in), b (n_out) or () -> y (..., n_out)
     """
-    return FUSED[activation].forward(np.add(np.matmul(x, w.T), b))
+    return FUSED[activation].forward(affine.forward(x, w, b))
 
 
 def features_onto(x, w, b, r):
@@ -241,6 +246,7 @@ def features_onto(x, w, b, r):
     shape=features_onto,
     saves="x w b.shape",
     kernel=Linear(),
+    ref=by_steps,
     samples=[
         sample((3, 4), (2, 4), (2,), (3, 2)),
         sample((2, 3, 4), (5, 4), 0, (2, 3, 5)),
@@ -268,7 +274,7 @@ def affine_onto(x, w, b, r, /):
 
     Shapes: x (..., n_in), w (n_out, n_in), b (n_out) or (), r (..., n_out) -> y (..., n_out)
     """
-    return np.add(np.add(np.matmul(x, w.T), b), r)
+    return np.add(affine.forward(x, w, b), r)
 
 
 @op(
@@ -276,6 +282,7 @@ def affine_onto(x, w, b, r, /):
     shape=features_onto,
     saves="x w b.shape y",
     kernel=Linear(),
+    ref=by_steps,
     samples=[
         sample((3, 4), (2, 4), (2,), (3, 2), activation="relu", smooth=False),
         sample((2, 3, 4), (2, 4), 0, (2, 3, 2), activation="leaky_relu", smooth=False),

@@ -10,8 +10,9 @@ from tape._kernels.bits import pack, words_as
 from tape._kernels.product import Linear
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
+from tape.ops.activated import by_steps
 from tape.ops.linalg import affine, features
-from tape.ops.signs import NO_BORDER, floating, slow_bits
+from tape.ops.signs import NO_BORDER, floats, slow_bits
 
 ROWS = 240  # at a time: a product packs w for as many, see gemm.h
 PRODUCT = Linear()
@@ -25,7 +26,7 @@ def words_of_features(x, w, b, *, rule):
 
 def slow_words(x, w, b, *, rule):
     """linear_words, the result made first."""
-    y = affine.forward(x, w, b)
+    y = by_steps(x, w, b)
     return slow_bits(y, axis=y.ndim - 1, rule=rule, window=0.0, border=NO_BORDER)
 
 
@@ -92,7 +93,7 @@ def linear_bits(x, w, b=None, /, strict=False):
     >>> tape.unpack_bits(tape.linear_bits(x, w)).tolist()
     [[1.0, -1.0]]
     """
-    x, w = floating(x, "linear_bits"), floating(w, "linear_bits", "w")
+    x, w = floats(x, "linear_bits"), floats(w, "linear_bits", "w")
     rule = "not positive" if strict else "negative"
     words = linear_words(x, w, 0 if b is None else b, rule=rule).numpy()
     shape = (*x.shape[:-1], w.shape[0])

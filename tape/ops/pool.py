@@ -18,7 +18,7 @@ def pooling(kernel, stride, padding, dilation, ceil_mode):
     stride = window if stride is None or stride == () else pair(stride, "stride")
     pairs = padding_pairs(padding, window, stride, dilation)
     for k, (before, after), d in zip(window, pairs, dilation, strict=True):
-        if max(before, after) > (d * (k - 1) + 1) // 2:
+        if k > 0 and max(before, after) > (d * (k - 1) + 1) // 2:
             raise ShapeError(f"padding {padding} is more than half of the window {window}")
     return window, Geometry(stride, pairs, dilation, 1, bool(ceil_mode))
 

@@ -38,14 +38,12 @@ NO_BORDER = (0, 0, 0, 0)
 WORDS = np.array([[5], [0], [7]], np.uint32)
 
 
-def floating(x, op_name, name="x"):
+def floats(x, op_name, name="x", expected="float32 or float64"):
     """x if it holds floats, else DTypeError."""
     dtype = getattr(x, "dtype", None)
     if dtype is None or dtype.kind != "f":
-        raise DTypeError(
-            f"{op_name}: {name} is {dtype or type(x).__name__}, expected float32, float64 or "
-            "PackedBits"
-        )
+        found = dtype or type(x).__name__
+        raise DTypeError(f"{op_name}: {name} is {found}, expected {expected}")
     return x
 
 
@@ -167,7 +165,7 @@ def pack_bits(x, axis=None, strict=False, border=NO_BORDER):
     """
     if isinstance(x, PackedBits):
         raise DTypeError(f"pack_bits: x is packed already: {x!r}")
-    shape = floating(x, "pack_bits").shape
+    shape = floats(x, "pack_bits").shape
     axis = axis_of(len(shape), (1 if len(shape) == 4 else -1) if axis is None else axis)
     if (
         not isinstance(border, (tuple, list))
@@ -251,7 +249,7 @@ def sign_ste(x, window=1.0, strict=False):
     ([1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 1.0])
     """
     window = checked_window(window, "sign_ste")
-    return straight_sign(floating(x, "sign_ste"), gate_of(x, window), strict=bool(strict))
+    return straight_sign(floats(x, "sign_ste"), gate_of(x, window), strict=bool(strict))
 
 
 GATE = np.array([0b101101], np.uint32)
