@@ -46,14 +46,29 @@ cdef object numbers(data):
 
 
 cdef object whole_numbers(data, dtype):
-    """data as NumPy reads it, but integers of 64 bits not by way of floating point."""
+    """data as integers, those of 64 bits not by way of floating point."""
     array = numbers(data)
-    if array.dtype.kind in "fO":
+    if array.dtype.kind in "iufO" and array.dtype != dtype:
         try:
             return np.asarray(data, dtype)
-        except (OverflowError, TypeError, ValueError):
+        except (OverflowError, ValueError) as error:  # infinity, NaN
+            raise DTypeError(f"tensor: the numbers do not fit {dtype}: {error}") from None
+        except TypeError:
             pass
     return array
+
+
+cdef int refuse_gradients(data) except -1:
+    """DTypeError if a sequence holds tensors that require gradients, which would be lost."""
+    for x in data:
+        if isinstance(x, (list, tuple)):
+            refuse_gradients(x)
+        elif type(x) is not float and type(x) is not int and getattr(x, "requires_grad", False):
+            raise DTypeError(
+                "tensor: a sequence of tensors that require gradients is not data: join them with "
+                "tape.stack, or detach() them"
+            )
+    return 0
 
 
 cdef object first_element(data):
@@ -87,6 +102,8 @@ cdef ndarray admit(data, bint* fresh):
         raise DTypeError("tensor: masked arrays have no tensor form: call .filled(value) first")
     else:
         array = numbers(data)
+        if array.dtype.kind == "f" and isinstance(data, (list, tuple)):
+            refuse_gradients(data)
         if (array.dtype == np.float64 and isinstance(data, (list, tuple))
                 and type(first_element(data)) in (float, int, bool, list, tuple)):
             array = array.astype(np.float32)
@@ -109,7 +126,7 @@ cdef ndarray owned_array(data, dtype):
         raise DTypeError("tensor: a sequence of tensors is not data: join them with tape.stack")
     if dtype is not None:
         dtype = known_dtype(dtype, "tensor")
-        if isinstance(data, (list, tuple, float)):
+        if isinstance(data, (list, tuple, float, int)):
             # Python's floats are float32 only where nothing else is said.
             data = whole_numbers(data, dtype) if dtype.kind in "iu" else numbers(data)
     cdef ndarray array = admit(data, &fresh)
