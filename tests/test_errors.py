@@ -45,6 +45,8 @@ CALLS = [
     (lambda: tape.full(2, 300, dtype="uint8"), DTypeError, "full: the number 300 does not fit"),
     (lambda: tape.full_like(X, np.nan, dtype="int8"), DTypeError, "full: the number nan does not"),
     (lambda: tape.asarray([1.0, LEAF]), DTypeError, "tensor: .* tape.stack, or detach"),
+    (lambda: tape.tensor([LEAF, 2.0], dtype="float64"), DTypeError, "tape.stack, or detach"),
+    (lambda: tape.asarray((LEAF, LEAF), dtype="int8"), DTypeError, "tape.stack, or detach"),
     (lambda: tape.asarray([[LEAF], [LEAF]]), DTypeError, "tensor: .* tape.stack, or detach"),
     (lambda: tape.tensor([[1, 2], [3]]), ShapeError, "tensor: the sequences in the data differ in"),
     (lambda: tape.tensor([1.0], dtype="foo"), DTypeError, f"tensor: {DTYPE}"),

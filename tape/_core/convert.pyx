@@ -35,14 +35,30 @@ def known_dtype(dtype, name):
     return found
 
 
+cdef int refuse_gradients(data) except -1:
+    """DTypeError if a sequence holds tensors that require gradients, which would be lost."""
+    for x in data:
+        if isinstance(x, (list, tuple)):
+            refuse_gradients(x)
+        elif type(x) is not float and type(x) is not int and getattr(x, "requires_grad", False):
+            raise DTypeError(
+                "tensor: a sequence of tensors that require gradients is not data: join them with "
+                "tape.stack, or detach() them"
+            )
+    return 0
+
+
 cdef object numbers(data):
     """data as NumPy reads it."""
     try:
-        return np.asarray(data)
+        array = np.asarray(data)
     except ValueError as error:
         if not isinstance(data, (list, tuple)):
             raise
         raise ShapeError("tensor: the sequences in the data differ in length or depth") from error
+    if array.dtype.kind == "f" and isinstance(data, (list, tuple)):
+        refuse_gradients(data)
+    return array
 
 
 cdef object whole_numbers(data, dtype):
@@ -56,19 +72,6 @@ cdef object whole_numbers(data, dtype):
         except TypeError:
             pass
     return array
-
-
-cdef int refuse_gradients(data) except -1:
-    """DTypeError if a sequence holds tensors that require gradients, which would be lost."""
-    for x in data:
-        if isinstance(x, (list, tuple)):
-            refuse_gradients(x)
-        elif type(x) is not float and type(x) is not int and getattr(x, "requires_grad", False):
-            raise DTypeError(
-                "tensor: a sequence of tensors that require gradients is not data: join them with "
-                "tape.stack, or detach() them"
-            )
-    return 0
 
 
 cdef object first_element(data):
@@ -102,8 +105,6 @@ cdef ndarray admit(data, bint* fresh):
         raise DTypeError("tensor: masked arrays have no tensor form: call .filled(value) first")
     else:
         array = numbers(data)
-        if array.dtype.kind == "f" and isinstance(data, (list, tuple)):
-            refuse_gradients(data)
         if (array.dtype == np.float64 and isinstance(data, (list, tuple))
                 and type(first_element(data)) in (float, int, bool, list, tuple)):
             array = array.astype(np.float32)
@@ -121,9 +122,6 @@ cdef ndarray admit(data, bint* fresh):
 cdef ndarray owned_array(data, dtype):
     """A C-contiguous array with data's values that nobody else has."""
     cdef bint fresh
-    cdef object head = first_element(data)
-    if data is not head and hasattr(head, "requires_grad"):
-        raise DTypeError("tensor: a sequence of tensors is not data: join them with tape.stack")
     if dtype is not None:
         dtype = known_dtype(dtype, "tensor")
         if isinstance(data, (list, tuple, float, int)):
