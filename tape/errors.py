@@ -75,6 +75,12 @@ class TapeError(Exception):
         self.modules: list[Any] = []
         self.created_at = users_line() if provenance.on else ""
         self._more: list[tuple[str, str]] = []
+        self._path = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied or pickled, an error keeps the path of the module, not the modules."""
+        state = {**self.__dict__, "modules": [], "_path": self.module}
+        return type(self), self.args, state
 
     def add(self, title: str, words: str) -> None:
         """One more line for the message."""
@@ -84,13 +90,13 @@ class TapeError(Exception):
     @property
     def module(self) -> str:
         """Path of the innermost module that raised, or "" outside of any module."""
-        return path_of(self.modules[::-1])
+        return path_of(self.modules[::-1]) or self._path
 
     def __str__(self) -> str:
         message = super().__str__()
         if self.op and not message.startswith(f"{self.op}:"):
             message = f"{self.op}: {message}"
-        if self.modules:
+        if self.module:
             message += f", in {self.module}"
         if self.created_at:
             import linecache  # needed by errors alone

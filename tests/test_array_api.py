@@ -524,6 +524,15 @@ def test_asarray_copies_if_asked_and_never_if_forbidden(x, data):
         assert_same(mine, before)
 
 
+@given(arrays(min_dims=1, min_side=1))
+def test_a_sequence_of_tensors_is_read_as_one(x):
+    assert_same(tape.asarray(tape.unstack(x)), x.numpy())
+    assert_same(tape.asarray([tape.unstack(x)], dtype=x.dtype), x.numpy()[None])
+    assert_same(tape.tensor(list(x), dtype=x.dtype), x.numpy())
+    if x.dtype.kind in "ui":
+        assert_same(tape.asarray(list(x), dtype="float64"), x.numpy().astype("float64"))
+
+
 def test_asarray_says_what_cannot_be_shared():
     with pytest.raises(ValueError, match="a float32 tensor cannot become float64 uncopied"):
         tape.asarray(tape.ones(2), dtype="float64", copy=False)

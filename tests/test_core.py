@@ -102,7 +102,7 @@ def test_masked_arrays_tensors_in_lists_and_endless_lists_are_refused():
     with pytest.raises(DTypeError, match=r"call \.filled"):
         tape.tensor(np.ma.masked_array([1.0], [True]))
     with pytest.raises(DTypeError, match=r"join them with tape\.stack"):
-        tape.tensor([tape.tensor(1.0)])
+        tape.tensor([tape.tensor(1.0, requires_grad=True)])
     endless = []
     endless.append(endless)
     with pytest.raises((ValueError, TypeError)):

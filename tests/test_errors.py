@@ -8,6 +8,7 @@ from tape.errors import AxisError, DTypeError, ShapeError
 from tape.testing import check_op
 
 X = tape.ones((2, 3))
+LEAF = tape.tensor(1.0, requires_grad=True)
 IMAGE, KERNEL = tape.ones((1, 1, 4, 4)), tape.ones((1, 1, 2, 2))
 DTYPE = r"dtype 'foo' is not supported; take one of bool, float32, .* uint8"
 CALLS = [
@@ -37,6 +38,16 @@ CALLS = [
     (lambda: tape.tensor([2]) ** -1, DTypeError, "power: integers have no negative powers"),
     (lambda: tape.tensor([2]) ** tape.tensor([-1]), DTypeError, "power: integers have no negative"),
     (lambda: tape.tensor([1], dtype="uint8") + 300, DTypeError, "add: Python integer 300"),
+    (lambda: tape.asarray([300], dtype="uint8"), DTypeError, "not fit uint8: .* 300 out of bounds"),
+    (lambda: tape.asarray(-1, dtype="uint8"), DTypeError, "tensor: the numbers do not fit uint8"),
+    (lambda: tape.tensor(1e20, dtype="int8"), DTypeError, "tensor: the numbers do not fit int8"),
+    (lambda: tape.tensor([0.5, np.nan], dtype="int8"), DTypeError, "tensor: .* int8: .* NaN"),
+    (lambda: tape.full(2, 300, dtype="uint8"), DTypeError, "full: the number 300 does not fit"),
+    (lambda: tape.full_like(X, np.nan, dtype="int8"), DTypeError, "full: the number nan does not"),
+    (lambda: tape.asarray([1.0, LEAF]), DTypeError, "tensor: .* tape.stack, or detach"),
+    (lambda: tape.tensor([LEAF, 2.0], dtype="float64"), DTypeError, "tape.stack, or detach"),
+    (lambda: tape.asarray((LEAF, LEAF), dtype="int8"), DTypeError, "tape.stack, or detach"),
+    (lambda: tape.asarray([[LEAF], [LEAF]]), DTypeError, "tensor: .* tape.stack, or detach"),
     (lambda: tape.tensor([[1, 2], [3]]), ShapeError, "tensor: the sequences in the data differ in"),
     (lambda: tape.tensor([1.0], dtype="foo"), DTypeError, f"tensor: {DTYPE}"),
     (lambda: tape.asarray([1.0], dtype="foo"), DTypeError, f"asarray: {DTYPE}"),

@@ -62,6 +62,26 @@ def test_a_hook_sees_the_sum_of_all_that_arrives_once(derive):
     assert seen == [[5, 5], "x"]
 
 
+@EVERY
+def test_the_hook_of_what_is_differentiated_runs(derive):
+    x = leaf(1.0, 2.0)
+    loss = (x * x).sum()
+    loss.register_hook(lambda g: g * 10.0)
+    assert derive(loss, x).tolist() == [20, 40]
+    y, seen = leaf(3.0), []
+    y.register_hook(lambda g: seen.append(g.tolist()) or g * 2.0)
+    assert derive(y, y).tolist() == [2]
+    assert seen == [[1]]
+
+
+def test_separate_calls_run_the_hook_of_what_is_differentiated_once():
+    x, w, seen = leaf(1.0), leaf(2.0), []
+    loss = x * w
+    loss.register_hook(lambda g: seen.append(g.tolist()) or g * 10.0)
+    assert [tape.grad(loss, t).tolist() for t in (x, w, loss)] == [[20], [10], [10]]
+    assert seen == [[1]]
+
+
 def test_later_results_come_first_and_leaves_last():
     x, y, seen = leaf(1.0), leaf(2.0), []
     for name, t in [("x", x), ("y", y), ("a", a := x * y), ("b", b := a * x), ("c", b + y)]:

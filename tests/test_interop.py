@@ -56,12 +56,26 @@ def test_a_tensor_goes_to_numpy_and_back_without_a_copy(a, layout):
     there = np.from_dlpack(t)
     assert there.dtype == a.dtype
     np.testing.assert_array_equal(there, a)
-    assert not there.flags.writeable
+    backwards = min(a.strides, default=0) < 0
+    assert there.flags.writeable == backwards
     back = tape.from_dlpack(there)
     np.testing.assert_array_equal(back.numpy(), a)
-    if a.size:
+    if a.size and not backwards:
         assert np.shares_memory(there, t.numpy())
         assert np.shares_memory(back.numpy(), t.numpy())
+
+
+@given(arrays)
+def test_what_runs_backwards_goes_to_other_libraries_as_a_copy(a):
+    a = np.atleast_1d(a)[::-1]  # PyTorch ends the process at a stride below 0
+    t = tape.asarray(a)
+    if a.strides[0] < 0:
+        for version in (None, (1, 0)):
+            there = np.from_dlpack(Holder(t.__dlpack__(max_version=version)))
+            assert min(there.strides) >= 0
+            np.testing.assert_array_equal(there, a)
+            with pytest.raises(BufferError, match=r"below 0|before version 1\.0"):
+                t.__dlpack__(max_version=version, copy=False)
 
 
 @given(arrays, layouts, st.sampled_from([None, False, True]))

@@ -1,8 +1,10 @@
 """Errors say where the call stands, in which module, and where the operands were made."""
 
+import copy
 import gc
 import inspect
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -62,6 +64,23 @@ class Net(nn.Module):
     def forward(self, x):
         h = self.first(x)
         return h @ tape.ones((3, 3))  # in forward
+
+
+def test_an_error_is_copied_and_pickled_without_the_modules():
+    net = nn.Sequential(nn.Dense(4), nn.Dense(5))
+    net(tape.ones((2, 3)))
+    with pytest.raises(tape.ShapeError) as caught:
+        net(tape.ones((2, 7)))
+    for again in (
+        pickle.loads(pickle.dumps(caught.value)),
+        copy.copy(caught.value),
+        copy.deepcopy(caught.value),
+    ):
+        assert type(again) is tape.ShapeError
+        assert str(again) == str(caught.value)
+        assert again.module == "Sequential.0"
+        assert (again.op, again.shapes) == ("linear", caught.value.shapes)
+        assert again.modules == []
 
 
 def test_a_line_of_the_users_own_module_is_the_users_line():

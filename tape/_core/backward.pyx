@@ -169,7 +169,7 @@ def gradients(Tensor y, list xs, g=None, create_graph=False, since=0):
         walk = Walk.__new__(Walk)
         walk.oldest = since
         walk.build(root)
-        walk.adjoints[0], walk.complete[0], walk.seed = seed, True, given
+        walk.adjoints[0], walk.seed = seed, given
     memset(walk.wanted, 0, walk.n)
     reached = [bool(walk.find(x)) for x in xs]
     walk.mark_paths()

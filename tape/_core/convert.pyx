@@ -35,23 +35,41 @@ def known_dtype(dtype, name):
     return found
 
 
+cdef int refuse_gradients(data) except -1:
+    """DTypeError if a sequence holds tensors that require gradients, which would be lost."""
+    for x in data:
+        if isinstance(x, (list, tuple)):
+            refuse_gradients(x)
+        elif type(x) is not float and type(x) is not int and getattr(x, "requires_grad", False):
+            raise DTypeError(
+                "tensor: a sequence of tensors that require gradients is not data: join them with "
+                "tape.stack, or detach() them"
+            )
+    return 0
+
+
 cdef object numbers(data):
     """data as NumPy reads it."""
     try:
-        return np.asarray(data)
+        array = np.asarray(data)
     except ValueError as error:
         if not isinstance(data, (list, tuple)):
             raise
         raise ShapeError("tensor: the sequences in the data differ in length or depth") from error
+    if array.dtype.kind == "f" and isinstance(data, (list, tuple)):
+        refuse_gradients(data)
+    return array
 
 
 cdef object whole_numbers(data, dtype):
-    """data as NumPy reads it, but integers of 64 bits not by way of floating point."""
+    """data as integers, those of 64 bits not by way of floating point."""
     array = numbers(data)
-    if array.dtype.kind in "fO":
+    if array.dtype.kind in "iufO" and array.dtype != dtype:
         try:
             return np.asarray(data, dtype)
-        except (OverflowError, TypeError, ValueError):
+        except (OverflowError, ValueError) as error:  # infinity, NaN
+            raise DTypeError(f"tensor: the numbers do not fit {dtype}: {error}") from None
+        except TypeError:
             pass
     return array
 
@@ -104,12 +122,9 @@ cdef ndarray admit(data, bint* fresh):
 cdef ndarray owned_array(data, dtype):
     """A C-contiguous array with data's values that nobody else has."""
     cdef bint fresh
-    cdef object head = first_element(data)
-    if data is not head and hasattr(head, "requires_grad"):
-        raise DTypeError("tensor: a sequence of tensors is not data: join them with tape.stack")
     if dtype is not None:
         dtype = known_dtype(dtype, "tensor")
-        if isinstance(data, (list, tuple, float)):
+        if isinstance(data, (list, tuple, float, int)):
             # Python's floats are float32 only where nothing else is said.
             data = whole_numbers(data, dtype) if dtype.kind in "iu" else numbers(data)
     cdef ndarray array = admit(data, &fresh)

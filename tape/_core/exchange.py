@@ -48,7 +48,8 @@ def dlpack(
 ) -> Any:
     """A DLPack capsule of the value: read-only, on the tensor's own memory, which it keeps alive.
 
-    A consumer that knows only versions below 1.0 is not told what is read-only: it gets a copy.
+    A consumer that knows only versions below 1.0 is not told what is read-only: it gets a copy; so
+    does one of a tensor that runs backwards, as ``x[::-1]``, since not every library can do that.
 
     Args:
         self: the tensor.
@@ -71,14 +72,19 @@ def dlpack(
         raise BufferError(f"__dlpack__: stream {stream!r} for a tensor on the CPU, expected None")
     if dl_device is not None and tuple(dl_device) != CPU:
         raise BufferError(f"__dlpack__: device {dl_device}, there is only the CPU, {CPU}")
+    value = self.numpy()
+    if min(value.strides, default=0) < 0:  # PyTorch ends the process
+        if copy is False:
+            raise BufferError(f"__dlpack__: strides {value.strides} are below 0: allow a copy")
+        copy = True
     if max_version is not None and max_version[0] >= 1:
-        return self.numpy().__dlpack__(max_version=max_version, copy=copy)
+        return value.__dlpack__(max_version=max_version, copy=copy)
     if copy is False:
         raise BufferError(
             "__dlpack__: memory is read-only, which DLPack cannot say before version 1.0: "
             "allow a copy, or ask with max_version=(1, 0)"
         )
-    return self.numpy().copy().__dlpack__()
+    return value.copy().__dlpack__()
 
 
 def dlpack_device(self: Tensor) -> tuple[int, int]:

@@ -35,8 +35,8 @@ def asarray(data, dtype=None, *, device=None, copy=None) -> Tensor:
         copy: True for memory of its own, False for an error where data's cannot be shared.
 
     Raises:
-        DTypeError: data has no supported dtype (objects, strings, complex numbers, float16), or
-            tape has no such dtype.
+        DTypeError: data has no supported dtype (objects, strings, complex numbers, float16), tape
+            has no such dtype, numbers do not fit it, or a list holds tensors with gradients.
         ShapeError: sequences in the data differ in length.
         ValueError: a copy is needed, which `copy` forbids; device is neither None nor "cpu".
 
@@ -61,7 +61,7 @@ def asarray(data, dtype=None, *, device=None, copy=None) -> Tensor:
         return slot(CAST)(data, data.dtype if dtype is None else dtype)
     if copy:
         return wrap(leaf(owned_array(data, dtype), False))
-    if dtype is not None and isinstance(data, (list, tuple, float)):
+    if dtype is not None and isinstance(data, (list, tuple, float, int)):
         array, fresh = owned_array(data, dtype), True
     else:
         array = admit(data, &fresh)

@@ -96,11 +96,16 @@ def full(shape, fill_value, *, dtype=None, device=None, requires_grad=False):
 
     Raises:
         ShapeError: fill_value has axes; and as `zeros`.
+        DTypeError: fill_value does not fit the dtype; and as `zeros`.
     """
     if shape_of(fill_value) != ():
         raise ShapeError(f"full: the value has shape {shape_of(fill_value)}, expected a number")
     kind = chosen(dtype or dtype_of(fill_value), "full")
-    array = np.full(lengths(shape, "full"), fill_value, kind)
+    try:
+        value = np.asarray(fill_value, kind)
+    except (OverflowError, ValueError):  # the latter of NaN
+        raise DTypeError(f"full: the number {fill_value!r} does not fit {kind}") from None
+    array = np.full(lengths(shape, "full"), value, kind)
     return leaf(array, device, requires_grad)
 
 
