@@ -144,7 +144,7 @@ def compiled(
             extension(p, cflags)
             for pattern in patterns
             for p in sorted(Path().glob(pattern))
-            if p.stem not in INTERPRETED
+            if p.suffix == ".pyx" or p.stem not in INTERPRETED
         ],
         build_dir=str(BUILD / "cython"),
         compiler_directives=directives,
@@ -156,6 +156,9 @@ def compiled(
 # afterwards, so every `pip install -e .` would compile everything again. Naming the folder here
 # lets editable installs, wheels and `build_ext --inplace` share what is compiled already.
 if __name__ == "__main__":  # cythonize may start processes that import this file
+    for family in INTERPRETED:  # what an earlier checkout compiled would be found before the source
+        for leftover in Path("tape/ops").glob(f"{family}.*.so"):
+            leftover.unlink()
     setup(
         options={
             "build": {"build_lib": LIB},
