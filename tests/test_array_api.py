@@ -423,10 +423,13 @@ def test_clip_keeps_the_dtype_and_takes_numbers_and_tensors_as_bounds(data):
             numbers = np.asarray(bound).astype(object)
             if x.dtype.kind in "iu":
                 info = np.iinfo(x.dtype)
-                numbers = np.minimum(np.maximum(numbers, info.min), info.max)
+                numbers = np.asarray(
+                    np.maximum(numbers, info.min), object
+                )  # NumPy gives 0-d as int
+                numbers = np.asarray(np.minimum(numbers, info.max), object)
             exact = closest(exact, numbers)
     with np.errstate(all="ignore"):
-        assert_same(y, np.asarray(exact, object).astype(x.dtype))
+        assert_same(y + 0, np.asarray(exact, object).astype(x.dtype) + 0)  # of 0 and -0 either
 
 
 # -- creation --------------------------------------------------------------------------------------
@@ -698,8 +701,8 @@ def test_sorted(x, data):
         "descending": data.draw(st.booleans()),
     }
     agree("argsort", x, **arguments)
-    agree("sort", x, **arguments)
     assume(not (x.numpy() == 0).any() or x.dtype.kind != "f")  # -0.0 and 0.0 are equal
+    agree("sort", x, **arguments)
     agree("sort", x, stable=False, **arguments)
     order = tape.argsort(x, stable=False, **arguments)
     assert_same(tape.take_along_axis(x, order, axis=arguments["axis"]), tape.sort(x, **arguments))
