@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .row import Contender, TimedRow, faster_than
+from .row import Contender, Line, MeasuredRow, TimedRow, faster_than
+from .rows_kernels import on_all_cores
 
 rng = np.random.default_rng(0)
 
@@ -119,6 +120,56 @@ def batch_norm(*shape: int, training: bool = True) -> TimedRow:
     )
 
 
+BY_TWO = """
+import time
+import numpy as np
+import tape
+x = tape.tensor(np.random.default_rng(0).standard_normal({shape}).astype("float32"))
+w = tape.tensor(x, requires_grad=True)
+w.grad = x
+optimizer = tape.optim.Adam([w])
+best = {{1: 1e9, 2: 1e9}}
+with tape.no_grad(), tape.reuse(False):
+    for _ in range({rounds}):
+        for threads in best:
+            tape.set_num_threads(threads)
+            {call}
+            start = time.perf_counter()
+            {call}
+            best[threads] = min(best[threads], time.perf_counter() - start)
+print(best[1], best[2])
+"""
+# Each stands for the loops of a threshold in tape/_kernels: PASS_ABOVE, ROWS_ABOVE, UPDATE_ABOVE.
+THRESHOLDS = [
+    ("gelu", "tape.gelu(x)", 50_000),
+    ("layer_norm", "tape.layer_norm(x)", 30_000),
+    ("Adam", "optimizer.step()", 50_000),
+]
+
+
+def loops_by_two_threads(quick: bool) -> list[Line]:
+    """Best times on the wall, just above the size from which two threads work, and far above."""
+    lines = []
+    for name, call, threshold in THRESHOLDS:
+        for n, target in ((threshold * 5 // 4, 1.0), (1_000_000, 1.5)):
+            shape = (n // 250, 250)
+            code = BY_TWO.format(shape=shape, call=call, rounds=100 if quick else 400)
+            one, two = on_all_cores(code)
+            lines.append(
+                Line(
+                    f"{name} of {n} numbers, two threads",
+                    f"{two * 1e6:.1f} us",
+                    "one thread",
+                    f"{one * 1e6:.1f} us",
+                    f"{one / two:.2f}x the speed",
+                    target=f">= {target:g}x",
+                    met=one / two >= target,
+                    figures={"one": one, "two": two},
+                )
+            )
+    return lines
+
+
 ROWS = [
     *[
         row
@@ -134,4 +185,5 @@ ROWS = [
         for name, expression in ACTIVATIONS.items()
         for n, count in [(1000, "1k"), (1_000_000, "1M")]
     ],
+    MeasuredRow("loops, two threads", loops_by_two_threads),
 ]
