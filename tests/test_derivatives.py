@@ -7,7 +7,7 @@ import pytest
 
 import tape
 from tape import shapes
-from tape.errors import GradError, ShapeError
+from tape.errors import DTypeError, GradError, ShapeError
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -212,7 +212,7 @@ def test_named_tuples_stay_what_they_are():
 
 
 REFUSED = [
-    (lambda f, y: tape.grad(y), TypeError, "grad: xs is missing: name the tensors that"),
+    (lambda f, y: tape.grad(y), TypeError, "grad: xs is missing, not a tensor, or a list"),
     (lambda f, y: tape.grad(y, 3), TypeError, "grad: xs is a int, not a tensor, or a list"),
     (lambda f, y: tape.grad(3.0, y), TypeError, "grad: y is a float, not a tensor or a function"),
     (lambda f, y: tape.grad(f, unused="nonsense"), ValueError, 'unused is "raise" or "zeros"'),
@@ -232,6 +232,18 @@ REFUSED = [
         *(ShapeError, "vjp: results: 2, but cotangents: 3"),
     ),
     (lambda f, y: tape.vjp(lambda a: 3, y), TypeError, "vjp: the function must return tensors"),
+    (lambda f, y: tape.grad(f, (0, -1))(y), ValueError, "grad: arguments .* name one twice"),
+    (lambda f, y: tape.grad(f)(3), DTypeError, r"grad: argument 0 \(\) holds int64 numbers"),
+    (
+        lambda f, y: tape.grad(lambda a, b: (a * b).sum(), 1)(y, [1, 2]),
+        *(DTypeError, r"grad: argument 1 \(2,\) holds int64 numbers, which have no gradient"),
+    ),
+    (lambda f, y: tape.jvp(f, [1], 1.0), DTypeError, "jvp: argument 0 .* holds int64 numbers"),
+    (lambda f, y: tape.hessian(lambda a: (a > 1).any(), y), DTypeError, "hessian: .* holds bool"),
+    (
+        lambda f, y: tape.jacobian(tape.argmax, y, mode="forward"),
+        *(DTypeError, r"jacobian: the result \(\) holds int64 numbers, which have no gradient"),
+    ),
 ]
 
 
@@ -239,3 +251,19 @@ REFUSED = [
 def test_slips_with_derivatives_are_told_in_words(call, error, match):
     with pytest.raises(error, match=match):
         call(lambda x: (x * x).sum(), tape.tensor([2.0], requires_grad=True) * 1.0)
+
+
+def test_arguments_given_by_name_are_handed_on():
+    def power(x, k=1):
+        return (x**k).sum()
+
+    assert tape.grad(power)([3.0], k=2).tolist() == [6.0]
+    assert [part.tolist() for part in tape.value_and_grad(power)([3.0], k=2)] == [9.0, [6.0]]
+
+
+def test_the_map_of_vjp_records_nothing_under_no_grad():
+    w = tape.tensor([2.0], requires_grad=True)
+    _, pull = tape.vjp(lambda x: x * x * w, [3.0])
+    assert pull([1.0])[0].requires_grad
+    with tape.no_grad():
+        assert not pull(w)[0].requires_grad
