@@ -94,6 +94,7 @@ def half(x):
             error=LinAlgError,
             match=r"the matrix at \[1\] of x \(2, 2, 2\) is not positive definite",
         ),
+        bad(NO_NUMBERS, error=LinAlgError, match="holds NaN or inf and is not positive definite"),
     ],
     smooth=False,  # see Note [Symmetric arguments]
 )
@@ -109,9 +110,14 @@ def cholesky(x, /, *, upper=False):
         ShapeError: x does not hold square matrices.
         LinAlgError: a matrix is not positive definite.
     """
-    return attempted(
-        lambda a: np.linalg.cholesky(a, upper=upper), floating(x), "is not positive definite"
-    )
+
+    def root(a):
+        y = np.linalg.cholesky(a, upper=upper)
+        if np.isnan(np.diagonal(y, axis1=-2, axis2=-1)).any():  # some libraries go on with it
+            raise np.linalg.LinAlgError
+        return y
+
+    return attempted(root, floating(x), "is not positive definite")
 
 
 @cholesky.defvjp
