@@ -221,3 +221,11 @@ def test_pixels_shuffled_and_back_are_as_before(lead, r, C, n):
     assert tape.pixel_unshuffle(y, r).tolist() == x.tolist()
     if x.size:
         assert y.numpy()[..., 0, 0, r - 1] == pytest.approx(x[..., r - 1, 0, 0])
+
+
+@pytest.mark.parametrize("pool", [tape.adaptive_avg_pool1d, tape.adaptive_max_pool1d])
+def test_pooling_to_nothing_has_a_gradient_of_zeros(pool):
+    x = tape.ones((1, 2, 5)).requires_grad_()
+    y = pool(x, 0)
+    assert y.shape == (1, 2, 0)
+    assert not np.any(tape.grad(y.sum(), x).numpy())
