@@ -347,6 +347,7 @@ from tape.ops.sort import (
     argsort as argsort,
     searchsorted as searchsorted,
     sort as sort,
+    unique as unique,
     unique_all as unique_all,
     unique_counts as unique_counts,
     unique_inverse as unique_inverse,

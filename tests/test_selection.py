@@ -180,3 +180,25 @@ def test_logcumsumexp_neither_overflows_nor_makes_nan_of_nothing():
     y = tape.logcumsumexp(x)
     assert y.tolist() == [-math.inf, 1000.0, 1000.0 + math.log(2)]
     assert tape.grad(y.sum(), x).tolist() == pytest.approx([0.0, 1.5, 0.5])
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_unique_gives_what_numpy_gives_and_a_gradient_to_the_first(axis):
+    x = np.array([[3.0, 1.0, 3.0], [3.0, 1.0, 3.0], [np.nan, 0.0, np.nan]])
+    for options in ({}, {"equal_nan": False}):
+        truth = np.unique(x, True, True, True, axis, **options)
+        found = tape.unique(x, True, True, True, axis, **options)
+        for part, expected in zip(found, truth, strict=True):
+            np.testing.assert_array_equal(part.numpy(), expected)
+    leaf = tape.tensor(x, requires_grad=True)
+    y, counts = tape.unique(leaf, return_counts=True, axis=axis)
+    assert counts.dtype.name == "int64"
+    assert tape.grad(y, leaf, g=np.ones(y.shape)).numpy().sum() == y.size
+    assert tape.unique(leaf, axis=axis).shape == y.shape
+
+
+def test_unique_of_nothing_and_along_an_axis_that_is_not_there():
+    assert tape.unique(tape.zeros((0, 2))).shape == (0,)
+    assert tape.unique(3.0).tolist() == [3.0]
+    with pytest.raises(tape.AxisError, match="unique: axis 2 is out of range for 2 axes"):
+        tape.unique(tape.zeros((2, 2)), axis=2)

@@ -12,6 +12,7 @@ from tape._core.tensor import Tensor
 from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.lookup import take, take_along_axis
+from tape.ops.naming import named
 
 TIED = np.array([[2.0, 1.0, 2.0, -1.0], [0.5, 0.5, 3.0, 0.5]])
 
@@ -245,3 +246,51 @@ def unique_inverse(x, /):
 def unique_values(x, /):
     """The different elements of x in ascending order.   Shapes: x (*s) -> values (n)"""
     return unique_all(x).values
+
+
+@named
+def unique(
+    x,
+    /,
+    return_index=False,
+    return_inverse=False,
+    return_counts=False,
+    axis=None,
+    *,
+    equal_nan=True,
+):
+    """The different elements of x in ascending order, or its different slices along an axis.
+
+    Args:
+        return_index: give also where each stands first.
+        return_inverse: give also which of them each element, or slice, of x is.
+        return_counts: give also how often each occurs.
+        axis: along which slices are compared, None for elements of the flattened x.
+        equal_nan: every NaN is one value; False for as many as there are.
+
+    Shapes: x (*s) -> y (n), index (n), inverse (*s), counts (n); with an axis n takes the place of
+    its length k, and inverse is (k). One tensor alone, several as a tuple; int64 but for y, whose
+    gradient goes to the first of equal ones.
+
+    Raises:
+        AxisError: x has no such axis.
+
+    >>> import tape
+    >>> x = tape.tensor([[3, 1], [3, 1], [0, 2]])
+    >>> tape.unique(x).tolist(), tape.unique(x, axis=0).tolist()
+    ([0, 1, 2, 3], [[0, 2], [3, 1]])
+    """
+    x = asarray(x)
+    if axis is not None:
+        axis = shapes.axis_of(x.ndim, axis)
+    _, index, inverse, counts = np.unique(
+        x.numpy(), True, True, True, axis=axis, equal_nan=equal_nan
+    )
+    parts = [take(x, adopt(index), axis=axis)]
+    if return_index:
+        parts.append(adopt(index))
+    if return_inverse:
+        parts.append(adopt(inverse.reshape(x.shape if axis is None else -1)))
+    if return_counts:
+        parts.append(adopt(counts))
+    return parts[0] if len(parts) == 1 else tuple(parts)
