@@ -16,8 +16,13 @@ def normal(*shape, seed=0, dtype="float64"):
     return tape.tensor(np.random.default_rng(seed).standard_normal(shape).astype(dtype) * 3 + 1)
 
 
-LAYERS = [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm1d, (4, 3, 5)), (nn.BatchNorm2d, (4, 3, 2, 5))]
-layers = pytest.mark.parametrize(("make", "shape"), LAYERS, ids=["vectors", "sequences", "images"])
+LAYERS = {
+    "vectors": (nn.BatchNorm1d, (6, 3)),
+    "sequences": (nn.BatchNorm1d, (4, 3, 5)),
+    "images": (nn.BatchNorm2d, (4, 3, 2, 5)),
+    "volumes": (nn.BatchNorm3d, (2, 3, 2, 5, 2)),
+}
+layers = pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
 
 
 def statistics(x):

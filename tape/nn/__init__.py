@@ -48,7 +48,7 @@ from tape.nn.dropout import (
     FeatureAlphaDropout,
 )
 from tape.nn.embed import Embedding, EmbeddingBag
-from tape.nn.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, RMSNorm
+from tape.nn.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, RMSNorm
 from tape.nn.linear import Dense
 from tape.nn.loss import (
     BCELoss,
@@ -75,7 +75,24 @@ from tape.nn.loss import (
     TripletMarginLoss,
 )
 from tape.nn.module import Module
-from tape.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
+from tape.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, LayerNorm
+from tape.nn.pad import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from tape.nn.parameter import Parameter, Uninferred
 from tape.nn.pool import (
     AdaptiveAvgPool1d,
@@ -111,7 +128,14 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
     "CTCLoss",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -142,6 +166,7 @@ __all__ = [
     "HuberLoss",
     "InstanceNorm1d",
     "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
     "LSTMCell",
@@ -171,6 +196,12 @@ __all__ = [
     "RNNCell",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -190,5 +221,8 @@ __all__ = [
     "Unfold",
     "Uninferred",
     "Upsample",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
     "init",
 ]

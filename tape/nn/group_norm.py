@@ -1,4 +1,4 @@
-"""Normalisation of each example: `GroupNorm`, `InstanceNorm1d`, `InstanceNorm2d`, `RMSNorm`."""
+"""Normalisation of each example: `GroupNorm`, `InstanceNorm1d`, `InstanceNorm3d`, `RMSNorm`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.ops.group_norm import group_norm, instance_norm, rms_norm
 from tape.ops.shape import reshape
 
-__all__ = ["GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "RMSNorm"]
+__all__ = ["GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm"]
 
 
 class GroupNorm(Module):
@@ -161,6 +161,15 @@ class InstanceNorm2d(InstanceNorm):
     """
 
     n_axes, form = (4,), "(N, C, H, W) or (C, H, W)"
+
+
+class InstanceNorm3d(InstanceNorm):
+    """Normalisation of each channel of volumes, see `tape.nn.group_norm.InstanceNorm`.
+
+    Shapes: x (N, C, D, H, W) or (C, D, H, W) -> y as x; weight, bias and running statistics (C,)
+    """
+
+    n_axes, form = (5,), "(N, C, D, H, W) or (C, D, H, W)"
 
 
 class RMSNorm(Module):

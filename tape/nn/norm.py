@@ -18,11 +18,11 @@ from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.nn.state import copy_into
 from tape.ops.norm import batch_norm, batch_statistics, layer_norm
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "LayerNorm"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm"]
 
 
 class BatchNorm(Module):
-    """weight * (x - mean) / sqrt(var + eps) + bias for each channel; base of the two layers.
+    """weight * (x - mean) / sqrt(var + eps) + bias for each channel; base of the three layers.
 
     While training, mean and variance are those of the batch, gradients flow through them, and they
     move the running ones: running = (1 - momentum) * running + momentum * batch's, the variance
@@ -144,6 +144,15 @@ class BatchNorm2d(BatchNorm):
     """
 
     n_axes, form = (4,), "(N, C, H, W)"
+
+
+class BatchNorm3d(BatchNorm):
+    """Batch normalisation of volumes, see `tape.nn.norm.BatchNorm` for arguments.
+
+    Shapes: x (N, C, D, H, W); weight, bias, running_mean, running_var (C,) -> y as x
+    """
+
+    n_axes, form = (5,), "(N, C, D, H, W)"
 
 
 class LayerNorm(Module):
