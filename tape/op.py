@@ -132,7 +132,8 @@ def op(
         shape: shape rule: takes the operands' shapes, and by keyword those settings that it names;
             returns the result's shape, or None if only values tell; raises ShapeError.
         name: what errors, `OPS` and reprs call it; by default the function's name.
-        saves: what the rules read: names of operands, "y", "x.shape". The rest may be freed.
+        saves: what the rules read, as "x y b.shape": operands, the result, shapes. The rest may be
+            freed.
         kernel: a compiled loop that takes the place of the forward where it applies; the forward is
             then its reference.
         ref: slow truth in NumPy, by default the forward.
@@ -158,6 +159,9 @@ def op(
     >>> tape.grad(cube(x).sum(), x).tolist()
     [12.0]
     """
+
+    if not isinstance(saves, str):
+        raise TypeError(f"op: saves is a text such as 'x y x.shape', not a {type(saves).__name__}")
 
     def declare(forward: Callable[..., Any]) -> Op:
         signature = _Signature(forward)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tape
+from tape import shapes
 from tape.errors import AxisError, DTypeError, ShapeError
 from tape.testing import check_op
 
@@ -135,3 +136,8 @@ def test_lists_do_where_arrays_do():
         ),
     ]:
         assert ours.tolist() == theirs.tolist()
+
+
+def test_what_an_op_saves_is_a_text():
+    with pytest.raises(TypeError, match=r"op: saves is a text such as .*, not a list"):
+        tape.op(shape=shapes.same, saves=["x"])

@@ -26,8 +26,9 @@ class check_numerics:
 
     Forward and backward: the error names the op, how many numbers went wrong and where the first
     of them stands, the module's path and the line of the program; of a gradient, those where its op
-    was called. An op that is given NaN or infinity, as a tensor, number or setting, may hand it on.
-    A with-block, local to the thread. It costs a look at every number; outside of it, nothing.
+    was called, the path if that was under check_numerics as well. An op that is given NaN or
+    infinity, as a tensor, number or setting, may hand it on. A with-block, local to the thread. It
+    costs a look at every number; outside of it, nothing.
 
     Raises:
         NumericsError: by an op, `backward`, `tape.grad` or `tape.jvp` under it.
