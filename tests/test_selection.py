@@ -180,3 +180,46 @@ def test_logcumsumexp_neither_overflows_nor_makes_nan_of_nothing():
     y = tape.logcumsumexp(x)
     assert y.tolist() == [-math.inf, 1000.0, 1000.0 + math.log(2)]
     assert tape.grad(y.sum(), x).tolist() == pytest.approx([0.0, 1.5, 0.5])
+
+
+@pytest.mark.parametrize("reduce", ["add", "multiply"])
+def test_scatter_reduces_as_often_as_an_index_comes(reduce):
+    x = tape.tensor([1.0, 2.0, 3.0], dtype="float64", requires_grad=True)
+    src = tape.tensor([4.0, 0.0, 5.0, 6.0], dtype="float64", requires_grad=True)
+    y = tape.scatter(x, 0, [0, 0, 2, 0], src, reduce=reduce)
+    assert y.tolist() == ([11.0, 2.0, 8.0] if reduce == "add" else [0.0, 2.0, 15.0])
+    slopes = tape.grad(y.sum(), [x, src])
+    if reduce == "add":
+        assert [s.tolist() for s in slopes] == [[1.0] * 3, [1.0] * 4]
+    else:  # of each factor the product of the others, also at zero
+        assert [s.tolist() for s in slopes] == [[0.0, 1.0, 5.0], [0.0, 24.0, 3.0, 0.0]]
+    gradcheck(lambda x, src: tape.scatter(x, 0, [0, 0, 2, 0], src, reduce=reduce), [x, src])
+    assert (
+        tape.scatter(x, 0, [1, 1], 3.0, reduce=reduce).tolist()[1]
+        == {"add": 8, "multiply": 18}[reduce]
+    )
+    with pytest.raises(ValueError, match="scatter: reduce is 'max', not 'add', 'multiply' or None"):
+        tape.scatter(x, 0, [1], 3.0, reduce="max")
+
+
+AXIS_ALONE = [
+    tape.sum, tape.max, tape.argmax, tape.any, tape.count_nonzero, tape.logsumexp, tape.softmax,
+    tape.log_softmax, tape.softmin, tape.cumulative_sum, tape.cumulative_prod, tape.cumulative_max,
+    tape.logcumsumexp, tape.sort, tape.argsort, tape.median, tape.linalg.vector_norm,
+    lambda x, axis: tape.quantile(x, 0.5, axis), lambda x, axis: tape.topk(x, 1, axis)[0],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", AXIS_ALONE)
+def test_a_number_counts_as_a_line_of_one_element(function):
+    x = tape.tensor(2.0, dtype="float64", requires_grad=True)
+    line = function(tape.reshape(x, (1,)), axis=0)
+    for axis in (0, -1):
+        y = function(x, axis=axis)
+        assert y.shape == ()
+        assert y.item() == line.sum().item()
+        if y.requires_grad:
+            assert tape.grad(y, x).item() == tape.grad(line.sum(), x).item()
+    for axis in (1, -2, (0, 0), True):
+        with pytest.raises((tape.AxisError, TypeError)):
+            function(x, axis=axis)

@@ -15,7 +15,7 @@ from tape.nn.init import glorot_uniform, uniform, zeros
 from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.nn.parameter import parameter, shape_of
-from tape.ops.attention import lower, masked_softmax, scaled_dot_product_attention
+from tape.ops.attention import lower, masked, scaled_dot_product_attention
 from tape.ops.linalg import linear, matmul
 from tape.ops.logic import where
 from tape.ops.random import dropout
@@ -116,7 +116,8 @@ class MultiHeadAttention(Module):
             key_padding_mask: (N, S), or (S) without N: bools, True where a key is *not* looked at,
                 or numbers that are added to its scores.
             need_weights: whether to give the weights too, after dropout, and their mean over the
-                heads if `average_attn_weights`.
+                heads if `average_attn_weights`. A query that may look nowhere gets, as in PyTorch,
+                NaN with the weights and the mean of nothing, 0, without.
             attn_mask: (L, S) or (N num_heads, L, S), bools or numbers in the same sense.
             is_causal: query i looks at keys 0 to i only; an `attn_mask` says so itself.
 
@@ -163,7 +164,7 @@ class MultiHeadAttention(Module):
         if need_weights:
             scores = matmul(q * q.shape[-1] ** -0.5, matrix_transpose(k))
             mask = lower(scores) if causal else mask
-            weights = softmax(scores, -1) if mask is None else masked_softmax(scores, mask)
+            weights = softmax(scores if mask is None else masked(scores, mask), -1)
             weights = dropout(weights, p, True, self.rng) if p else weights
             y = matmul(weights, v)
         else:

@@ -73,6 +73,7 @@ def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
     samples=[
         *[sample((2, 3, 4), **form) for form in FORMS[:3]],
         sample((), keepdims=True),
+        sample((), axis=-1),
         sample((0, 3), axis=1),
         sample(TIES, axis=1, smooth=False),
         sample(np.array([[1.0, np.nan], [3.0, 2.0]]), axis=1, smooth=False),
@@ -92,7 +93,7 @@ def median(x, /, axis=None, *, keepdims=False):
         ShapeError: the axis is empty.
     """
     x = np.asarray(x)
-    if axis is None:
+    if axis is None or x.ndim == 0:
         flat, shape = x.reshape(-1), (1,) * x.ndim if keepdims else ()
         return median_of(flat).reshape(shape)
     y = median_of(np.moveaxis(x, axis, -1))
@@ -155,6 +156,8 @@ def quantile(x, /, q, axis=None, *, keepdims=False, method="linear"):
     values = shares.numpy()
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError(f"quantile: q {values.tolist()} is not in [0, 1]")
+    if x.ndim == 0 and axis is not None:
+        axis = shapes.lines_of(0, axis) or None
     ndim, flat = x.ndim, reshape(x, (x.size,)) if axis is None else x
     at = shapes.axis_of(flat.ndim, 0 if axis is None else axis)
     n = flat.shape[at]
