@@ -249,3 +249,14 @@ CTC = [
 def test_ctc_refuses_what_does_not_fit(arguments, error, match):
     with pytest.raises(error, match=match):
         tape.ctc_loss(tape.zeros((2, 1, 3)), *arguments)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 2), (4, 1, 2), (4, 3, 1), (4, 3), (1,)])
+def test_a_variance_may_stand_for_all_of_one_axis(shape):
+    x, target = (np.random.default_rng(i).normal(size=(4, 3, 2)) for i in (0, 1))
+    var = np.random.default_rng(2).uniform(0.5, 2.0, shape)
+    whole = np.broadcast_to(var[..., None] if var.ndim == 2 else var, x.shape)
+    y = tape.gaussian_nll_loss(x, target, var, reduction="none")
+    assert y.tolist() == tape.gaussian_nll_loss(x, target, whole, reduction="none").tolist()
+    with pytest.raises(tape.ShapeError, match=r"var \(1, 1, 2\) fits neither"):
+        tape.gaussian_nll_loss(x, target, np.ones((1, 1, 2)))

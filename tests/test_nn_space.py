@@ -170,3 +170,15 @@ def test_a_network_of_sequences_infers_every_size_and_learns():
     assert net[0].n_in == 5
     assert net[3].n_in == 8
     assert all(p.grad is not None and np.isfinite(p.grad.numpy()).all() for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("layer", "function", "shape"),
+    [(nn.MaxPool1d, tape.max_pool1d, (2, 3, 8)), (nn.MaxPool2d, tape.max_pool2d, (2, 3, 8, 6))],
+)
+def test_layers_of_max_pooling_give_indices_too(layer, function, shape):
+    x = tape.tensor(np.random.default_rng(0).normal(size=shape))
+    pool = layer(2, return_indices=True)
+    for given, wanted in zip(pool(x), function(x, 2, return_indices=True), strict=True):
+        assert given.tolist() == wanted.tolist()
+    assert "return_indices=True" in repr(pool)

@@ -223,3 +223,14 @@ def test_a_number_counts_as_a_line_of_one_element(function):
     for axis in (1, -2, (0, 0), True):
         with pytest.raises((tape.AxisError, TypeError)):
             function(x, axis=axis)
+
+
+def test_a_quantile_beside_an_infinity_is_taken_from_the_nearer_end():
+    x = tape.tensor([1.0, -np.inf, np.inf], dtype="float64")
+    assert tape.quantile(x, [0.4, 0.5, 0.7]).tolist() == [-np.inf, 1.0, np.inf]
+
+
+def test_the_gradient_of_a_quantile_with_nan_goes_to_the_last_nan():
+    x = tape.tensor([[np.nan, 1.0, 2.0]], dtype="float64", requires_grad=True)
+    for q, g in ((0.5, 1.0), ([0.0, 0.5], 2.0)):
+        assert tape.grad(tape.quantile(x, q, 1).sum(), x).tolist() == [[g, 0.0, 0.0]]

@@ -127,6 +127,8 @@ def median_jvp(dx, x, y, axis, keepdims):
 def quantile(x, /, q, axis=None, *, keepdims=False, method="linear"):
     """The number below which a share q of an axis (None: of all) lies, NaN if there is one.
 
+    The gradient goes to the elements it lies between, or to the last NaN.
+
     In order, it stands at place q * (n - 1), between elements by `method`.
 
     Shapes: x (*s), q () -> y (s without the axis); q (m) -> y (m, s without the axis)
@@ -165,9 +167,10 @@ def quantile(x, /, q, axis=None, *, keepdims=False, method="linear"):
         raise ShapeError(f"axis {at} of {flat.shape} is empty: it has no quantile")
     rows = moveaxis(flat, at, 0)
     order = rows.numpy().argsort(0, kind="stable")
-    has_nan = isnan(take_along_axis(rows, order[-1:], axis=0))
+    last = take_along_axis(rows, order[-1:], axis=0)
     y = between(take_along_axis(rows, order, axis=0), shares * (n - 1), method)
-    y = where(has_nan if shares.ndim else squeeze(has_nan, axis=0), np.nan, y)
+    last = last if shares.ndim else squeeze(last, axis=0)
+    y = where(isnan(last), last, y)
     if keepdims:
         kept = (1,) * ndim if axis is None else (*flat.shape[:at], 1, *flat.shape[at + 1 :])
         y = reshape(y, shares.shape + kept)
@@ -190,4 +193,5 @@ def between(rows, place, method):
     else:
         weight = place - Tensor(below.astype(rows.dtype))
     weight = reshape(weight, weight.shape + (1,) * (rows.ndim - 1))
-    return low + (high - low) * weight
+    step = high - low  # from the nearer end, which is exact there and keeps infinities
+    return where(weight.numpy() < 0.5, low + step * weight, high - step * (1 - weight))
