@@ -260,3 +260,17 @@ def test_a_variance_may_stand_for_all_of_one_axis(shape):
     assert y.tolist() == tape.gaussian_nll_loss(x, target, whole, reduction="none").tolist()
     with pytest.raises(tape.ShapeError, match=r"var \(1, 1, 2\) fits neither"):
         tape.gaussian_nll_loss(x, target, np.ones((1, 1, 2)))
+
+
+def test_a_sequence_without_an_alignment_has_no_gradient_and_harms_no_other():
+    x = tape.tensor(np.random.default_rng(0).normal(size=(4, 2, 3)), requires_grad=True)
+    labels, times, counts = [[1, 2], [1, 1]], [4, 2], [2, 2]  # 1, 1 takes three times
+    y = tape.ctc_loss(x, labels, times, counts, reduction="none")
+    alone = tape.ctc_loss(x[:, :1], labels[:1], times[:1], counts[:1], reduction="none")
+    assert y.tolist() == [alone.item(), np.inf]
+    g = tape.grad(y.sum(), x).numpy()
+    np.testing.assert_allclose(g[:, 0], tape.grad(alone.sum(), x).numpy()[:, 0], rtol=1e-12)
+    assert np.isnan(g[:2, 1]).all()
+    assert not g[2:, 1].any()
+    y = tape.ctc_loss(x, labels, times, counts, reduction="sum", zero_infinity=True)
+    assert np.isfinite(tape.grad(y, x).numpy()).all()
