@@ -107,3 +107,10 @@ REFUSED = [
 def test_what_does_not_fit_is_refused_in_words(call, match):
     with pytest.raises((ShapeError, tape.AxisError), match=match):
         call()
+
+
+def test_a_batch_of_nothing_has_no_channels_to_look_for():
+    x = tape.tensor(np.zeros(0), requires_grad=True)
+    y = tape.batch_norm(x, mean=x, var=x)
+    assert y.shape == (0,)
+    assert tape.grad(y.sum(), x).shape == (0,)

@@ -259,3 +259,20 @@ def test_the_reprs_show_what_is_not_as_usual():
 def test_slips_with_normalising_layers_are_refused(make, error, match):
     with pytest.raises(error, match=match):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda **k: nn.BatchNorm1d(3, **k), (6, 3)),
+        (lambda **k: nn.LayerNorm(3, **k), (6, 3)),
+        (lambda **k: nn.GroupNorm(3, 3, **k), (6, 3, 4)),
+        (lambda **k: nn.InstanceNorm1d(3, affine=True, **k), (6, 3, 4)),
+    ],
+)
+def test_a_weight_may_stand_without_a_bias(make, shape):
+    layer, full = make(bias=False, dtype="float64"), make(dtype="float64")
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    x = normal(*shape)
+    assert layer(x).tolist() == full(x).tolist()
+    assert "bias=False" in repr(layer)

@@ -209,3 +209,15 @@ def test_frames_that_do_not_fit_are_refused():
         nn.CircularPad1d(1)(normal(3))
     with pytest.raises(ShapeError, match="pad: "):
         nn.ReflectionPad1d(3)(normal(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "function", "shape"),
+    [(nn.MaxPool1d, tape.max_pool1d, (2, 3, 8)), (nn.MaxPool2d, tape.max_pool2d, (2, 3, 8, 6))],
+)
+def test_layers_of_max_pooling_give_indices_too(layer, function, shape):
+    x = tape.tensor(np.random.default_rng(0).normal(size=shape))
+    pool = layer(2, return_indices=True)
+    for given, wanted in zip(pool(x), function(x, 2, return_indices=True), strict=True):
+        assert given.tolist() == wanted.tolist()
+    assert "return_indices=True" in repr(pool)

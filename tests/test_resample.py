@@ -229,3 +229,12 @@ def test_pooling_to_nothing_has_a_gradient_of_zeros(pool):
     y = pool(x, 0)
     assert y.shape == (1, 2, 0)
     assert not np.any(tape.grad(y.sum(), x).numpy())
+
+
+def test_an_axis_that_keeps_its_length_is_copied_whatever_the_scale():
+    x = tape.tensor(np.arange(10.0).reshape(1, 1, 5, 2))
+    for mode in ("bilinear", "nearest"):
+        y = tape.interpolate(x, scale_factor=(1.19, 2.0), mode=mode)  # lengths 5 and 4
+        assert y.tolist() == tape.interpolate(x, (5, 4), mode=mode).tolist()
+    doubled = tape.interpolate(x, scale_factor=(2.1, 1.0))
+    assert doubled[0, 0, :, 0].tolist() == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8]

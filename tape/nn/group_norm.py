@@ -31,6 +31,7 @@ class GroupNorm(Module):
         n_in: channels of x; None takes them from the first x.
         eps: added to the variance, >= 0.
         affine: whether there are `weight` and `bias`.
+        bias: False for `weight` alone.
         dtype: of the parameters.
 
     Raises:
@@ -50,6 +51,7 @@ class GroupNorm(Module):
         n_in: int | None = None,
         eps: float = 1e-5,
         affine: bool = True,
+        bias: bool = True,
         dtype: Any = np.float32,
     ) -> None:
         self.num_groups = count("GroupNorm", "num_groups", num_groups, least=1)
@@ -58,7 +60,7 @@ class GroupNorm(Module):
         if C is not None and C % self.num_groups:
             raise ShapeError(f"GroupNorm: {num_groups} groups do not divide n_in = {n_in}")
         self.weight = parameter("GroupNorm", (C,), ones, dtype=dtype) if affine else None
-        self.bias = parameter("GroupNorm", (C,), zeros, dtype=dtype) if affine else None
+        self.bias = parameter("GroupNorm", (C,), zeros, dtype=dtype) if affine and bias else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
@@ -73,6 +75,7 @@ class GroupNorm(Module):
             self.num_groups,
             eps=None if self.eps == 1e-5 else self.eps,
             affine=None if self.weight is not None else False,
+            bias=False if self.weight is not None and self.bias is None else None,
         )
 
 
@@ -90,6 +93,7 @@ class InstanceNorm(BatchNorm):
             average of all batches.
         affine: whether there are `weight` and `bias`.
         track_running_stats: whether there are running statistics.
+        bias: False for `weight` alone.
         dtype: of the parameters and statistics.
 
     Raises:
@@ -106,9 +110,10 @@ class InstanceNorm(BatchNorm):
         momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
+        bias: bool = True,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__(n_in, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(n_in, eps, momentum, affine, track_running_stats, bias, dtype)
 
     def forward(self, x: Any) -> Tensor:
         """The result for x; moves the running statistics while training."""
@@ -136,6 +141,7 @@ class InstanceNorm(BatchNorm):
             eps=None if self.eps == 1e-5 else self.eps,
             momentum={0.1: None, None: "average"}.get(self.momentum, self.momentum),
             affine=True if self.weight is not None else None,
+            bias=False if self.weight is not None and self.bias is None else None,
             track_running_stats=True if self.running_mean is not None else None,
         )
 

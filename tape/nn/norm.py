@@ -35,6 +35,7 @@ class BatchNorm(Module):
             average of all batches.
         affine: whether there are `weight` and `bias`.
         track_running_stats: False takes the batch's statistics always.
+        bias: False for `weight` alone.
         dtype: of the parameters and statistics.
 
     Raises:
@@ -54,6 +55,7 @@ class BatchNorm(Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        bias: bool = True,
         dtype: Any = np.float32,
     ) -> None:
         name = type(self).__name__
@@ -61,7 +63,7 @@ class BatchNorm(Module):
         self.momentum = None if momentum is None else share(name, "momentum", momentum)
         shape = (None if n_in is None else count(name, "n_in", n_in),)
         self.weight = parameter(name, shape, ones, dtype=dtype) if affine else None
-        self.bias = parameter(name, shape, zeros, dtype=dtype) if affine else None
+        self.bias = parameter(name, shape, zeros, dtype=dtype) if affine and bias else None
         self.running_mean = self.running_var = self.num_batches_tracked = None
         if track_running_stats:
             mean, var = (parameter(name, shape, i, dtype=dtype, kind=Tensor) for i in (zeros, ones))
@@ -116,6 +118,7 @@ class BatchNorm(Module):
             eps=None if self.eps == 1e-5 else self.eps,
             momentum={0.1: None, None: "average"}.get(self.momentum, self.momentum),
             affine=None if self.weight is not None else False,
+            bias=False if self.weight is not None and self.bias is None else None,
             track_running_stats=None if self.running_mean is not None else False,
         )
 
@@ -165,6 +168,7 @@ class LayerNorm(Module):
             the first x.
         eps: added to the variance, >= 0.
         affine: whether there are `weight` and `bias`.
+        bias: False for `weight` alone.
         dtype: of the parameters.
 
     Raises:
@@ -183,6 +187,7 @@ class LayerNorm(Module):
         n_in: int | tuple[int, ...] | None = None,
         eps: float = 1e-5,
         affine: bool = True,
+        bias: bool = True,
         dtype: Any = np.float32,
     ) -> None:
         sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
@@ -191,7 +196,8 @@ class LayerNorm(Module):
             raise ValueError(f"LayerNorm: n_in takes sizes, or None for the last one, got {n_in}")
         self.eps, self.sizes = number("LayerNorm", "eps", eps, least=0), shape
         self.weight = parameter("LayerNorm", shape, ones, dtype=dtype) if affine else None
-        self.bias = parameter("LayerNorm", shape, zeros, dtype=dtype) if affine else None
+        shifted = affine and bias
+        self.bias = parameter("LayerNorm", shape, zeros, dtype=dtype) if shifted else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
@@ -209,4 +215,5 @@ class LayerNorm(Module):
             *([] if None in self.sizes else [self.sizes]),
             eps=None if self.eps == 1e-5 else self.eps,
             affine=None if self.weight is not None else False,
+            bias=False if self.weight is not None and self.bias is None else None,
         )

@@ -81,10 +81,8 @@ class TransformerEncoderLayer(Module):
         )
         self.linear1 = Dense(n, d_model, bias=bias, rng=rng, dtype=dtype)
         self.linear2 = Dense(d_model, n, bias=bias, rng=rng, dtype=dtype)
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, dtype=dtype)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, dtype=dtype)
-        if not bias:
-            self.norm1.bias = self.norm2.bias = None
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
 
     def forward(
         self,

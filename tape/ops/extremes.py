@@ -109,13 +109,14 @@ def extreme_jvp(dx, x, y, axis, keepdims):
 def one_extreme(x, *, axis, keepdims):
     """Shape rule: of a search along one axis, or through all elements."""
     if axis is not None:
-        axis = shapes.axis_of(len(x), axis)
+        axis = shapes.line_of(len(x), axis)
     return extreme(x, axis=axis, keepdims=keepdims)
 
 
 SEARCHES = [
     *[sample((2, 3, 4), **form) for form in FORMS[:3]],
     sample((), keepdims=True),
+    sample((), axis=0),
     sample((0, 3), axis=1),
     sample(TIES, axis=1),
 ]

@@ -34,7 +34,7 @@ def measured(x, *, axis, keepdims, ord):
     if isinstance(ord, bool) or not isinstance(ord, (int, float)):
         raise ValueError(f"vector_norm: ord is a number, inf or -inf, got {ord!r}")
     if ord == -math.inf:
-        for a in shapes.axes_of(len(x), axis):
+        for a in shapes.lines_of(len(x), axis):
             if x[a] == 0:
                 raise ShapeError(f"axis {a} of {x} is empty, and ord={ord} has no identity")
     return shapes.reduce(x, axis=axis, keepdims=keepdims)
@@ -53,6 +53,7 @@ def measured(x, *, axis, keepdims, ord):
         sample((0, 3), axis=0),
         sample((0, 3), axis=0, ord=math.inf),
         sample((2, 3), dtypes=["int64"]),
+        *[sample((), axis=0, ord=ord) for ord in [0, 1, 2, 3, math.inf]],
         sample(()),
     ],
     errors=[
@@ -76,7 +77,7 @@ def vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
         ValueError: ord is no number.
     """
     x = floating(x)
-    axis = shapes.axes_of(x.ndim, axis)
+    axis = shapes.lines_of(x.ndim, axis)
     if ord == 2:
         return np.sqrt(np.square(x).sum(axis, keepdims=keepdims))
     x = np.abs(x)

@@ -329,6 +329,8 @@ def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
     """
     x = asarray(x)
     weight, bias, mean, var = given(weight), given(bias), given(mean), given(var)
+    if x.shape == (0,):
+        return x * 1  # PyTorch has no channels to look for either
     axes_of_batch(x)
     if (mean is None) != (var is None):
         raise ShapeError("batch_norm: mean and var are given both or neither")

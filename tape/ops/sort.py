@@ -19,7 +19,7 @@ TIED = np.array([[2.0, 1.0, 2.0, -1.0], [0.5, 0.5, 3.0, 0.5]])
 
 def ordered(x, *, axis):
     """Shape rule: x's own shape, which has the axis."""
-    shapes.axis_of(len(x), axis)
+    shapes.line_of(len(x), axis)
     return x
 
 
@@ -35,18 +35,22 @@ def sortings(**facts):
         sample(TIED, descending=True, smooth=False),
         sample(np.array([np.nan, 1.0, -np.inf, np.nan]), descending=True, smooth=False),
         sample((6,), dtypes=["int64"], descending=True),
+        sample((), **facts),
+        sample((), axis=0, descending=True, **facts),
     ]
 
 
 NO_AXIS = [
     bad((2, 3), axis=2, error=AxisError, match="axis 2 is out of range for 2 axes"),
-    bad((), error=AxisError, match="axis -1 is out of range for 0 axes"),
+    bad((), axis=1, error=AxisError, match="axis 1 is out of range for 0 axes"),
 ]
 
 
 def order_of(x, axis, descending, stable):
     """The places of x's elements in order; equal ones stay in theirs."""
     kind = "stable" if stable else None
+    if x.ndim == 0:
+        return np.zeros((), np.int64)
     if not descending:
         return np.argsort(x, axis, kind)
     backwards = np.argsort(np.flip(x, axis), axis, kind)
@@ -92,6 +96,8 @@ def sort(x, /, axis=-1, *, descending=False, stable=True):
     >>> tape.sort(tape.tensor([2.0, 3.0, 1.0]), descending=True).tolist()
     [3.0, 2.0, 1.0]
     """
+    if x.ndim == 0:
+        return x.copy()
     y = np.sort(x, axis)  # several times as fast as a stable one
     if stable and has_both_zeros(y):
         return np.take_along_axis(x, order_of(x, axis, descending, stable), axis)
@@ -106,12 +112,16 @@ def has_both_zeros(x):
 
 @sort.defvjp
 def sort_vjp(g, x, axis, descending):
+    if g.ndim == 0:
+        return g
     places = argsort(argsort(x, axis, descending=descending), axis)
     return take_along_axis(g, places, axis=axis)
 
 
 @sort.defjvp
 def sort_jvp(dx, x, axis, descending):
+    if dx.ndim == 0:
+        return dx
     return take_along_axis(dx, argsort(x, axis, descending=descending), axis=axis)
 
 
