@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tape._core.backward import depends_beyond, gradients
+from tape._core.backward import check_results, depends_beyond, gradients
 from tape._core.forward import tangents, tracing_jvp
 from tape._core.memory import asarray
 from tape._core.state import enable_grad, is_recording, no_grad
@@ -99,9 +99,7 @@ def _trace(
     with enable_grad():
         y = function(*variables)
     outputs = _several(y)
-    for out in outputs:
-        if not isinstance(out, Tensor):
-            raise TypeError(f"{who}: the function must return tensors, got a {type(out).__name__}")
+    check_results(who, outputs, whole_too=who == "jvp")
     return y, variables, outer and any(depends_beyond(out, variables) for out in outputs)
 
 
@@ -311,9 +309,11 @@ def jacobian(function: Callable[..., Any], *args: Any, mode: str = "reverse") ->
 
     def single(*primals: Any) -> Tensor:
         y = function(*primals)
-        if isinstance(y, Tensor):
-            return y
-        raise TypeError(f"jacobian: the function must return one tensor, got a {type(y).__name__}")
+        if not isinstance(y, Tensor):
+            kind = type(y).__name__
+            raise TypeError(f"jacobian: the function must return one tensor, got a {kind}")
+        check_results("jacobian", [y])
+        return y
 
     parts = (_jacobian_reverse if mode == "reverse" else _jacobian_forward)(single, args)
     return parts[0] if len(args) == 1 else tuple(parts)

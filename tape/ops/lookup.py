@@ -10,6 +10,7 @@ from tape._core.tensor import Tensor
 from tape.errors import AxisError, DTypeError, IndexRangeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.arrange import is_count
+from tape.ops.cases import UNFIT
 from tape.ops.dtype import known_dtype
 from tape.ops.index import add_run, get_item, get_item_grad
 from tape.ops.key import INDEX, WHOLE, array_of, check_range
@@ -286,6 +287,7 @@ def one_hot(labels, n_classes, dtype="float32"):
         sample(()),
         sample((0, 3)),
     ],
+    errors=UNFIT,
 )
 def argwhere(x, /):
     """Indices of the elements that are not zero, in C order.   Shapes: x (*s) -> y (n, len(s))"""

@@ -8,6 +8,7 @@ import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
+from tape._core.refusal import allocated
 from tape.errors import AxisError, DTypeError, ShapeError, TapeError
 from tape.ops.arrange import roll
 from tape.ops.create import chosen, leaf, lengths, number
@@ -85,11 +86,11 @@ def known_axes(name, ndim, s, axes, least=0):
     return axes, s
 
 
-def resized(x, axes, s):
+def resized(name, x, axes, s):
     """x cut, or continued by zeros, to lengths along axes."""
     for a, n in zip(axes, s, strict=True):
         if n is not None and x.shape[a] != n:
-            x = reframed(x, a, 0, int(n) - x.shape[a])
+            x = called(name, reframed, x, a, 0, int(n) - x.shape[a])
     return x
 
 
@@ -98,7 +99,9 @@ def complex_transform(name, z, s, axes, norm, inverse):
     z = joined(name, z)
     axes, s = known_axes(name, z.ndim - 1, s, axes)
     norm = known_norm(name, norm)
-    return parted(called(name, dft, resized(z, axes, s), axes=axes, norm=norm, inverse=inverse))
+    return parted(
+        called(name, dft, resized(name, z, axes, s), axes=axes, norm=norm, inverse=inverse)
+    )
 
 
 def called(name, function, *args, **settings):
@@ -173,7 +176,7 @@ def real_transform(name, x, s, axes, norm):
     x = real(x)
     axes, s = known_axes(name, x.ndim, s, axes, 1)
     norm = known_norm(name, norm)
-    return called(name, real_dft, resized(x, axes, s), axes=axes, norm=norm)
+    return called(name, real_dft, resized(name, x, axes, s), axes=axes, norm=norm)
 
 
 def rfft(x, /, *, n=None, axis=-1, norm="backward"):
@@ -221,7 +224,7 @@ def real_inverse(name, z, s, axes, norm):
             f"{name}: {z.shape[axes[-1]]} frequencies along axis {axes[-1]} of {z.shape[:-1]} are "
             "those of no number, or of one: say n=1"
         )
-    z = resized(z, axes, (*s[:-1], n // 2 + 1))
+    z = resized(name, z, axes, (*s[:-1], n // 2 + 1))
     return called(name, real_idft, z, n=n, axes=axes, norm=norm)
 
 
@@ -292,7 +295,9 @@ def frequencies(name, n, d, dtype, device, half):
         raise DTypeError(f"{name}: frequencies are no integers, got dtype {kind}")
     if not d:
         raise ValueError(f"{name}: samples are d apart, which is 0")
-    return leaf((np.fft.rfftfreq if half else np.fft.fftfreq)(n, d).astype(kind), device, False)
+    make = np.fft.rfftfreq if half else np.fft.fftfreq
+    array = allocated(name, (n,), np.float64, lambda: make(n, d).astype(kind))
+    return leaf(array, device, False)
 
 
 def fftfreq(n, /, *, d=1.0, dtype=None, device=None):
