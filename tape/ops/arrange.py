@@ -11,6 +11,7 @@ from tape._core.memory import asarray
 from tape._core.refusal import addressable, allocated
 from tape.errors import AxisError, DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
+from tape.ops.naming import named
 from tape.ops.reduce import broadcast_to
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import NO_AXIS, reshape
@@ -99,6 +100,7 @@ def roll_vjp(g, shift, axis):
     return roll(g, tuple([-s for s in shift]) if isinstance(shift, tuple) else -shift, axis)
 
 
+@named
 def broadcast_arrays(*xs):
     """Tensors stretched to their common shape, as a list.   Shapes: (*s_i) broadcast -> (*s) each
 
@@ -115,6 +117,7 @@ def broadcast_arrays(*xs):
     return [x if x.shape == shape else broadcast_to(x, shape) for x in xs]
 
 
+@named
 def meshgrid(*xs, indexing="xy"):
     """The coordinates of a grid, as a list: a tensor for each axis, all of the grid's shape.
 

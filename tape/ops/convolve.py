@@ -6,6 +6,7 @@ from tape import shapes
 from tape.errors import AxisError, ShapeError
 from tape.ops.dtype import real
 from tape.ops.fourier import complex_product
+from tape.ops.naming import named
 from tape.ops.transform import known_axes, real_inverse, real_transform, resized
 
 
@@ -20,6 +21,7 @@ def fast_length(n):
     return min([odd << (-(-n // odd) - 1).bit_length() for odd in odds])
 
 
+@named
 def convolve(x, w, /, *, axes=-1, circular=False):
     """Convolution along axes by way of frequencies: y[i] = sum_j w[j] x[i - j].
 

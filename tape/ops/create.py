@@ -12,7 +12,7 @@ from operator import index
 import numpy as np
 
 from tape._core.convert import known_dtype
-from tape._core.memory import adopt
+from tape._core.memory import adopt, operand
 from tape._core.refusal import allocated, too_large
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
@@ -40,9 +40,11 @@ def lengths(shape, name):
     return axes
 
 
-def shape_of(x):
-    """Shape of a tensor, array, number or nested list."""
-    return x.shape if hasattr(x, "shape") else np.shape(x)
+def shape_of(x, name):
+    """Shape of a tensor, array, number or nested list; errors are in the name of a function."""
+    if isinstance(x, (int, float)):
+        return ()
+    return x.shape if hasattr(x, "shape") else operand(x, name).shape
 
 
 def dtype_of(x):
@@ -106,8 +108,9 @@ def full(shape, fill_value, *, dtype=None, device=None, requires_grad=False):
         ShapeError: fill_value has axes; and as `zeros`.
         DTypeError: fill_value does not fit the dtype; and as `zeros`.
     """
-    if shape_of(fill_value) != ():
-        raise ShapeError(f"full: the value has shape {shape_of(fill_value)}, expected a number")
+    if shape_of(fill_value, "full") != ():
+        found = shape_of(fill_value, "full")
+        raise ShapeError(f"full: the value has shape {found}, expected a number")
     kind = chosen(dtype or dtype_of(fill_value), "full")
     try:
         value = np.asarray(fill_value, kind)
@@ -120,23 +123,39 @@ def full(shape, fill_value, *, dtype=None, device=None, requires_grad=False):
 
 def zeros_like(x, /, *, dtype=None, device=None, requires_grad=False):
     """Zeros of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    return filled("zeros_like", np.zeros, shape_of(x), dtype or dtype_of(x), device, requires_grad)
+    return filled(
+        "zeros_like",
+        np.zeros,
+        shape_of(x, "zeros_like"),
+        dtype or dtype_of(x),
+        device,
+        requires_grad,
+    )
 
 
 def ones_like(x, /, *, dtype=None, device=None, requires_grad=False):
     """Ones of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    return filled("ones_like", np.ones, shape_of(x), dtype or dtype_of(x), device, requires_grad)
+    return filled(
+        "ones_like", np.ones, shape_of(x, "ones_like"), dtype or dtype_of(x), device, requires_grad
+    )
 
 
 def empty_like(x, /, *, dtype=None, device=None, requires_grad=False):
     """Whatever the memory holds, of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    return filled("empty_like", np.empty, shape_of(x), dtype or dtype_of(x), device, requires_grad)
+    return filled(
+        "empty_like",
+        np.empty,
+        shape_of(x, "empty_like"),
+        dtype or dtype_of(x),
+        device,
+        requires_grad,
+    )
 
 
 def full_like(x, /, fill_value, *, dtype=None, device=None, requires_grad=False):
     """One number everywhere, of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    kind = dtype or dtype_of(x)
-    return full(shape_of(x), fill_value, dtype=kind, device=device, requires_grad=requires_grad)
+    shape, kind = shape_of(x, "full_like"), dtype or dtype_of(x)
+    return full(shape, fill_value, dtype=kind, device=device, requires_grad=requires_grad)
 
 
 def arange(start, /, stop=None, step=1, *, dtype=None, device=None, requires_grad=False):

@@ -15,6 +15,7 @@ from tape.ops.dtype import known_dtype
 from tape.ops.index import add_run, get_item, get_item_grad
 from tape.ops.key import INDEX, WHOLE, array_of, check_range
 from tape.ops.logic import equal, where
+from tape.ops.naming import named
 from tape.ops.shape import expand_dims, reshape
 
 COLUMNS = np.array([[2, 0, -1], [1, 1, 0]])
@@ -294,6 +295,7 @@ def argwhere(x, /):
     return np.argwhere(x)
 
 
+@named
 def nonzero(x, /):
     """The indices of the elements that are not zero, one 1-d tensor for each axis of x.
 

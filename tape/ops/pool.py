@@ -9,6 +9,7 @@ from tape.errors import DTypeError, IndexRangeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.dtype import astype
 from tape.ops.geometry import Geometry, batched, known_float, padding_pairs, pair, windows
+from tape.ops.naming import named
 from tape.ops.shape import reshape
 
 
@@ -42,6 +43,7 @@ def pooled(x, *, window, geometry):
     return (*x[:2], *windows(x[2:], window, geometry))
 
 
+@named
 def max_pool2d(
     x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
 ):
@@ -201,6 +203,7 @@ def place2d_jvp(dx, index, image):
     return place2d(dx, index, image=image)
 
 
+@named
 def avg_pool2d(
     x,
     kernel,

@@ -14,7 +14,7 @@ import numpy as np
 
 from tape import shapes
 from tape._core.convert import known_dtype
-from tape._core.memory import adopt, asarray
+from tape._core.memory import adopt, operand
 from tape._core.refusal import allocated
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
@@ -239,7 +239,7 @@ def bernoulli(p=0.5, shape=None, *, dtype=None, rng=None):
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ValueError("bernoulli: a probability is outside of [0, 1]")
     kind = known_dtype(dtype or np.float32, "bernoulli")
-    size = shape_of(p) if shape is None else lengths(shape, "bernoulli")
+    size = shape_of(p, "bernoulli") if shape is None else lengths(shape, "bernoulli")
     try:
         fits = shapes.broadcast(chance.shape, size) == size
     except ShapeError:
@@ -319,7 +319,7 @@ def dropout(x, p=0.5, training=True, rng=None):
     """
     if not is_real(p) or not 0 <= p <= 1:
         raise ValueError(f"dropout: p is {p!r}, expected a probability in [0, 1]")
-    x = asarray(x)
+    x = operand(x, "dropout")
     if not training or p == 0:
         return x
     dropped = adopt(np.asarray(generator(rng, "dropout").random(x.shape, np.float32) < p))

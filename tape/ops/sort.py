@@ -12,6 +12,7 @@ from tape._core.tensor import Tensor
 from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.lookup import take, take_along_axis
+from tape.ops.naming import named
 
 TIED = np.array([[2.0, 1.0, 2.0, -1.0], [0.5, 0.5, 3.0, 0.5]])
 
@@ -202,6 +203,7 @@ class UniqueInverse(NamedTuple):
     inverse_indices: Tensor
 
 
+@named
 def unique_all(x, /):
     """The different elements of x in ascending order, where they stand, and how often.
 
@@ -224,6 +226,7 @@ def unique_all(x, /):
     return UniqueAll(take(x, indices), indices, inverse, counts)
 
 
+@named
 def unique_counts(x, /):
     """The different elements of x in ascending order, and how often they occur.
 
@@ -233,6 +236,7 @@ def unique_counts(x, /):
     return UniqueCounts(found.values, found.counts)
 
 
+@named
 def unique_inverse(x, /):
     """The different elements of x in ascending order, and for each element which of them it is.
 
@@ -242,6 +246,7 @@ def unique_inverse(x, /):
     return UniqueInverse(found.values, found.inverse_indices)
 
 
+@named
 def unique_values(x, /):
     """The different elements of x in ascending order.   Shapes: x (*s) -> values (n)"""
     return unique_all(x).values

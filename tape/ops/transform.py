@@ -21,6 +21,7 @@ from tape.ops.fourier import (
     real_idft,
 )
 from tape.ops.join import stack
+from tape.ops.naming import named
 from tape.ops.scan import reframed
 
 
@@ -113,6 +114,7 @@ def called(name, function, *args, **settings):
         raise
 
 
+@named
 def fft(z, /, *, n=None, axis=-1, norm="backward"):
     """The discrete Fourier transform along an axis: y[k] = sum_j z[j] exp(-2 pi i j k / n).
 
@@ -136,6 +138,7 @@ def fft(z, /, *, n=None, axis=-1, norm="backward"):
     return complex_transform("fft", z, n, axis, norm, False)
 
 
+@named
 def ifft(z, /, *, n=None, axis=-1, norm="backward"):
     """The inverse of fft: y[j] = sum_k z[k] exp(2 pi i j k / n) / n.   Raises: as `fft`
 
@@ -152,6 +155,7 @@ def ifft(z, /, *, n=None, axis=-1, norm="backward"):
     return complex_transform("ifft", z, n, axis, norm, True)
 
 
+@named
 def fftn(z, /, *, s=None, axes=None, norm="backward"):
     """The discrete Fourier transform along several axes.   Raises: as `fft`
 
@@ -164,6 +168,7 @@ def fftn(z, /, *, s=None, axes=None, norm="backward"):
     return complex_transform("fftn", z, s, axes, norm, False)
 
 
+@named
 def ifftn(z, /, *, s=None, axes=None, norm="backward"):
     """The inverse of fftn.   Shapes: z (*s) -> real, imag (*s).   Args, Raises: as `fftn`"""
     return complex_transform("ifftn", z, s, axes, norm, True)
@@ -179,6 +184,7 @@ def real_transform(name, x, s, axes, norm):
     return called(name, real_dft, resized(name, x, axes, s), axes=axes, norm=norm)
 
 
+@named
 def rfft(x, /, *, n=None, axis=-1, norm="backward"):
     """The Fourier transform of real numbers; the other half of it is the conjugate of this one.
 
@@ -202,6 +208,7 @@ def rfft(x, /, *, n=None, axis=-1, norm="backward"):
     return parted(real_transform("rfft", x, n, axis, norm))
 
 
+@named
 def rfftn(x, /, *, s=None, axes=None, norm="backward"):
     """The Fourier transform of real numbers along axes, the last one up to half of its length.
 
@@ -228,6 +235,7 @@ def real_inverse(name, z, s, axes, norm):
     return called(name, real_idft, z, n=n, axes=axes, norm=norm)
 
 
+@named
 def irfft(z, /, *, n=None, axis=-1, norm="backward"):
     """The inverse of rfft: n real numbers from half of their frequencies.
 
@@ -252,6 +260,7 @@ def irfft(z, /, *, n=None, axis=-1, norm="backward"):
     return real_inverse("irfft", joined("irfft", z), n, axis, norm)
 
 
+@named
 def irfftn(z, /, *, s=None, axes=None, norm="backward"):
     """The inverse of rfftn.   Shapes: z (*s, m) -> y (*s, n).   Raises: as `irfft`
 
@@ -262,6 +271,7 @@ def irfftn(z, /, *, s=None, axes=None, norm="backward"):
     return real_inverse("irfftn", joined("irfftn", z), s, axes, norm)
 
 
+@named
 def hfft(z, /, *, n=None, axis=-1, norm="backward"):
     """The transform of a signal whose other half is the conjugate of this one: real numbers.
 
@@ -275,6 +285,7 @@ def hfft(z, /, *, n=None, axis=-1, norm="backward"):
     return real_inverse("hfft", conjugate(joined("hfft", z)), n, axis, norm)
 
 
+@named
 def ihfft(x, /, *, n=None, axis=-1, norm="backward"):
     """The inverse of hfft.   Shapes: x (..., n, ...) -> real, imag (..., n // 2 + 1, ...)
 
@@ -347,6 +358,7 @@ def shifted(name, x, axes, back):
     return roll(x, steps, axes)
 
 
+@named
 def fftshift(x, /, *, axes=None):
     """x, or a spectrum, with the frequency 0 moved to the middle of axes (None: all).
 
@@ -362,6 +374,7 @@ def fftshift(x, /, *, axes=None):
     return shifted("fftshift", x, axes, False)
 
 
+@named
 def ifftshift(x, /, *, axes=None):
     """The inverse of fftshift.   Shapes: x (*s) -> y (*s).   Raises: as `fftshift`"""
     return shifted("ifftshift", x, axes, True)
