@@ -60,7 +60,8 @@ PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
 # But these only call other ops or NumPy, or do work beside which their rules' time is nothing:
 # compiled they are no faster, and 50 to 100 kB larger each.
 INTERPRETED = {
-    *["adaptive", "attention", "bags", "bessel", "binary", "binary_conv", "channels"],
+    *["adaptive", "attention", "bags", "bessel", "binary", "binary_conv", "bitwise"],
+    *["cases", "channels"],
     *["contract", "conv", "conv_nd", "conv_transpose", "convolve", "create", "ctc", "decompose"],
     *["depth", "determinant", "diagonal", "difference", "distance", "einsum", "fourier"],
     *["geometry", "group_norm", "gru", "interpolate", "likelihood", "linear_bits", "magnitude"],

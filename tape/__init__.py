@@ -20,18 +20,7 @@ from tape._kernels.table import (
     set_num_threads as set_num_threads,
     show_config as show_config,
 )
-from tape.errors import (
-    AxisError as AxisError,
-    DataError as DataError,
-    DTypeError as DTypeError,
-    GradError as GradError,
-    IndexRangeError as IndexRangeError,
-    LinAlgError as LinAlgError,
-    MaskError as MaskError,
-    NumericsError as NumericsError,
-    ShapeError as ShapeError,
-    TapeError as TapeError,
-)
+from tape.errors import *  # noqa: F403, the classes of errors are all public
 from tape.flow import checkpoint as checkpoint, stop_gradient as stop_gradient
 from tape.grad import (
     grad as grad,
@@ -115,6 +104,14 @@ from tape.ops.binary_conv import (
     binary_conv2d as binary_conv2d,
     binary_max_pool2d as binary_max_pool2d,
 )
+from tape.ops.bitwise import (
+    bitwise_and as bitwise_and,
+    bitwise_invert as bitwise_invert,
+    bitwise_left_shift as bitwise_left_shift,
+    bitwise_or as bitwise_or,
+    bitwise_right_shift as bitwise_right_shift,
+    bitwise_xor as bitwise_xor,
+)
 from tape.ops.conv import conv2d as conv2d
 from tape.ops.conv_nd import conv1d as conv1d, conv3d as conv3d
 from tape.ops.conv_transpose import (
@@ -196,12 +193,6 @@ from tape.ops.likelihood import (
 )
 from tape.ops.linear_bits import linear_bits as linear_bits
 from tape.ops.logic import (
-    bitwise_and as bitwise_and,
-    bitwise_invert as bitwise_invert,
-    bitwise_left_shift as bitwise_left_shift,
-    bitwise_or as bitwise_or,
-    bitwise_right_shift as bitwise_right_shift,
-    bitwise_xor as bitwise_xor,
     clip as clip,
     equal as equal,
     greater as greater,

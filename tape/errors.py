@@ -18,7 +18,9 @@ __all__ = [
     "LinAlgError",
     "MaskError",
     "NumericsError",
+    "SettingError",
     "ShapeError",
+    "SizeError",
     "TapeError",
 ]
 
@@ -109,6 +111,14 @@ class TapeError(Exception):
 
 class ShapeError(TapeError, ValueError):
     """Operands whose shapes do not fit the op, or each other."""
+
+
+class SizeError(ShapeError, MemoryError):
+    """An array of more bytes than there are."""
+
+
+class SettingError(TapeError, ValueError):
+    """A setting, or a value of an operand, that the op does not take."""
 
 
 class DTypeError(TapeError, TypeError):

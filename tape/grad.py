@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tape._core.backward import depends_beyond, gradients
+from tape._core.backward import check_results, depends_beyond, gradients
 from tape._core.forward import tangents, tracing_jvp
 from tape._core.memory import asarray
 from tape._core.state import enable_grad, is_recording, no_grad
@@ -85,7 +85,9 @@ def grad(
 def _variable(who: str, number: int, x: Any) -> Tensor:
     """x as a node of its own that a gradient can be asked for."""
     x = asarray(x)
-    _check_floats(f"{who}: argument {number}", x)
+    if x.dtype.kind != "f":
+        words = f"argument {number} {x.shape} holds {x.dtype} numbers"
+        raise DTypeError(f"{who}: {words}, which have no gradient")
     if x.requires_grad and is_recording():
         return alias(x)
     return x.detach().requires_grad_()
@@ -100,15 +102,9 @@ def _trace(
     variables = [_variable(who, i, x) for i, x in zip(numbers, primals, strict=True)]
     with enable_grad():
         y = function(*variables)
-    for out in _several(y):
-        if not isinstance(out, Tensor):
-            raise TypeError(f"{who}: the function must return tensors, got a {type(out).__name__}")
-    return y, variables, outer and any(depends_beyond(out, variables) for out in _several(y))
-
-
-def _check_floats(what: str, x: Tensor) -> None:
-    if x.dtype.kind != "f":
-        raise DTypeError(f"{what} {x.shape} holds {x.dtype} numbers, which have no gradient")
+    outputs = _several(y)
+    check_results(who, outputs, whole_too=who == "jvp")
+    return y, variables, outer and any(depends_beyond(out, variables) for out in outputs)
 
 
 def _several(parts: Any) -> list[Any]:
@@ -199,7 +195,6 @@ def _value_and_grad(
         if not isinstance(y, Tensor) or y.size != 1:
             given = getattr(y, "shape", type(y).__name__)
             raise ShapeError(f"{who}: the function must return one number, got {given}")
-        _check_floats(f"{who}: the result", y)
         named = None if unused == "zeros" else f"{who}: the result does not depend on argument {{}}"
         slopes = _filled(_pull([y], xs, [None], beyond), xs, named, chosen)
         return (y if beyond else y.detach()), (slopes[0] if single else tuple(slopes))
@@ -315,10 +310,11 @@ def jacobian(function: Callable[..., Any], *args: Any, mode: str = "reverse") ->
 
     def single(*primals: Any) -> Tensor:
         y = function(*primals)
-        if isinstance(y, Tensor):
-            _check_floats("jacobian: the result", y)
-            return y
-        raise TypeError(f"jacobian: the function must return one tensor, got a {type(y).__name__}")
+        if not isinstance(y, Tensor):
+            kind = type(y).__name__
+            raise TypeError(f"jacobian: the function must return one tensor, got a {kind}")
+        check_results("jacobian", [y])
+        return y
 
     parts = (_jacobian_reverse if mode == "reverse" else _jacobian_forward)(single, args)
     return parts[0] if len(args) == 1 else tuple(parts)

@@ -179,6 +179,27 @@ def test_the_gradient_of_a_function_tells_what_it_does_not_depend_on():
         tape.grad(lambda a, b: a.sum(), (0, 1))(vector(1.0), vector(2.0))
 
 
+@pytest.mark.parametrize("whole", [tape.argsort, lambda x: x > 0.0, lambda x: x.astype("int32")])
+def test_functions_that_give_integers_or_bools_have_no_derivative(whole):
+    x = vector(1.0, 2.0)
+    calls = {
+        "vjp": lambda: tape.vjp(whole, x),
+        "jacobian": lambda: tape.jacobian(whole, x),
+        "value_and_grad": lambda: tape.value_and_grad(lambda x: whole(x).sum())(x),
+        "hessian": lambda: tape.hessian(lambda x: whole(x).sum(), x),
+        "hvp": lambda: tape.hvp(lambda x: whole(x).sum(), x, x),
+    }
+    for who, call in calls.items():
+        message = rf"{who}: the function's result \S+ holds (bool|int\d\d) numbers, which have no"
+        with pytest.raises(tape.GradError, match=message):
+            call()
+    with pytest.raises(tape.GradError, match="jacobian: the function's result"):
+        tape.jacobian(whole, x, mode="forward")
+    assert not tape.jvp(whole, x, x)[1].numpy().any()
+    (_, order), pull = tape.vjp(lambda x: (x * 2.0, tape.argsort(x)), x)
+    assert pull((vector(1.0, 1.0), tape.zeros(2, dtype=order.dtype)))[0].tolist() == [2, 2]
+
+
 def test_second_derivatives_of_what_does_not_depend_on_x_are_zeros():
     assert tape.hessian(lambda x: x.sum(), vector(1.0, 2.0)).tolist() == [[0, 0], [0, 0]]
     assert tape.hvp(lambda x: x.detach().sum(), vector(1.0), vector(1.0)).tolist() == [0]

@@ -22,6 +22,8 @@ LAYERS = [
 # A family of ops may use those before it.
 FAMILIES = [
     "naming",
+    "cases",
+    "bitwise",
     "logic",
     "elementwise",
     "trig",

@@ -373,7 +373,14 @@ def test_two_operands_need_two_cotangents():
 def test_integers_and_what_is_made_of_comparisons_have_no_gradient_and_say_so():
     x = tape.tensor([1.0, 2.0], requires_grad=True)
     n = tape.tensor([1, 2])
-    for make in (lambda: tape.tensor([1, 2], requires_grad=True), n.requires_grad_):
+    for make in (
+        n.requires_grad_,
+        lambda: tape.tensor([1, 2], requires_grad=True),
+        lambda: tape.Tensor(np.array([1, 2]), requires_grad=True),
+        lambda: tape.zeros_like(n, requires_grad=True),
+        lambda: nn.Parameter(np.array([1, 2])),
+        lambda: setattr(n, "requires_grad", True),
+    ):
         with pytest.raises(tape.DTypeError, match="only for floating point, this one is int64"):
             make()
     with pytest.raises(

@@ -43,6 +43,25 @@ cdef str reason(Node node):
     )
 
 
+def check_results(str who, list outputs, bint whole_too=False):
+    """That a function gave tensors, of which one holds numbers that have a gradient.
+
+    Raises:
+        TypeError: a result is no tensor.
+        GradError: all hold integers or bools, and `whole_too` is not set.
+    """
+    cdef Tensor y
+    for part in outputs:
+        if not isinstance(part, Tensor):
+            raise TypeError(f"{who}: the function must return tensors, got a {type(part).__name__}")
+    if outputs and not whole_too:
+        for y in outputs:
+            if cnp.PyTypeNum_ISFLOAT(y.node.typenum):
+                return
+        y = outputs[0]
+        raise GradError(f"{who}: the function's result {y.shape} {reason(y.node)}")
+
+
 cdef Tensor seed_for(Tensor y, g, str what):
     """The cotangent a walk starts from, checked."""
     if not y.node.requires_grad:

@@ -17,7 +17,7 @@ from tape._core.slots cimport CAST, slot
 from tape._core.tensor cimport Tensor, wrap
 
 from tape._core.convert import known_dtype
-from tape.errors import DTypeError
+from tape.errors import DTypeError, TapeError
 
 cnp.import_array()
 
@@ -70,6 +70,17 @@ def asarray(data, dtype=None, *, device=None, copy=None) -> Tensor:
     if fresh and copy is False:
         raise ValueError(f"asarray: a {type(data).__name__} cannot become {array.dtype} uncopied")
     return wrap(leaf(array, not fresh))
+
+
+def operand(data, str name) -> Tensor:
+    """asarray(data), whose errors are in the name of the function that takes it."""
+    if isinstance(data, Tensor):
+        return data
+    try:
+        return asarray(data)
+    except TapeError as error:
+        error.op = error.op or name
+        raise
 
 
 def assign(Tensor x, value) -> Tensor:

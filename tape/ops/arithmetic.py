@@ -12,19 +12,9 @@ from tape._kernels.dispatch import FloatLoop, Loop
 from tape._kernels.quotient import FloorDivide
 from tape.errors import DTypeError
 from tape.op import bad, op, sample
+from tape.ops.cases import MISFIT, PAIRS, TRUTHS, UNFIT, each, pairs
 from tape.ops.elementwise import exp, log, zeros_like
-from tape.ops.logic import (
-    MISFIT,
-    PAIRS,
-    each,
-    equal,
-    greater_equal,
-    less_equal,
-    logical_and,
-    pairs,
-    weak,
-    where,
-)
+from tape.ops.logic import equal, greater_equal, less_equal, logical_and, weak, where
 
 
 @op(shape=shapes.broadcast, kernel=Loop(np.add), linear=True, samples=pairs(), errors=MISFIT)
@@ -96,7 +86,13 @@ def divide_jvp(da, db, a, b):
     return (da - db * (a / b)) / b
 
 
-@op(shape=shapes.same, kernel=Loop(np.negative), linear=True, samples=each())
+@op(
+    shape=shapes.same,
+    kernel=Loop(np.negative),
+    linear=True,
+    samples=each(),
+    errors=[*UNFIT, TRUTHS],
+)
 def negative(x, /):
     """-x, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.negative(x)
@@ -250,7 +246,13 @@ def remainder_jvp(da, db, a, b):
     return da - db * floor_divide(a, b)
 
 
-@op(shape=shapes.same, kernel=Loop(np.positive), linear=True, samples=each())
+@op(
+    shape=shapes.same,
+    kernel=Loop(np.positive),
+    linear=True,
+    samples=each(),
+    errors=[*UNFIT, TRUTHS],
+)
 def positive(x, /):
     """+x: a copy.   Shapes: x (*s) -> y (*s)"""
     return np.positive(x)
@@ -261,7 +263,7 @@ def positive_vjp(g):
     return g
 
 
-@op(shape=shapes.same, reuse=False, linear=True, samples=each())
+@op(shape=shapes.same, reuse=False, linear=True, samples=each(), errors=UNFIT)
 def alias(x, /):
     """x as a node of its own, so that a gradient can stop here.   Shapes: x (*s) -> y (*s)"""
     return x.view()
@@ -299,19 +301,19 @@ def logaddexp_jvp(da, db, a, b):
     return da / (exp(b - a) + 1) + db / (exp(a - b) + 1)
 
 
-@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["bool"])])
+@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["bool"])], errors=UNFIT)
 def conj(x, /):
     """x itself: the conjugate of a real number.   Shapes: x (*s) -> y (*s)"""
     return x.view()
 
 
-@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["bool"])])
+@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["bool"])], errors=UNFIT)
 def real(x, /):
     """x itself: the real part of a real number.   Shapes: x (*s) -> y (*s)"""
     return x.view()
 
 
-@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["int64"])])
+@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["int64"])], errors=UNFIT)
 def imag(x, /):
     """Zeros: the imaginary part of a real number.   Shapes: x (*s) -> y (*s)"""
     return np.zeros_like(x)

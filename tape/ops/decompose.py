@@ -19,6 +19,7 @@ from tape.ops.diagonal import matrix_diagonal, on_diagonal
 from tape.ops.dtype import floating
 from tape.ops.linalg import matmul
 from tape.ops.logic import equal, logical_and, where
+from tape.ops.naming import named
 from tape.ops.packed import (
     attempted,
     converged,
@@ -203,6 +204,7 @@ def eigh_jvp(dx, y):
     return packed_tensors(w.ndim - 1, matrix_diagonal(inner), dv)
 
 
+@named
 def eigh(x, /, *, UPLO="L"):
     """Eigenvalues of symmetric matrices, ascending, and eigenvectors, as columns of length one.
 
@@ -329,6 +331,7 @@ def eig_jvp(dx, y):
     return packed_tensors(w.ndim - 1, matrix_diagonal(inner), dv)
 
 
+@named
 def eig(x, /):
     """Eigenvalues, in no order, and eigenvectors, as columns of length one; all must be real.
 

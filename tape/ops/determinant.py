@@ -13,6 +13,7 @@ from tape.ops.diagonal import matrix_diagonal, on_diagonal
 from tape.ops.dtype import floating
 from tape.ops.linalg import matmul
 from tape.ops.logic import where
+from tape.ops.naming import named
 from tape.ops.orthogonal import svd
 from tape.ops.packed import square
 from tape.ops.reduce import sum as sum_over
@@ -192,6 +193,7 @@ def packed_slogdet_jvp(dx, x):
     return reshape(dy, (*dy.shape, 1)) * np.array([0, 1], dy.dtype)
 
 
+@named
 def slogdet(x, /):
     """Signs and logarithms of the absolute values of determinants, (sign, logabsdet).
 

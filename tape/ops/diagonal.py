@@ -10,6 +10,7 @@ from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.arithmetic import multiply
 from tape.ops.create import matrices
+from tape.ops.naming import named
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import moveaxis, reshape
 
@@ -94,6 +95,7 @@ def on_diagonal_vjp(g, offset):
     return matrix_diagonal(g, offset=offset)
 
 
+@named
 def diagonal(x, /, offset=0, axis1=0, axis2=1):
     """The offset-th diagonals of the matrices along two axes, as NumPy; they become the last axis.
 
@@ -124,6 +126,7 @@ def matrices_last(name, x, axis1, axis2):
         raise
 
 
+@named
 def trace(x, /, offset=0, axis1=0, axis2=1, dtype=None):
     """Sums of the offset-th diagonals of the matrices along two axes, as NumPy.
 
@@ -159,6 +162,7 @@ def matrix_trace(x, /, *, offset=0, dtype=None):
     return sum_over(matrix_diagonal(asarray(x), offset=offset), -1, dtype=dtype)
 
 
+@named
 def diag(x, /, k=0):
     """The k-th diagonal of a matrix, or the square matrix whose k-th diagonal is a vector.
 
@@ -180,6 +184,7 @@ def diag(x, /, k=0):
     return on_diagonal(x, offset=k, shape=(n, n))
 
 
+@named
 def kron(a, b, /):
     """Kronecker product: every element of a times all of b, laid out as blocks.
 

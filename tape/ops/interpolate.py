@@ -6,6 +6,7 @@ import math
 
 from tape._core.memory import asarray
 from tape.errors import ShapeError, TapeError
+from tape.ops.naming import named
 from tape.ops.resample import Plan, is_real, length, resample
 
 # What is done along each axis, and how many axes behind N and C the mode is for.
@@ -21,6 +22,7 @@ MODES = {
 SMOOTH = ("linear", "cubic")
 
 
+@named
 def interpolate(
     x,
     size=None,

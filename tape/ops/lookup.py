@@ -12,10 +12,12 @@ from tape._core.tensor import Tensor
 from tape.errors import AxisError, DTypeError, IndexRangeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.arrange import is_count
+from tape.ops.cases import UNFIT
 from tape.ops.dtype import known_dtype
 from tape.ops.index import add_run, get_item, get_item_grad
 from tape.ops.key import INDEX, WHOLE, array_of, check_range
 from tape.ops.logic import equal, is_real, where
+from tape.ops.naming import named
 from tape.ops.shape import expand_dims, reshape
 
 COLUMNS = np.array([[2, 0, -1], [1, 1, 0]])
@@ -335,12 +337,14 @@ def one_hot(labels, n_classes, dtype="float32"):
         sample(()),
         sample((0, 3)),
     ],
+    errors=UNFIT,
 )
 def argwhere(x, /):
     """Indices of the elements that are not zero, in C order.   Shapes: x (*s) -> y (n, len(s))"""
     return np.argwhere(x)
 
 
+@named
 def nonzero(x, /):
     """The indices of the elements that are not zero, one 1-d tensor for each axis of x.
 

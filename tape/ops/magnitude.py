@@ -18,6 +18,7 @@ from tape.ops.extremes import attains
 from tape.ops.extremes import max as largest
 from tape.ops.extremes import min as smallest
 from tape.ops.logic import equal, not_equal, where
+from tape.ops.naming import named
 from tape.ops.orthogonal import svdvals
 from tape.ops.reduce import FORMS, WRONG_AXES, spread
 from tape.ops.reduce import sum as sum_over
@@ -132,6 +133,7 @@ def vector_norm_jvp(dx, x, y, axis, keepdims, ord):
     return sum_over(steps, axis, keepdims=keepdims)
 
 
+@named
 def matrix_norm(x, /, *, keepdims=False, ord="fro"):
     """Norms of stacked matrices.
 
@@ -180,6 +182,7 @@ def norm_of_matrices(name, x, ord, keepdims):
     return expand_dims(y, axis=(-2, -1)) if keepdims else y
 
 
+@named
 def norm(x, /, ord=None, axis=None, keepdims=False):
     """The norm of vectors or matrices, as NumPy chooses which.
 
@@ -222,6 +225,7 @@ def norm(x, /, ord=None, axis=None, keepdims=False):
     return expand_dims(y, axis=shapes.axes_of(x.ndim, axes))
 
 
+@named
 def cond(x, /, p=None):
     """Condition numbers: how many times larger relative errors can get in solving with x.
 

@@ -10,20 +10,10 @@ from tape._kernels.dispatch import Loop
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.activation import KINKED, relu
+from tape.ops.cases import MISFIT, PAIRS, UNFIT, each, pairs, text_for
 from tape.ops.dtype import floating
 from tape.ops.elementwise import exp, zeros_like
-from tape.ops.logic import (
-    MISFIT,
-    PAIRS,
-    each,
-    greater,
-    greater_equal,
-    is_real,
-    less_equal,
-    pairs,
-    weak,
-    where,
-)
+from tape.ops.logic import greater, greater_equal, is_real, less_equal, weak, where
 from tape.ops.naming import named
 from tape.ops.shape import reshape
 from tape.ops.smooth import finite_below
@@ -42,7 +32,15 @@ BANDS = [
 ]
 
 
-@op(shape=shapes.broadcast, saves="by", samples=BANDS)
+@op(
+    shape=shapes.broadcast,
+    saves="by",
+    samples=BANDS,
+    errors=[
+        bad((3, 4), (3,), bounds=(0, 1), within=True, error=ShapeError, match="do not broadcast"),
+        text_for("bounds", (3,), (3,), within=True),
+    ],
+)
 def band(x, by, /, bounds, within):
     """x where `by` is within two bounds, else 0; or where it is beyond them; x where it is NaN.
 
@@ -85,7 +83,7 @@ def inside(g, x, low, high):
     return band(g, x, (low, high), True)
 
 
-@op(shape=shapes.same, saves="x", samples=[*KINKED, *each(5.0, 8.0, smooth=False)])
+@op(shape=shapes.same, saves="x", samples=[*KINKED, *each(5.0, 8.0, smooth=False)], errors=UNFIT)
 def relu6(x, /):
     """x between 0 and 6, elementwise: min(max(x, 0), 6).
 
@@ -145,7 +143,7 @@ def gate(x):
     return DIVIDE.apply(MINIMUM.apply(MAXIMUM.apply(ADD(x, 3.0), 0.0), 6.0), 6.0)
 
 
-@op(shape=shapes.same, saves="x", samples=[*each(), *each(-6.0, 6.0, smooth=False)])
+@op(shape=shapes.same, saves="x", samples=[*each(), *each(-6.0, 6.0, smooth=False)], errors=UNFIT)
 def hardsigmoid(x, /):
     """A sigmoid of three lines, elementwise: min(max(x / 6 + 1 / 2, 0), 1).
 
@@ -164,7 +162,7 @@ def hardsigmoid_jvp(dx, x):
     return inside(dx / 6.0, x, -3.0, 3.0)
 
 
-@op(shape=shapes.same, saves="x", samples=[*each(), *each(-6.0, 6.0, smooth=False)])
+@op(shape=shapes.same, saves="x", samples=[*each(), *each(-6.0, 6.0, smooth=False)], errors=UNFIT)
 def hardswish(x, /):
     """x * hardsigmoid(x), elementwise; -0 at -inf.
 
@@ -246,7 +244,12 @@ def expm1_below(x, rate=1.0):
     return DIVIDE.apply(TIMES.apply(t, 2.0), rest)
 
 
-@op(shape=shapes.same, saves="x", samples=[*KINKED, sample((3, 4), alpha=0.3, smooth=False)])
+@op(
+    shape=shapes.same,
+    saves="x",
+    samples=[*KINKED, sample((3, 4), alpha=0.3, smooth=False)],
+    errors=[*UNFIT, text_for("alpha", (3,))],
+)
 def elu(x, /, alpha=1.0):
     """x where it is above 0, else alpha * (exp(x) - 1), elementwise.
 
@@ -268,7 +271,7 @@ def elu_jvp(dx, x, alpha):
     return bend(dx, x, 1.0, alpha)
 
 
-@op(shape=shapes.same, saves="x", samples=KINKED)
+@op(shape=shapes.same, saves="x", samples=KINKED, errors=UNFIT)
 def selu(x, /):
     """1.0507... * elu(x, 1.6733...), elementwise: keeps numbers of mean 0 and variance 1 such.
 

@@ -11,10 +11,11 @@ from tape._core.memory import asarray
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.op import op, sample
+from tape.ops.cases import each, text_for
 from tape.ops.dtype import floating
 from tape.ops.elementwise import abs as absolute
 from tape.ops.elementwise import exp, log, square
-from tape.ops.logic import clip, each, greater, is_real, where
+from tape.ops.logic import clip, greater, is_real, where
 from tape.ops.loss import CHOICE, REDUCTIONS, reduced
 from tape.ops.naming import named
 from tape.ops.shape import expand_dims
@@ -63,6 +64,7 @@ def l1_loss(x, target, reduction="mean"):
         sample((3, 4), delta=3.0),
         sample((3, 4), delta=0.5, low=0.6),
     ],
+    errors=[text_for("delta", (3,))],
 )
 def bowl(x, /, delta):
     """x**2 / 2 where |x| <= delta, else delta * (|x| - delta / 2): straight lines far out.

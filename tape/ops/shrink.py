@@ -9,12 +9,12 @@ from tape._core.memory import asarray
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
 from tape.ops.activation import sigmoid
+from tape.ops.cases import UNFIT, each, text_for
 from tape.ops.dtype import astype, floating
 from tape.ops.elementwise import abs as absolute
 from tape.ops.elementwise import square, tanh
 from tape.ops.index import get_item
 from tape.ops.key import WHOLE
-from tape.ops.logic import each
 from tape.ops.naming import named
 from tape.ops.rectifiers import outside
 from tape.ops.smooth import finite_below, silu, softplus
@@ -23,7 +23,7 @@ from tape.ops.softmax import softmax
 SHRINKS = [*each(smooth=False), *each(0.6, 2.0), sample((3, 4), lambd=1.0, smooth=False)]
 
 
-@op(shape=shapes.same, saves="x", samples=SHRINKS)
+@op(shape=shapes.same, saves="x", samples=SHRINKS, errors=[*UNFIT, text_for("lambd", (3,))])
 def hardshrink(x, /, lambd=0.5):
     """x, but 0 where it is within [-lambd, lambd], elementwise; the gradient at them is 0.
 
@@ -73,7 +73,7 @@ def softshrink_jvp(dx, x, lambd):
     return outside(dx, x, -lambd, lambd)
 
 
-@op(shape=shapes.same, saves="x", samples=each())
+@op(shape=shapes.same, saves="x", samples=each(), errors=UNFIT)
 def tanhshrink(x, /):
     """x - tanh(x), elementwise.   Shapes: x (*s) -> y (*s)"""
     x = floating(x)
@@ -90,7 +90,7 @@ def tanhshrink_jvp(dx, x):
     return dx * square(tanh(x))
 
 
-@op(shape=shapes.same, saves="x", samples=[*each(0.5, 2.0), *each(smooth=False)])
+@op(shape=shapes.same, saves="x", samples=[*each(0.5, 2.0), *each(smooth=False)], errors=UNFIT)
 def softsign(x, /):
     """x / (1 + |x|), elementwise; NaN at infinity.   Shapes: x (*s) -> y (*s), in (-1, 1)"""
     x = floating(x)
@@ -107,7 +107,7 @@ def softsign_jvp(dx, x):
     return dx / square(absolute(x) + 1)
 
 
-@op(shape=shapes.same, saves="x", samples=[*each(), *each(-40.0, 40.0)])
+@op(shape=shapes.same, saves="x", samples=[*each(), *each(-40.0, 40.0)], errors=UNFIT)
 def logsigmoid(x, /):
     """log(sigmoid(x)) = -log(1 + exp(-x)), elementwise, without overflow.
 
@@ -127,7 +127,7 @@ def logsigmoid_jvp(dx, x):
     return dx * sigmoid(-x)
 
 
-@op(shape=shapes.same, saves="x", samples=[*each(), *each(-40.0, 40.0)])
+@op(shape=shapes.same, saves="x", samples=[*each(), *each(-40.0, 40.0)], errors=UNFIT)
 def mish(x, /):
     """x * tanh(log(1 + exp(x))), elementwise; -0 at -inf.   Shapes: x (*s) -> y (*s)
 

@@ -213,6 +213,7 @@ class UniqueInverse(NamedTuple):
     inverse_indices: Tensor
 
 
+@named
 def unique_all(x, /):
     """The different elements of x in ascending order, where they stand, and how often.
 
@@ -235,6 +236,7 @@ def unique_all(x, /):
     return UniqueAll(take(x, indices), indices, inverse, counts)
 
 
+@named
 def unique_counts(x, /):
     """The different elements of x in ascending order, and how often they occur.
 
@@ -244,6 +246,7 @@ def unique_counts(x, /):
     return UniqueCounts(found.values, found.counts)
 
 
+@named
 def unique_inverse(x, /):
     """The different elements of x in ascending order, and for each element which of them it is.
 
@@ -253,6 +256,7 @@ def unique_inverse(x, /):
     return UniqueInverse(found.values, found.inverse_indices)
 
 
+@named
 def unique_values(x, /):
     """The different elements of x in ascending order.   Shapes: x (*s) -> values (n)"""
     return unique_all(x).values
