@@ -45,6 +45,7 @@ FAMILIES = [
     "scatter",
     "rank",
     "running",
+    "elu",
     "rectifiers",
     "shrink",
     "polygamma",
