@@ -63,7 +63,7 @@ INTERPRETED = {
     *["adaptive", "attention", "bags", "bessel", "binary", "binary_conv", "bitwise"],
     *["cases", "channels"],
     *["contract", "conv", "conv_nd", "conv_transpose", "convolve", "create", "ctc", "decompose"],
-    *["depth", "determinant", "diagonal", "difference", "distance", "einsum", "fourier"],
+    *["depth", "determinant", "diagonal", "difference", "distance", "einsum", "elu", "fourier"],
     *["geometry", "group_norm", "gru", "interpolate", "likelihood", "linear_bits", "magnitude"],
     *["margin", "naming", "noise", "orthogonal", "packed", "pad", "patches", "polygamma"],
     *["pool", "pool1d", "pseudo", "random", "rank", "rectifiers", "recurrent", "regression"],
@@ -130,7 +130,7 @@ def extension(path: Path, cflags: list[str]) -> Extension:
         [str(path)],
         include_dirs=[numpy.get_include(), str(KERNELS), "tape/_core"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-        extra_compile_args=cflags,
+        extra_compile_args=[*cflags, "-include", "tape/_core/cold.h"],
         extra_link_args=[*LDFLAGS, "-pthread"],
         depends=["setup.py", *map(str, headers)],
     )

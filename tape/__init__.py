@@ -165,6 +165,11 @@ from tape.ops.elementwise import (
     square as square,
     tanh as tanh,
 )
+from tape.ops.elu import (
+    celu as celu,
+    elu as elu,
+    selu as selu,
+)
 from tape.ops.extremes import (
     all as all,
     any as any,
@@ -258,14 +263,11 @@ from tape.ops.rank import (
     topk as topk,
 )
 from tape.ops.rectifiers import (
-    celu as celu,
-    elu as elu,
     hardsigmoid as hardsigmoid,
     hardswish as hardswish,
     hardtanh as hardtanh,
     prelu as prelu,
     relu6 as relu6,
-    selu as selu,
     threshold as threshold,
 )
 from tape.ops.reduce import (

@@ -47,6 +47,7 @@ FAMILIES = [
     "scatter",
     "rank",
     "running",
+    "elu",
     "rectifiers",
     "shrink",
     "polygamma",
