@@ -11,7 +11,7 @@ from numpy cimport ndarray
 
 import numpy as np
 
-from tape._core.convert cimport admit, owned_array
+from tape._core.convert cimport admit, owned_array, real_number
 from tape._core.node cimport Node, leaf, value_of
 from tape._core.slots cimport CAST, slot
 from tape._core.tensor cimport Tensor, wrap
@@ -29,7 +29,8 @@ def asarray(data, dtype=None, *, device=None, copy=None) -> Tensor:
     write to the array; `tensor` copies instead.
 
     Args:
-        data: a tensor, an array, an object with a buffer or `__array__`, numbers nested in lists.
+        data: a tensor, an array, an object with a buffer or `__array__`, numbers nested in lists;
+            a complex number whose imaginary part is 0 is the real number.
         dtype: dtype of the tensor, by default that of data, float32 for Python's floats.
         device: None or "cpu".
         copy: True for memory of its own, False for an error where data's cannot be shared.
@@ -59,6 +60,7 @@ def asarray(data, dtype=None, *, device=None, copy=None) -> Tensor:
         if copy is False:
             raise ValueError(f"asarray: a {data.dtype} tensor cannot become {dtype} uncopied")
         return slot(CAST)(data, data.dtype if dtype is None else dtype)
+    data = real_number(data)
     if copy:
         return wrap(leaf(owned_array(data, dtype), False))
     if dtype is not None and isinstance(data, (list, tuple, float, int)):

@@ -259,18 +259,33 @@ def matrices(x):
     return x
 
 
-TRIANGLES = [sample((3, 4)), sample((2, 3, 3), k=1), sample((4, 2), k=-1), sample((0, 3), k=5)]
-NO_MATRIX = [bad((3,), error=ShapeError, match=r"two axes or more, got \(3,\)")]
+def nearest_diagonal(k, shape):
+    """The number k of a diagonal, or if it is outside the matrices that of the next one outside."""
+    return max(-shape[-2], min(index(k), shape[-1]))
 
 
-@op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_MATRIX)
+TRIANGLES = [
+    sample((3, 4)),
+    sample((2, 3, 3), k=1),
+    sample((4, 2), k=-1),
+    sample((0, 3), k=5),
+    sample((2, 3), k=10**30),
+    sample((2, 3), k=-(10**30)),
+]
+NO_TRIANGLE = [
+    bad((3,), error=ShapeError, match=r"two axes or more, got \(3,\)"),
+    bad((2, 2), k=0.5, error=DTypeError, match=r"\(2, 2\), k=0\.5"),
+]
+
+
+@op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_TRIANGLE)
 def tril(x, /, k=0):
     """x with zeros above the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)
 
     Raises:
         ShapeError: x has fewer than two axes.
     """
-    return np.tril(x, k)
+    return np.tril(x, nearest_diagonal(k, x.shape))
 
 
 @tril.defvjp
@@ -278,14 +293,14 @@ def tril_vjp(g, k):
     return tril(g, k)
 
 
-@op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_MATRIX)
+@op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_TRIANGLE)
 def triu(x, /, k=0):
     """x with zeros below the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)
 
     Raises:
         ShapeError: x has fewer than two axes.
     """
-    return np.triu(x, k)
+    return np.triu(x, nearest_diagonal(k, x.shape))
 
 
 @triu.defvjp

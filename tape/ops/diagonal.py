@@ -9,7 +9,7 @@ from tape._core.memory import asarray
 from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.arithmetic import multiply
-from tape.ops.create import matrices
+from tape.ops.create import matrices, nearest_diagonal
 from tape.ops.naming import named
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import moveaxis, reshape
@@ -40,6 +40,8 @@ def diagonal_shape(x, *, offset):
         sample((2, 3, 3), offset=1),
         sample((4, 2), offset=-2),
         sample((2, 3), offset=5),
+        sample((2, 3), offset=10**30),
+        sample((2, 3), offset=-(10**30)),
         sample((0, 3)),
         sample((2, 3), dtypes=["int64"]),
     ],
@@ -54,7 +56,7 @@ def matrix_diagonal(x, /, *, offset=0):
     Raises:
         ShapeError: x has fewer than two axes.
     """
-    return np.diagonal(x, offset, -2, -1)
+    return np.diagonal(x, nearest_diagonal(offset, x.shape), -2, -1)
 
 
 @matrix_diagonal.defvjp
@@ -76,6 +78,7 @@ def on_diagonal_shape(x, *, offset, shape):
         sample((3,), shape=(3, 4)),
         sample((2, 2), offset=1, shape=(3, 3)),
         sample((2,), offset=-2, shape=(4, 2)),
+        sample((0,), offset=10**30, shape=(2, 3)),
     ],
     errors=[bad((2,), shape=(3, 3), error=ShapeError, match=r"\(2,\) are no diagonals 0")],
 )
@@ -85,7 +88,7 @@ def on_diagonal(x, /, *, offset=0, shape):
     Shapes: x (..., k) -> y (..., m, n), shape being (m, n)
     """
     y = np.zeros(x.shape[:-1] + shape, x.dtype)
-    rows = np.arange(x.shape[-1])
+    rows, offset = np.arange(x.shape[-1]), nearest_diagonal(offset, shape)
     y[..., rows + max(0, -offset), rows + max(0, offset)] = x
     return y
 
