@@ -34,8 +34,10 @@ if DEBUG:
     sanitize = "-fsanitize=address,undefined"
     CFLAGS = [*CFLAGS[1:-2], "-O1", "-g", sanitize]
     LDFLAGS = [sanitize]
-# An op's way leads through many of the core's files, which should fit the instruction cache.
-CORE = [] if DEBUG else ["-O2"]
+# An op's way leads through many of the core's files, which should fit the instruction cache: they
+# do without gaps between them (benchmarks "recorded").
+GAPLESS = [f"-fno-align-{what}" for what in ("functions", "jumps", "loops", "labels")]
+CORE = [] if DEBUG else ["-O2", *GAPLESS]
 # A rule is calls into Python and tape: what the compiler makes of it costs size and no time.
 SMALL = [] if DEBUG else ["-Os"]
 
