@@ -31,6 +31,7 @@ from tape.nn.activation import (
 )
 from tape.nn.attention import MultiHeadAttention
 from tape.nn.cell import GRUCell, LSTMCell, RNNCell
+from tape.nn.compose import Parallel, Residual, combine
 from tape.nn.container import Flatten, For, Lambda, Sequential
 from tape.nn.conv import (
     Conv1d,
@@ -163,6 +164,7 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
+    "Parallel",
     "Parameter",
     "PixelShuffle",
     "PixelUnshuffle",
@@ -171,6 +173,7 @@ __all__ = [
     "RNNCell",
     "ReLU",
     "ReLU6",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -190,5 +193,6 @@ __all__ = [
     "Unfold",
     "Uninferred",
     "Upsample",
+    "combine",
     "init",
 ]

@@ -20,7 +20,10 @@ class Module(Called):
 
     An attribute that is a `Parameter` or a module belongs to the tree, also in lists, tuples and
     dictionaries; a plain tensor does only if `register_buffer` says so, and is refused in place of
-    a parameter. A module at two places of the tree is shared. A call runs `forward`.
+    a parameter. A call runs `forward`; ``f >> g`` is the `Sequential` of both, see `nn.Parallel`.
+
+    A module or parameter at two places of the tree is shared: it counts once, the gradients of all
+    its uses add up, and the repr says so. Which object it is decides, not what it is called.
 
     >>> import tape
     >>> from tape import nn
@@ -176,6 +179,16 @@ class Module(Called):
     def eval(self) -> Module:
         """The same as ``train(False)``."""
         return self.train(False)
+
+    def __rshift__(self, other: Any) -> Any:
+        from tape.nn.compose import then  # it needs this file
+
+        return then(self, other)
+
+    def __rrshift__(self, other: Any) -> Any:
+        from tape.nn.compose import then
+
+        return then(other, self)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
