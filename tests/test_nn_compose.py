@@ -56,6 +56,7 @@ def test_a_sequential_made_by_name_stays_one_layer():
     trunk, head = nn.Sequential(nn.Dense(2, 2), tape.tanh), nn.Dense(1, 2)
     net = trunk >> head
     assert list(net) == [trunk, head]
+    assert list(net.clone() >> head)[2] is head  # and so does a row know that it is one
     assert net >> head is not net
     assert list(net) == [trunk, head]
 
@@ -202,6 +203,19 @@ def test_combine_refuses_nothing_both_kinds_and_lists():
         nn.combine(tape.exp, a=tape.exp)
     with pytest.raises(TypeError, match="give branches one by one"):
         nn.combine([tape.exp, tape.exp])
+
+
+def test_combines_nest_and_a_combine_is_cloned():
+    trunk = Scale(2.0)
+    inner = nn.combine(left=trunk, right=trunk >> tape.exp)
+    net = nn.combine(inner, trunk).clone()
+    assert net[0][0] is net[1]
+    assert net[1] is not trunk
+    with tape.no_grad():
+        (named, y), evaluations = counted(lambda: net(tape.tensor(0.5)))
+    assert named["left"].item() == y.item() == 1.0
+    assert evaluations == 3  # times, plus, exp
+    assert [name for name, _ in net[0].named_layers()] == ["left", "right"]
 
 
 # -- acceptance --------------------------------------------------------------------------------

@@ -89,6 +89,7 @@ from tape.nn.pool import (
     MaxPool2d,
 )
 from tape.nn.recurrent import GRU, LSTM, RNN
+from tape.nn.replace import replace
 from tape.nn.resample import Fold, PixelShuffle, PixelUnshuffle, Unfold, Upsample
 from tape.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
@@ -195,4 +196,5 @@ __all__ = [
     "Upsample",
     "combine",
     "init",
+    "replace",
 ]
