@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict, namedtuple
+from enum import Enum
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -306,6 +307,14 @@ def test_a_gradient_from_before_moves_nothing_that_is_frozen_since(make):
     ]
 
 
+def test_a_state_is_loaded_into_what_is_frozen():
+    net, other = nn.Dense(2, 2).freeze(), nn.Dense(2, 2)
+    net.load_state_dict(other.state_dict())
+    assert values(net) == values(other)
+    assert learning(net) == [False, False]
+    assert learning(net.unfreeze()) == [True, True]
+
+
 def test_gradients_pass_through_what_is_frozen():
     net = nn.Sequential(nn.Dense(2, 2), nn.Dense(2, 2).freeze(), nn.Dense(1, 2))
     net(ones((3, 2))).sum().backward()
@@ -366,6 +375,8 @@ def test_case_14_a_mode_that_does_not_exist_is_refused():
     for mode in (2, "copy", None, ["shared"], np.array(["shared"])):
         with pytest.raises(ValueError, match="'learnable', 'constant' or 'shared', got"):
             net.clone(mode)
+    named = Enum("Mode", {"SHARED": "shared"}, type=str)
+    assert net.clone(named.SHARED).weight is net.weight
     with pytest.raises(TypeError, match="takes a module, got a dict"):
         nn.replace({}, "0", nn.Dense(2))
     with pytest.raises(TypeError, match="new is a module or a function of the old one"):

@@ -334,6 +334,18 @@ def test_at_a_path_of_another_shape_or_dtype_a_clone_starts_afresh():
     assert followed.dropped == ["1.weight"]
 
 
+def test_a_tied_parameter_is_followed_through_any_of_its_paths():
+    first, second = nn.Dense(2, 2, bias=False), nn.Dense(2, 2, bias=False)
+    second.weight = first.weight
+    net = nn.Sequential(first, second)
+    optimizer = optim.Adam(net.parameters())
+    train(net, optimizer)
+    assert optimizer.follow(net, net.clone()) == (["0.weight"], [], [])
+    net, optimizer = nn.Sequential(first, second), optim.Adam([first.weight])
+    other = nn.replace(net.clone(), "0", nn.Flatten())
+    assert optimizer.follow(net, other) == (["1.weight"], [], [])
+
+
 def test_new_parameters_join_the_group_of_those_nearest_to_them():
     net = network()
     rest = tape.tensor([1.0], requires_grad=True)

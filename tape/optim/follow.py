@@ -42,7 +42,7 @@ def follow(optimizer: Any, old: Any, new: Any) -> tuple[list[Group], Followed]:
             f"{name}: none of the {len(before)} parameters of old is in this optimizer: old is "
             "the model that it was made for"
         )
-    ancestors = matched(before, after)
+    ancestors = matched(old, before, after)
     known = groups_at([(path, places.get(id(entry))) for path, entry in before])
     mine = {id(entry) for _, entry in before}
     coming = {id(entry) for _, entry in after}
@@ -71,14 +71,15 @@ def follow(optimizer: Any, old: Any, new: Any) -> tuple[list[Group], Followed]:
 
 
 def matched(
-    before: list[tuple[str, Parameter]], after: list[tuple[str, Parameter]]
+    old: Module, before: list[tuple[str, Parameter]], after: list[tuple[str, Parameter]]
 ) -> dict[int, Parameter]:
     """The old parameter, by the id of the new one that continues it: itself, or at its path."""
     mine = {id(entry) for _, entry in before}
     same = {id(entry): entry for _, entry in after if id(entry) in mine}
     if same:
         return same
-    at_path = dict(before)
+    everywhere = old.walk(again=True)
+    at_path = {path: entry for path, entry, _, _ in everywhere if isinstance(entry, Parameter)}
     return {
         id(entry): at_path[path]
         for path, entry in after
