@@ -124,6 +124,8 @@ def backward(Tensor y, g=None, create_graph=False):
             continue
         x, part = <Tensor>node.anchor.tensor, walk.adjoints[i]
         walk.adjoints[i] = None
+        if not x.node.requires_grad:  # not any more: frozen since
+            continue
         at = position.setdefault(node.anchor, len(leaves))
         if at < len(leaves):
             parts[at] = slot(ADD)(parts[at], part)
@@ -136,7 +138,7 @@ def backward(Tensor y, g=None, create_graph=False):
             part = private_copy(part)
         parts.append(part)
     for i in range(len(leaves)):
-        hooks = (<Tensor>leaves[i]).node.anchor.hooks
+        hooks = (<Tensor>leaves[i]).anchor.hooks  # a hook may freeze a leaf
         if hooks is not None:
             part = hooked(<Hooks>hooks, parts[i], again)
             parts[i] = part if again or part is parts[i] else private_copy(part)

@@ -140,12 +140,15 @@ def overwrite(list tensors, update, *args):
 
 
 def gradient_arrays(list tensors) -> tuple[list, int]:
-    """The gradients as read-only arrays in C order, or None, and how many there are."""
+    """The gradients as read-only arrays in C order, or None, and how many there are.
+
+    One that is left from before its tensor was frozen does not count.
+    """
     cdef list arrays = []
     cdef Py_ssize_t n = 0
     cdef Tensor t
     for t in tensors:
-        if t._grad is None:
+        if t._grad is None or not t.node.requires_grad:
             arrays.append(None)
         else:
             arrays.append(cnp.PyArray_GETCONTIGUOUS(value_of(t._grad.node)))

@@ -31,6 +31,7 @@ from tape.nn.activation import (
 )
 from tape.nn.attention import MultiHeadAttention
 from tape.nn.cell import GRUCell, LSTMCell, RNNCell
+from tape.nn.compose import Parallel, Residual, combine
 from tape.nn.container import Flatten, For, Lambda, Sequential
 from tape.nn.conv import (
     Conv1d,
@@ -105,6 +106,7 @@ from tape.nn.pool import (
     MaxPool2d,
 )
 from tape.nn.recurrent import GRU, LSTM, RNN
+from tape.nn.replace import replace
 from tape.nn.resample import Fold, PixelShuffle, PixelUnshuffle, Unfold, Upsample
 from tape.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
@@ -188,6 +190,7 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
+    "Parallel",
     "Parameter",
     "PixelShuffle",
     "PixelUnshuffle",
@@ -202,6 +205,7 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -224,5 +228,7 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "combine",
     "init",
+    "replace",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from tape.nn.init import checked, first_value
 __all__ = [
     "Parameter",
     "Uninferred",
+    "holders_of",
     "is_parameter",
     "parameter",
     "refuse_uninferred",
@@ -41,7 +43,7 @@ class Parameter(Tensor):
     tensor([1., 2.], shape=(2,), float32, requires_grad)
     """
 
-    __slots__ = ()
+    __slots__ = ("_holders",)
 
     def __init__(self, data: Any, requires_grad: bool = True, dtype: Any = None) -> None:
         super().__init__(data, dtype, requires_grad)
@@ -61,7 +63,7 @@ class Uninferred:
         kind: `Parameter`, or `Tensor` for a buffer.
     """
 
-    __slots__ = ("dtype", "init", "kind", "rng", "shape", "value")
+    __slots__ = ("_holders", "dtype", "init", "kind", "rng", "shape", "value")
 
     def __init__(
         self,
@@ -93,7 +95,15 @@ class Uninferred:
             raise ShapeError(f"a parameter {written(known)} cannot have the shape {shape}")
         if self.value is not None:
             return self.value
-        return self.kind(first_value(self.init, shape, self.rng, self.dtype))
+        return self.filled(first_value(self.init, shape, self.rng, self.dtype))
+
+    def filled(self, array: np.ndarray) -> Tensor:
+        """The tensor with these numbers, frozen if a frozen module waits for it."""
+        tensor = self.kind(array)
+        if holders := holders_of(self):
+            tensor.requires_grad_(False)
+            tensor._holders = holders  # type: ignore[attr-defined]
+        return tensor
 
     def __repr__(self) -> str:
         return f"Uninferred({written(self.shape)}, {self.dtype})"
@@ -148,6 +158,11 @@ def is_parameter(entry: Any) -> bool:
     return isinstance(entry, Parameter) or (
         isinstance(entry, Uninferred) and issubclass(entry.kind, Parameter)
     )
+
+
+def holders_of(entry: Any) -> tuple[weakref.ref[Any], ...]:
+    """The frozen modules that keep a parameter from training; see Note [Frozen parameters]."""
+    return getattr(entry, "_holders", ())
 
 
 def refuse_uninferred(found: Iterable[tuple[str, Any]], what: str) -> None:

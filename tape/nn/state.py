@@ -40,16 +40,21 @@ class Slot:
         self.owners: list[tuple[Any, str]] = []
 
 
-def slots(module: Any) -> list[Slot]:
-    """Every parameter and buffer of a module with all its paths, in order."""
-    found: dict[int, Slot] = {}
+def places(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
+    """(path, entry, owner, name in it) of every parameter and buffer at each of its places."""
+    found = [part for part in module.walk(again=True) if isinstance(part[1], (Tensor, Uninferred))]
     paths: set[str] = set()
-    for path, entry, owner, name in module.walk(again=True):
-        if not isinstance(entry, (Tensor, Uninferred)):
-            continue
+    for path, _, _, _ in found:
         if path in paths:
             raise TapeError(f"two parameters have the path {path}: rename an attribute or a key")
         paths.add(path)
+    return found
+
+
+def slots(module: Any) -> list[Slot]:
+    """Every parameter and buffer of a module with all its paths, in order."""
+    found: dict[int, Slot] = {}
+    for path, entry, owner, name in places(module):
         slot = found.setdefault(id(entry), Slot(entry))
         slot.paths.append(path)
         slot.owners.append((owner, name))
@@ -58,10 +63,9 @@ def slots(module: Any) -> list[Slot]:
 
 def state_dict(module: Any) -> dict[str, np.ndarray]:
     """Copies of all parameters and buffers by path; see `Module.state_dict`."""
-    tree = [(path, entry) for path, entry, _, _ in module.walk(again=True)]
+    tree = [(path, entry) for path, entry, _, _ in places(module)]
     refuse_uninferred(tree, "state_dict")
-    slots(module)  # refuses a path that two have
-    return {path: np.array(entry) for path, entry in tree if isinstance(entry, Tensor)}
+    return {path: np.array(entry) for path, entry in tree}
 
 
 def load_state_dict(module: Any, state: Mapping[str, Any], strict: bool) -> Skipped:
@@ -73,9 +77,10 @@ def load_state_dict(module: Any, state: Mapping[str, Any], strict: bool) -> Skip
     known = slots(module)
     arrays = {path: np.asarray(value) for path, value in state.items()}
     paths = [path for slot in known for path in slot.paths]
+    listed = set(paths)
     skipped = Skipped(
         [p for slot in known if not any(q in arrays for q in slot.paths) for p in slot.paths],
-        [path for path in arrays if path not in set(paths)],
+        [path for path in arrays if path not in listed],
     )
     faults = [fault for slot in known for fault in misfits(slot, arrays)]
     if strict:
@@ -123,17 +128,17 @@ def misfits(slot: Slot, arrays: dict[str, np.ndarray]) -> list[str]:
     ]
 
 
-def nearest(path: str, paths: list[str]) -> str:
-    """A hint at a known path that looks like this one, or nothing."""
+def nearest(path: str, paths: list[str], n: int = 1) -> str:
+    """A hint at the n known paths that look most like this one, or nothing."""
     from difflib import get_close_matches  # 3 ms to import, for an error
 
-    found = get_close_matches(path, paths, n=1)
-    return f" (did you mean {found[0]}?)" if found else ""
+    found = get_close_matches(path, paths, n)
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
 def commit(values: list[tuple[Slot, np.ndarray]]) -> None:
     """Set the values; see Note [Load at once]."""
-    made = [(s, s.entry.kind(a)) for s, a in values if isinstance(s.entry, Uninferred)]
+    made = [(s, s.entry.filled(a)) for s, a in values if isinstance(s.entry, Uninferred)]
     old = [(s.entry, a) for s, a in values if isinstance(s.entry, Tensor)]
     overwrite([tensor for tensor, _ in old], copy_into, [array for _, array in old])
     for slot, tensor in made:
@@ -142,6 +147,19 @@ def commit(values: list[tuple[Slot, np.ndarray]]) -> None:
             attributes = vars(owner)
             if attributes.get(name) is slot.entry:
                 attributes[name] = tensor
+
+
+def settle(attributes: list[tuple[dict, dict]], held: list[tuple[Any, tuple, Any]]) -> None:
+    """Set attributes of modules, and which frozen modules hold parameters; None leaves gradients.
+
+    Like `commit` nothing interrupts it.
+    """
+    for own, values in attributes:
+        own.update(values)
+    for entry, holders, trains in held:
+        entry._holders = holders
+        if trains is not None:
+            entry.requires_grad_(trains)
 
 
 def copy_into(arrays: list[np.ndarray], values: list[np.ndarray]) -> None:

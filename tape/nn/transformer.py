@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -159,7 +158,7 @@ class TransformerEncoder(Module):
         if not isinstance(encoder_layer, Module):
             kind = type(encoder_layer).__name__
             raise TypeError(f"TransformerEncoder: encoder_layer is a module, got a {kind}")
-        self.layers = [_copied(encoder_layer) for _ in range(n)]
+        self.layers = [encoder_layer.clone() for _ in range(n)]
         self.norm = norm
 
     def forward(
@@ -170,9 +169,3 @@ class TransformerEncoder(Module):
         for layer in self.layers:
             x = layer(x, mask, src_key_padding_mask, is_causal)
         return x if self.norm is None else self.norm(x)
-
-
-def _copied(module: Module) -> Module:
-    """A copy of a module that draws from the same generators, so that no two draw alike."""
-    generators = [getattr(part, "rng", None) for part in module.modules()]
-    return copy.deepcopy(module, {id(rng): rng for rng in generators if rng is not None})

@@ -9,6 +9,7 @@ import numpy as np
 
 from tape.errors import TapeError
 from tape.optim.groups import Group, plain
+from tape.optim.steps import Track
 
 __all__ = ["load_state_dict", "state_dict"]
 
@@ -78,7 +79,7 @@ def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
             optimizer.check(given)
         except (TypeError, ValueError) as error:
             faults.append(f"group {i}: {error}")
-        fresh = Group(name, group.track.tensors, given)
+        fresh = group.with_track(Track(group.track.tensors), **given)
         for j in range(len(group.track.tensors)):
             entry = state["state"].get(first + j, {})
             faults += _load_parameter(optimizer, fresh, j, entry, f"parameter {first + j}")
