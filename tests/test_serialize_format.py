@@ -260,6 +260,8 @@ def test_errors_say_what_is_wrong_in_numbers():
         (BROKEN["too few bytes"], "truncated: its arrays have 4 bytes, the file has 3 for them"),
         (BROKEN["an unknown dtype"], "a: dtype 'F31' is none that tape reads: F64, F32, I64"),
         (BROKEN["half a length"], "of 3 bytes, it has no header"),
+        (b"PK\3\4" + bytes(99), "it is a zip archive, as torch.save and np.savez write it"),
+        (b"\x80\2}q\0." + bytes(99), "it is a pickle"),
     ]:
         with pytest.raises(CheckpointError) as caught:
             unpacked(content)

@@ -99,10 +99,15 @@ def plan(known: list[Slot], arrays: Mapping[str, np.ndarray], strict: bool) -> P
     )
     faults = [fault for slot in known for fault in misfits(slot, arrays)]
     if strict:
-        faults += [f"missing: {path}" for path in skipped.missing_keys]
-        n_hints = max(MAX_LISTED - len(faults), 0)  # looking for near names takes time
-        faults += [f"unexpected: {p}{nearest(p, paths)}" for p in skipped.unexpected_keys[:n_hints]]
-        faults += [f"unexpected: {path}" for path in skipped.unexpected_keys[n_hints:]]
+        half = MAX_LISTED // 2  # so that a long list of one kind does not hide the other
+        missing = [f"missing: {path}" for path in skipped.missing_keys]
+        near = skipped.missing_keys or list(paths)
+        n_hints = min(half, 20_000 // (1 + len(near)))  # each takes some 20 us a name
+        unexpected = [
+            f"unexpected: {path}{nearest(path, near) if i < n_hints else ''}"
+            for i, path in enumerate(skipped.unexpected_keys)
+        ]
+        faults += missing[:half] + unexpected[:half] + missing[half:] + unexpected[half:]
     given = [(slot, [arrays[path] for path in slot.paths if path in arrays]) for slot in known]
     return Plan([(slot, values[0]) for slot, values in given if values], skipped, faults)
 
@@ -150,7 +155,7 @@ def transposed(entry: Tensor | Uninferred, shape: tuple[int, ...]) -> str:
     return f": it would fit transposed, array{how}" if fits(entry, turned) else ""
 
 
-def nearest(path: str, paths: Iterable[str]) -> str:
+def nearest(path: str, paths: list[str]) -> str:
     """A hint at a known path that looks like this one, or nothing."""
     from difflib import get_close_matches  # 3 ms to import, for an error
 

@@ -34,6 +34,12 @@ DTYPES = {
 }  # fmt: skip
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 NARROW = {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}  # read as float32 on request
+FOREIGN = {  # what a file that starts like this probably is
+    b"PK": "a zip archive, as torch.save and np.savez write it",
+    b"\x80": "a pickle",
+    b"\x93NUMPY": "an array of np.save",
+    b"\x89HDF": "an HDF5 file",
+}
 METADATA = "__metadata__"
 MAX_HEADER = 100_000_000  # bytes, as the format says
 MAX_AXES = 64  # of a NumPy 2 array
@@ -121,7 +127,10 @@ def read_header(file: BinaryIO, size: int, path: str) -> Header:
     length = int.from_bytes(first, "little")
     if len(first) < 8 or length > min(MAX_HEADER, size - 8):
         claim = f"its header would have {length} bytes" if len(first) == 8 else "it has no header"
-        raise refused(f"no safetensors file, or a truncated one: of {size} bytes, {claim}")
+        known = (f"it is {what}" for start, what in FOREIGN.items() if first.startswith(start))
+        raise refused(
+            f"no safetensors file, or a truncated one: of {size} bytes, {next(known, claim)}"
+        )
     content = file.read(length)
     try:
         text = content.decode()
