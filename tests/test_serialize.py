@@ -1,6 +1,7 @@
 """Checkpoints: models, optimizers, steps and generators in files, and back."""
 
 import copy
+import pickle
 import threading
 import time
 
@@ -218,6 +219,8 @@ def test_case_27_conflicting_copies_are_refused_and_equal_ones_are_not(path):
 def test_case_27_a_tie_survives_copies_and_another_dtype(path):
     model = copy.deepcopy(tied())
     assert model.out.weight is model.embed.weight
+    with pytest.raises(TypeError, match=r"not pickled: tape\.save writes tensors and modules"):
+        pickle.dumps(model)
     tape.save(path, {name: array.astype("f8") for name, array in model.state_dict().items()})
     embed, out = nn.Embedding(7, 3, dtype="f8"), nn.Dense(7, 3, bias=False, dtype="f8")
     fresh = Holder(embed=embed, out=out)
