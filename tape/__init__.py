@@ -374,17 +374,20 @@ pow = power  # NumPy's name, and the Array API's
 
 if TYPE_CHECKING:
     from tape import data as data, fft as fft, linalg as linalg, nn as nn, optim as optim
-    from tape import testing as testing
+    from tape import serialize as serialize, testing as testing
+    from tape.serialize import load as load, save as save
 
 
 def __getattr__(name: str) -> object:
-    """`nn`, `linalg`, `fft` and other packages are imported when they are first asked for."""
+    """`nn`, `save` and other packages and functions are imported when they are first asked for."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("tape-autodiff")
-    if name not in ("data", "fft", "linalg", "nn", "optim", "testing"):
-        raise AttributeError(f"module 'tape' has no attribute {name!r}")
     import importlib
 
+    if name in ("load", "save"):
+        return getattr(importlib.import_module("tape.serialize"), name)
+    if name not in ("data", "fft", "linalg", "nn", "optim", "serialize", "testing"):
+        raise AttributeError(f"module 'tape' has no attribute {name!r}")
     return importlib.import_module(f"tape.{name}")

@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = [
     "AxisError",
+    "CheckpointError",
     "DTypeError",
     "DataError",
     "GradError",
@@ -151,3 +152,7 @@ class NumericsError(TapeError, FloatingPointError):
 
 class DataError(TapeError, ValueError):
     """A file or data set that cannot be read as what it should be."""
+
+
+class CheckpointError(TapeError, ValueError):
+    """A file that is no checkpoint, is damaged, or does not fit what it is loaded into."""

@@ -118,19 +118,20 @@ def overwrite(list tensors, update, *args):
     cdef Tensor t
     cdef ndarray array
     cdef Py_ssize_t i
-    for t in tensors:
-        if t.is_sole_owner() and cnp.PyArray_IS_C_CONTIGUOUS(t.node.array):
-            array = t.node.array
-            cnp.PyArray_ENABLEFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
-            moved.append(None)
-        else:
-            array = np.array(value_of(t.node), order="C", copy=True)
-            moved.append(array)
-        arrays.append(array)
     try:
+        for t in tensors:
+            if t.is_sole_owner() and cnp.PyArray_IS_C_CONTIGUOUS(t.node.array):
+                array = t.node.array
+                moved.append(None)
+                arrays.append(array)
+                cnp.PyArray_ENABLEFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
+            else:
+                array = np.array(value_of(t.node), order="C", copy=True)
+                moved.append(array)
+                arrays.append(array)
         update(arrays, *args)
     finally:
-        for i in range(len(tensors)):
+        for i in range(len(arrays)):  # fewer than there are tensors if memory is short
             if moved[i] is None:
                 cnp.PyArray_CLEARFLAGS(<ndarray>arrays[i], cnp.NPY_ARRAY_WRITEABLE)
                 (<Tensor>tensors[i]).node.become_leaf()

@@ -9,7 +9,7 @@ import numpy as np
 
 from tape.optim.follow import Followed, follow
 from tape.optim.groups import Group, plain, read_groups, read_settings
-from tape.optim.state import load_state_dict, state_dict
+from tape.optim.state import load_state_dict, plan, state_dict
 from tape.optim.steps import take_step
 
 __all__ = ["Optimizer"]
@@ -169,6 +169,22 @@ class Optimizer:
         """
         self.param_groups, followed = follow(self, old, new)
         return followed
+
+    def plan_load(
+        self, state: Mapping[str, Any], paths: list[str | None]
+    ) -> tuple[list[Group], list[str]]:
+        """What `load_state_dict` would set `param_groups` to, and all that is wrong with the state.
+
+        Nothing is changed. The arrays of the state may be kept as they are, without a copy.
+
+        Args:
+            state: as for `load_state_dict`.
+            paths: names of the parameters for what is wrong with them; None where one has none.
+
+        Raises:
+            TapeError: the state is not built as one, or belongs to other groups.
+        """
+        return plan(self, state, paths)
 
     def __repr__(self) -> str:
         lines = []
