@@ -198,9 +198,16 @@ cdef class Node:
     cdef void become_leaf(self) noexcept:
         """The value was overwritten: forget what made the old one, take a fresh serial."""
         self.unlist()
-        self.op = self.settings = None
+        self.op = self.settings = self.module = self.marks = self.trace = None
+        self.n_words = 0
         self.forget_origin()
         self.serial = next_serial()
+
+    cdef void comes_from(self, Node source) noexcept:
+        """Note of a new leaf that its value is another node's: that one's serial is its key."""
+        self.words, self.n_words = self.inline_words, 1
+        self.words[0] = source.serial
+        self.trace, self.marks = source.trace, source.marks
 
     cdef tuple shape(self):
         cdef int axis
@@ -294,7 +301,7 @@ cdef class Table:
         free(self.nodes)
 
     cdef PyObject* find(self, uint64_t hash, op, uint64_t* words, int n_words, tuple settings,
-                        bint graph) except? NULL:
+                        bint graph, bint recorded) except? NULL:
         """The listed node with this key (a borrowed reference), or NULL."""
         cdef Py_ssize_t at = hash & (self.capacity - 1)
         cdef Node node
@@ -302,6 +309,7 @@ cdef class Table:
             if self.hashes[at] == hash:
                 node = <Node>self.nodes[at]
                 if (node.op is op and node.n_words == n_words and node.requires_grad == graph
+                        and (node.operands is not None) == recorded
                         and same_dims(<npy_intp*>node.words, <npy_intp*>words, n_words)
                         and same_setting(node.settings, settings)):
                     return <PyObject*>node

@@ -14,6 +14,7 @@ from tape._core.node cimport Anchor, Node, leaf, same_shape, value_of
 from tape._core.provenance cimport stamp
 from tape._core.slots cimport *
 from tape._core.state cimport current
+from tape._core.trace cimport DERIVED, Trace, is_traced, mark, note_read
 from tape._core.text import not_a_number, summary
 from tape.errors import DTypeError, GradError, ShapeError
 
@@ -202,6 +203,7 @@ cdef class Tensor:
     def numpy(self) -> np.ndarray:
         """The value as a read-only view; np.array(t) copies."""
         cdef ndarray view = value_of(self.node).view()
+        note_read(self.node, "array", None)
         cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
         return view
 
@@ -213,15 +215,54 @@ cdef class Tensor:
 
     def item(self):
         """The only element, as a Python number; ShapeError if there is not just one."""
-        return self.single("item").item()
+        return self.read("item").item()
 
     def tolist(self):
         """Nested lists of Python numbers."""
+        note_read(self.node, "array", None)
         return value_of(self.node).tolist()
 
     def detach(self) -> Tensor:
         """A new leaf on the same buffer: no gradient flows through it."""
-        return wrap(leaf(value_of(self.node), self.node.borrowed))
+        cdef Node node = leaf(value_of(self.node), self.node.borrowed)
+        if self.node.trace is not None or self.node.operands is not None:
+            node.comes_from(self.node)
+            if is_traced(self.node.trace):
+                node.operands = (self.node,)
+                self.node.n_uses += 1
+            else:
+                node.trace = DERIVED
+        return wrap(node)
+
+    def named(self, name: str) -> Tensor:
+        """Give the value a name, and record all that depends on it from now on; the tensor itself.
+
+        By the name `tape.graph.find` finds it again. What is computed from it is recorded even if
+        no gradient asks for that, and what the program reads of it is noted, for
+        `tape.clone_function` and its kin. A value may have several names. A tensor that shares the
+        memory of an array gets memory of its own.
+
+        Raises:
+            TypeError, ValueError: the name is no string, or empty.
+
+        >>> import tape
+        >>> x = tape.tensor([1.0, 2.0]).named("features")
+        >>> tape.graph.find((x * 2).sum(), "features") is not None
+        True
+        """
+        cdef Node node = self.node
+        if not isinstance(name, str):
+            raise TypeError(f"named: a name is a string, got a {type(name).__name__}")
+        if not name:
+            raise ValueError("named: the name is empty")
+        if node.borrowed:
+            self.point_to(leaf(value_of(node).copy(), False))
+            node = self.node
+        if not is_traced(node.trace):
+            node.trace = Trace()
+        mark(node, name)
+        self._name = name
+        return self
 
     def requires_grad_(self, flag: bool = True) -> Tensor:
         """Say whether gradients for this leaf are wanted; returns the tensor itself.
@@ -239,6 +280,8 @@ cdef class Tensor:
             raise DTypeError(f"requires_grad_: only for floating point, this one is {self.dtype}")
         # A borrowed buffer may be written to by its owner: the graph gets values that stay.
         node = leaf(value_of(old).copy() if old.borrowed and flag else value_of(old), False)
+        if old.trace is not None:
+            node.comes_from(old)
         node.requires_grad = bool(flag)
         if flag:
             if self.anchor is None:
@@ -251,6 +294,12 @@ cdef class Tensor:
     def zero_grad(self) -> None:
         """Forget the gradient."""
         self._grad = None
+
+    cdef ndarray read(self, str what):
+        """The value of one element, which leaves the tape; see Note [Reads]."""
+        cdef ndarray value = self.single(what)
+        note_read(self.node, what, value.item())
+        return value
 
     cdef ndarray single(self, str what):
         """The value, if it is of one element."""
@@ -365,14 +414,14 @@ cdef class Tensor:
             raise TypeError("iteration over a 0-d tensor")
         return (self[i] for i in range(self.node.dims[0]))
 
-    def __bool__(self): return bool(self.single("bool"))
-    def __float__(self): return float(self.single("float").item())
-    def __int__(self): return int(self.single("int").item())
+    def __bool__(self): return bool(self.read("bool"))
+    def __float__(self): return float(self.read("float").item())
+    def __int__(self): return int(self.read("int").item())
 
     def __index__(self):
         if self.node.ndim or not cnp.PyTypeNum_ISINTEGER(self.node.typenum):
             raise not_a_number(value_of(self.node), "index")
-        return value_of(self.node).__index__()
+        return self.read("index").__index__()
 
     def __format__(self, spec):
         return format(self.item() if spec and self.node.ndim == 0 else str(self), spec)
