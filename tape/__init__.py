@@ -25,6 +25,8 @@ from tape.errors import (
     DataError as DataError,
     DTypeError as DTypeError,
     GradError as GradError,
+    GraphError as GraphError,
+    GuardError as GuardError,
     IndexRangeError as IndexRangeError,
     LinAlgError as LinAlgError,
     MaskError as MaskError,
@@ -379,18 +381,31 @@ pow = power  # NumPy's name, and the Array API's
 
 
 if TYPE_CHECKING:
-    from tape import data as data, fft as fft, linalg as linalg, nn as nn, optim as optim
-    from tape import testing as testing
+    from tape import data as data, fft as fft, graph as graph, linalg as linalg, nn as nn
+    from tape import optim as optim, testing as testing
+    from tape.graph.clone import (
+        clone_function as clone_function,
+        extract as extract,
+        splice as splice,
+    )
+
+
+# Where to find what is imported when it is first asked for; None for a package of that name.
+LATER = {
+    **dict.fromkeys(("data", "fft", "graph", "linalg", "nn", "optim", "testing")),
+    **dict.fromkeys(("clone_function", "extract", "splice"), "graph.clone"),
+}
 
 
 def __getattr__(name: str) -> object:
-    """`nn`, `linalg`, `fft` and other packages are imported when they are first asked for."""
+    """`nn`, `linalg` and other packages, and what lies in them, are imported when asked for."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("tape-autodiff")
-    if name not in ("data", "fft", "linalg", "nn", "optim", "testing"):
+    if name not in LATER:
         raise AttributeError(f"module 'tape' has no attribute {name!r}")
     import importlib
 
-    return importlib.import_module(f"tape.{name}")
+    module = importlib.import_module(f"tape.{LATER[name] or name}")
+    return getattr(module, name) if LATER[name] else module

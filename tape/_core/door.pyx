@@ -220,6 +220,12 @@ cdef int revive_all(tuple operands) except -1:
     return 0
 
 
+NOT_KEPT = (
+    "the value was not kept, since no gradient reads it and nobody held it: hold it, or give what "
+    "comes before it a name, t.named(...)"
+)
+
+
 cdef int revive(Node node) except -1:
     """Compute a spent node, and what it needs, by their recipes; see Note [Spent nodes]."""
     cdef State state = current()
@@ -231,8 +237,10 @@ cdef int revive(Node node) except -1:
         depth = len(stack)
         top = stack[depth - 1]
         if top.array is None:
+            if top.recipe is None and top.operands is not None and top.op is not None:
+                top.remember(top.operands)  # found by looking around in the graph
             if top.recipe is None:
-                raise GradError(FREED)
+                raise GradError(FREED if top.consumed else NOT_KEPT)
             stack.extend([x for x in top.recipe if isinstance(x, Node) and (<Node>x).array is None])
             if len(stack) > depth:
                 continue

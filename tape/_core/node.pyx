@@ -12,7 +12,7 @@ Note [Spent nodes]
 A recorded node without a value stays listed: it is spent. Found again by reuse, it is handed out as
 it is, with the operands it was asked for as `recipe`. So a trunk that is called twice is looked up
 layer by layer and nothing is computed; only if somebody reads the value of a spent node (or records
-something new on it) is it computed again, from the recipe.
+something new on it) is it computed again, from the recipe. So is one that `recorded` hands out.
 
 Note [No recursion]
 A chain of a million nodes would free itself a million calls deep. So a dying node only hands its

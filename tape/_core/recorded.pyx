@@ -1,6 +1,8 @@
 """What is recorded of a tensor, for those who look at graphs: all as handles on nodes."""
 
 from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 from tape._core.node cimport Node, next_serial
 from tape._core.provenance cimport made_at
@@ -26,22 +28,30 @@ def settings(Tensor t) -> dict:
 
 
 def key(Tensor t) -> tuple | None:
-    """Serial numbers of the tensors that an unrecorded value was made of, as far as known.
+    """What an unrecorded value was made of, as far as known: numbers, and serial numbers.
 
-    None if nothing is known; an empty tuple for data.
+    Each is ``(True, serial number)`` of a tensor or ``(False, number)``. None if nothing is known,
+    an empty tuple for data.
     """
     cdef Node node = t.node
-    cdef list serials = []
+    cdef list found = []
     cdef int i = 0
+    cdef double x
     if node.n_words <= 0 or node.n_words == 1 and node.words[0] == node.serial:
         return () if node.op is None else None
     while i < node.n_words:
-        if node.words[i] >> 63:
-            i += 2
-        else:
-            serials.append(node.words[i])
+        if not node.words[i] >> 63:
+            found.append((True, node.words[i]))
             i += 1
-    return tuple(serials)
+            continue
+        if node.words[i] & 3 == 1:
+            memcpy(&x, node.words + i + 1, sizeof(double))
+            found.append((False, x))
+        else:
+            n = <int64_t>node.words[i + 1]
+            found.append((False, bool(n) if node.words[i] & 3 == 2 else n))
+        i += 2
+    return tuple(found)
 
 
 def is_derived(Tensor t) -> bool:

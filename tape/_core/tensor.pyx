@@ -14,7 +14,7 @@ from tape._core.node cimport Anchor, Node, leaf, same_shape, value_of
 from tape._core.provenance cimport stamp
 from tape._core.slots cimport *
 from tape._core.state cimport current
-from tape._core.trace cimport DERIVED, Trace, is_traced, mark, note_read
+from tape._core.trace cimport note_read
 from tape._core.text import not_a_number, summary
 from tape.errors import DTypeError, GradError, ShapeError
 
@@ -222,47 +222,9 @@ cdef class Tensor:
         note_read(self.node, "array", None)
         return value_of(self.node).tolist()
 
-    def detach(self) -> Tensor:
-        """A new leaf on the same buffer: no gradient flows through it."""
-        cdef Node node = leaf(value_of(self.node), self.node.borrowed)
-        if self.node.trace is not None or self.node.operands is not None:
-            node.comes_from(self.node)
-            if is_traced(self.node.trace):
-                node.operands = (self.node,)
-                self.node.n_uses += 1
-            else:
-                node.trace = DERIVED
-        return wrap(node)
-
-    def named(self, name: str) -> Tensor:
-        """Give the value a name, and record all that depends on it from now on; the tensor itself.
-
-        By the name `tape.graph.find` finds it again. What is computed from it is recorded even if
-        no gradient asks for that, and what the program reads of it is noted, for
-        `tape.clone_function` and its kin. A value may have several names. A tensor that shares the
-        memory of an array gets memory of its own.
-
-        Raises:
-            TypeError, ValueError: the name is no string, or empty.
-
-        >>> import tape
-        >>> x = tape.tensor([1.0, 2.0]).named("features")
-        >>> tape.graph.find((x * 2).sum(), "features") is not None
-        True
-        """
-        cdef Node node = self.node
-        if not isinstance(name, str):
-            raise TypeError(f"named: a name is a string, got a {type(name).__name__}")
-        if not name:
-            raise ValueError("named: the name is empty")
-        if node.borrowed:
-            self.point_to(leaf(value_of(node).copy(), False))
-            node = self.node
-        if not is_traced(node.trace):
-            node.trace = Trace()
-        mark(node, name)
-        self._name = name
-        return self
+    cdef Tensor bare(self):
+        """The value as a leaf that knows nothing of where it comes from."""
+        return wrap(leaf(value_of(self.node), self.node.borrowed))
 
     def requires_grad_(self, flag: bool = True) -> Tensor:
         """Say whether gradients for this leaf are wanted; returns the tensor itself.
@@ -425,20 +387,6 @@ cdef class Tensor:
 
     def __format__(self, spec):
         return format(self.item() if spec and self.node.ndim == 0 else str(self), spec)
-
-    def __deepcopy__(self, memo):
-        """A leaf of its own, its gradient too; buffers are shared until somebody writes."""
-        if self.node.requires_grad and self.node.anchor is None:
-            raise GradError("copy: only leaves can be copied; detach() a computed tensor first")
-        cdef Tensor copy = type(self).__new__(type(self))
-        cdef ndarray array = value_of(self.node)
-        copy.point_to(leaf(array.copy() if self.node.borrowed else array, False))
-        copy._name = self._name
-        copy._grad = None if self._grad is None else self._grad.detach()
-        return copy.requires_grad_(self.node.requires_grad)
-
-    def __copy__(self):
-        return self.__deepcopy__(None)
 
     def __reduce__(self):
         raise TypeError("a tensor is not pickled: save t.numpy(), or a state_dict of the module")

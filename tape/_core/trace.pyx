@@ -105,14 +105,16 @@ cdef int note_read(Node node, str kind, value) except -1:
         state.reads = []
     elif len(state.reads) >= MAX_READS:
         del state.reads[: MAX_READS // 2]
+        when, _, place = state.reads[0]
+        state.reads[0] = when, "bool", place  # stands for those before it: any of them may count
     state.reads.append((next_serial(), kind, (<object>code, lasti)))
     return 0
 
 
-def reads_between(first, last) -> list[tuple[str, str]]:
-    """(kind, place) of the reads on this thread, of what has no trace, in a range of serials."""
+def reads_since(first) -> list[tuple[int, str, str]]:
+    """(when, kind, place) of the reads on this thread, of what has no trace, from a serial on."""
     reads = current().reads or []
-    return [(kind, read_at(place)) for when, kind, place in reads if first < when < last]
+    return [(when, kind, read_at(place)) for when, kind, place in reads if when > first]
 
 
 def read_at(place) -> str:

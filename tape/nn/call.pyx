@@ -53,6 +53,10 @@ cdef class Called:
     cdef object reference
     cdef object __weakref__
 
+    def __getstate__(self):
+        """What copies take over: the attributes."""
+        return dict(vars(self))
+
     def __call__(self, *args, **kwargs):
         """Run `forward`; a TapeError that leaves it notes the module for the path it names."""
         if PyTuple_GET_SIZE(args) == 1 and not kwargs:
