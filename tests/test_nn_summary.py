@@ -158,6 +158,18 @@ def test_inputs_by_name_in_lists_and_as_they_are():
     assert summary[""].output_shape == (2,)
 
 
+def test_a_recorded_section_can_be_copied_and_summed_up():
+    net = nn.Sequential(nn.Dense(4, 3), nn.Dense(2, 4))
+    x = zeros(5, 3).named("x")
+    section = tape.clone_function(x, net(x), "shared")
+    summary = section.summary((5, 3))
+    assert (summary.parameters, summary.multiply_adds) == (26, 5 * (12 + 8))
+    twin = section.clone()
+    assert twin(x).tolist() == net(x).tolist()
+    assert {id(p) for p in twin.parameters()}.isdisjoint(map(id, net.parameters()))
+    assert {id(p) for p in section.parameters()} == set(map(id, net.parameters()))
+
+
 def test_a_module_that_is_called_more_than_once_says_how_often():
     layer = nn.Dense(3, 3)
     summary = nn.Sequential(layer, tape.tanh, layer, layer).summary((2, 3))
@@ -193,6 +205,7 @@ WORK = {
     "lstm": (nn.LSTM(5), [image(4, 2, 3)], 8 * 20 * (3 + 5)),
     "matmul": (nn.Lambda(lambda x: x @ x.mT), [image(6, 2, 3)], 6 * 2 * 2 * 3),
     "einsum": (nn.Lambda(lambda x: tape.einsum("bij,bkj->bik", x, x)), [image(6, 2, 3)], 72),
+    "unrecorded": (nn.Lambda(tape.no_grad()(lambda x: x @ x.T)), [image(4, 3)], 4 * 4 * 3),
     "norm": (nn.LayerNorm(), [image(4, 3)], 0),
     "nothing": (nn.Sequential(), [image(4, 3)], 0),
     "no rows": (nn.Dense(5, 3), [image(0, 3)], 0),

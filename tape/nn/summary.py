@@ -239,14 +239,15 @@ class Work:
         """Add up what was computed in each module."""
         buffers = {buffer_of(x)[0] for x in leaves if isinstance(x, Tensor)}
         starts = [serial for serial, _ in self.turns]
+        sizes = {x.serial: x.shape for x in (*leaves, *nodes) if isinstance(x, Tensor)}
         for t in nodes:
             _, module = self.turns[bisect(starts, t.serial) - 1]
             key, n_bytes = buffer_of(t)
             if key not in buffers:
                 buffers.add(key)
                 self.activation_bytes[module] = self.activation_bytes.get(module, 0) + n_bytes
-            shapes = [x.shape if isinstance(x, Tensor) else () for x in recorded.operands(t) or ()]
-            if shapes:
+            shapes = shapes_below(t, sizes)
+            if None not in shapes:
                 n = multiply_adds(t.op.name, shapes, t.shape, recorded.settings(t))
                 self.multiply_adds[module] = self.multiply_adds.get(module, 0) + n
 
@@ -274,6 +275,17 @@ def shapes_of(y: Any) -> Any:
     if isinstance(y, dict):
         return {key: shapes_of(part) for key, part in y.items()}
     return y.shape if isinstance(y, (Tensor, np.ndarray)) else None
+
+
+def shapes_below(t: Tensor, sizes: dict[int, tuple[int, ...]]) -> list[Any]:
+    """Shapes of the operands of a value, recorded or not; None for what nothing is known of."""
+    parts = recorded.operands(t)
+    if parts is not None:
+        return [x.shape if isinstance(x, Tensor) else () for x in parts]
+    made_of = recorded.key(t)
+    if made_of is None:
+        return [None]
+    return [sizes.get(x) if is_tensor else () for is_tensor, x in made_of]
 
 
 def buffer_of(t: Tensor) -> tuple[int, int]:
