@@ -29,6 +29,7 @@ from tape.errors import (
     LinAlgError as LinAlgError,
     MaskError as MaskError,
     NumericsError as NumericsError,
+    ScopeError as ScopeError,
     ShapeError as ShapeError,
     TapeError as TapeError,
 )

@@ -18,6 +18,7 @@ __all__ = [
     "LinAlgError",
     "MaskError",
     "NumericsError",
+    "ScopeError",
     "ShapeError",
     "TapeError",
 ]
@@ -141,3 +142,7 @@ class NumericsError(TapeError, FloatingPointError):
 
 class DataError(TapeError, ValueError):
     """A file or data set that cannot be read as what it should be."""
+
+
+class ScopeError(TapeError, ValueError):
+    """A name that exists, does not exist, stands for something else, or is none."""

@@ -89,6 +89,7 @@ from tape.nn.pool import (
 )
 from tape.nn.recurrent import GRU, LSTM, RNN
 from tape.nn.resample import Fold, PixelShuffle, PixelUnshuffle, Unfold, Upsample
+from tape.nn.scope import Root, parameter, root, scope
 from tape.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
@@ -171,6 +172,7 @@ __all__ = [
     "RNNCell",
     "ReLU",
     "ReLU6",
+    "Root",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -191,4 +193,7 @@ __all__ = [
     "Uninferred",
     "Upsample",
     "init",
+    "parameter",
+    "root",
+    "scope",
 ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from tape._core.memory import asarray
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
@@ -31,7 +29,7 @@ class GroupNorm(Module):
         n_in: channels of x; None takes them from the first x.
         eps: added to the variance, >= 0.
         affine: whether there are `weight` and `bias`.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
 
     Raises:
         ShapeError: x has other channels than `n_in`, or `num_groups` does not divide them.
@@ -50,15 +48,15 @@ class GroupNorm(Module):
         n_in: int | None = None,
         eps: float = 1e-5,
         affine: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         self.num_groups = count("GroupNorm", "num_groups", num_groups, least=1)
         self.eps = number("GroupNorm", "eps", eps, least=0)
         C = None if n_in is None else count("GroupNorm", "n_in", n_in)
         if C is not None and C % self.num_groups:
             raise ShapeError(f"GroupNorm: {num_groups} groups do not divide n_in = {n_in}")
-        self.weight = parameter("GroupNorm", (C,), ones, dtype=dtype) if affine else None
-        self.bias = parameter("GroupNorm", (C,), zeros, dtype=dtype) if affine else None
+        self.weight = parameter(self, "weight", (C,), ones, dtype=dtype) if affine else None
+        self.bias = parameter(self, "bias", (C,), zeros, dtype=dtype) if affine else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
@@ -90,7 +88,7 @@ class InstanceNorm(BatchNorm):
             average of all batches.
         affine: whether there are `weight` and `bias`.
         track_running_stats: whether there are running statistics.
-        dtype: of the parameters and statistics.
+        dtype: of the parameters and statistics, by default float32.
 
     Raises:
         ShapeError: x has other channels than `n_in` or another number of axes, or a channel has
@@ -106,7 +104,7 @@ class InstanceNorm(BatchNorm):
         momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         super().__init__(n_in, eps, momentum, affine, track_running_stats, dtype)
 
@@ -173,7 +171,7 @@ class RMSNorm(Module):
             the first x.
         eps: added to the mean, >= 0; None for the spacing of x's dtype at 1.
         affine: whether there is `weight`.
-        dtype: of the weight.
+        dtype: of the weight, by default float32.
 
     Raises:
         ShapeError: x has other last axes than `n_in`.
@@ -191,7 +189,7 @@ class RMSNorm(Module):
         n_in: int | tuple[int, ...] | None = None,
         eps: float | None = None,
         affine: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
         shape = tuple([None if n is None else count("RMSNorm", "n_in", n) for n in sizes])
@@ -199,7 +197,7 @@ class RMSNorm(Module):
             raise ValueError(f"RMSNorm: n_in takes sizes, or None for the last one, got {n_in}")
         self.eps = None if eps is None else number("RMSNorm", "eps", eps, least=0)
         self.sizes = shape
-        self.weight = parameter("RMSNorm", shape, ones, dtype=dtype) if affine else None
+        self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""

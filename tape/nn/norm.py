@@ -35,7 +35,7 @@ class BatchNorm(Module):
             average of all batches.
         affine: whether there are `weight` and `bias`.
         track_running_stats: False takes the batch's statistics always.
-        dtype: of the parameters and statistics.
+        dtype: of the parameters and statistics, by default float32.
 
     Raises:
         ShapeError: x has other channels than `n_in` or another number of axes; or, while training,
@@ -54,20 +54,25 @@ class BatchNorm(Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         name = type(self).__name__
         self.eps = number(name, "eps", eps, least=0)
         self.momentum = None if momentum is None else share(name, "momentum", momentum)
         shape = (None if n_in is None else count(name, "n_in", n_in),)
-        self.weight = parameter(name, shape, ones, dtype=dtype) if affine else None
-        self.bias = parameter(name, shape, zeros, dtype=dtype) if affine else None
-        self.running_mean = self.running_var = self.num_batches_tracked = None
+        self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
+        self.bias = parameter(self, "bias", shape, zeros, dtype=dtype) if affine else None
+        self.running_mean: Any = None
+        self.running_var: Any = None
+        self.num_batches_tracked: Any = None
         if track_running_stats:
-            mean, var = (parameter(name, shape, i, dtype=dtype, kind=Tensor) for i in (zeros, ones))
-            self.register_buffer("running_mean", mean)
-            self.register_buffer("running_var", var)
-            self.register_buffer("num_batches_tracked", Tensor(0))
+            for which, sizes, init, kind in (
+                ("running_mean", shape, zeros, dtype),
+                ("running_var", shape, ones, dtype),
+                ("num_batches_tracked", (), zeros, np.int64),
+            ):
+                buffer = parameter(self, which, sizes, init, dtype=kind, kind=Tensor)
+                self.register_buffer(which, buffer)
 
     @property
     def n_in(self) -> int | None:
@@ -156,7 +161,7 @@ class LayerNorm(Module):
             the first x.
         eps: added to the variance, >= 0.
         affine: whether there are `weight` and `bias`.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
 
     Raises:
         ShapeError: x has other last axes than `n_in`.
@@ -174,15 +179,15 @@ class LayerNorm(Module):
         n_in: int | tuple[int, ...] | None = None,
         eps: float = 1e-5,
         affine: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
         shape = tuple([None if n is None else count("LayerNorm", "n_in", n) for n in sizes])
         if not shape or (None in shape and len(shape) > 1):
             raise ValueError(f"LayerNorm: n_in takes sizes, or None for the last one, got {n_in}")
         self.eps, self.sizes = number("LayerNorm", "eps", eps, least=0), shape
-        self.weight = parameter("LayerNorm", shape, ones, dtype=dtype) if affine else None
-        self.bias = parameter("LayerNorm", shape, zeros, dtype=dtype) if affine else None
+        self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
+        self.bias = parameter(self, "bias", shape, zeros, dtype=dtype) if affine else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""

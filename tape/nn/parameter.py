@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,15 +15,22 @@ from tape.nn.init import checked, first_value
 __all__ = [
     "Parameter",
     "Uninferred",
+    "Wanted",
+    "asked_init",
+    "innermost",
     "is_parameter",
     "parameter",
     "refuse_uninferred",
+    "scopes",
     "shape_of",
     "size_at",
     "written",
 ]
 
 Shape = tuple  # of int, or None where a size is not known yet
+scopes: ContextVar[Any] = ContextVar(
+    "tape.nn.scope", default=None
+)  # the open Level of tape/nn/level.py
 
 
 class Parameter(Tensor):
@@ -59,9 +67,10 @@ class Uninferred:
         rng: generator handed to `init`, by default that of `tape.random` at the time.
         dtype: of the value.
         kind: `Parameter`, or `Tensor` for a buffer.
+        name: of the tensor, or None.
     """
 
-    __slots__ = ("dtype", "init", "kind", "rng", "shape", "value")
+    __slots__ = ("dtype", "init", "kind", "name", "rng", "shape", "value")
 
     def __init__(
         self,
@@ -70,9 +79,10 @@ class Uninferred:
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
         kind: type[Tensor] = Parameter,
+        name: str | None = None,
     ) -> None:
         self.shape, self.init, self.rng, self.kind = tuple(shape), init, rng, kind
-        self.dtype = np.dtype(dtype)
+        self.dtype, self.name = np.dtype(dtype), name
         self.value: Tensor | None = None
 
     def fits(self, shape: Shape) -> bool:
@@ -93,23 +103,89 @@ class Uninferred:
             raise ShapeError(f"a parameter {written(known)} cannot have the shape {shape}")
         if self.value is not None:
             return self.value
-        return self.kind(first_value(self.init, shape, self.rng, self.dtype))
+        return self.holding(first_value(self.init, shape, self.rng, self.dtype))
+
+    def holding(self, value: np.ndarray) -> Tensor:
+        """The tensor with this value."""
+        tensor = self.kind(value)
+        if self.name is not None:
+            tensor.name = self.name
+        return tensor
 
     def __repr__(self) -> str:
-        return f"Uninferred({written(self.shape)}, {self.dtype})"
+        name = f", name={self.name!r}" if self.name is not None else ""
+        return f"Uninferred({written(self.shape)}, {self.dtype}{name})"
+
+
+def innermost() -> Any:
+    """The scope that is open on this thread, or None; see `tape.nn.scope`."""
+    level = scopes.get()
+    return None if level is None else level.here()
+
+
+def asked_init(init: Any, default: Any, n_axes: int) -> Any:
+    """The initialiser that is asked for, of this parameter or by its scope; None if none is.
+
+    Where there is a default, that of the scope stands for weights, of two axes or more, only.
+    """
+    level = innermost() if init is None and (default is None or n_axes > 1) else None
+    return init if level is None else level.init
 
 
 def parameter(
-    layer: str,
+    layer: Any,
+    name: str,
     shape: Shape,
-    init: Callable[..., np.ndarray],
+    init: Callable[..., np.ndarray] | None = None,
     rng: np.random.Generator | None = None,
-    dtype: Any = np.float32,
+    dtype: Any = None,
     kind: type[Tensor] = Parameter,
+    default: Callable[..., np.ndarray] | None = None,
 ) -> Any:
-    """A parameter (or a buffer, with `kind` Tensor), or an Uninferred if a size is None."""
-    waiting = Uninferred(shape, checked(layer, init), rng, dtype, kind)
-    return waiting if None in waiting.shape else waiting.make(waiting.shape)
+    """A parameter (or a buffer, with `kind` Tensor) of a layer, or an Uninferred if a size is None.
+
+    Inside of a scope it is the one that has the name there, see `tape.nn.scope`.
+
+    Args:
+        layer: the module that it belongs to.
+        name: of the layer's attribute.
+        shape: the sizes, None where not known yet.
+        init: what the layer was told to begin with; None for that of the scope, or `default`.
+        rng: generator handed to `init`.
+        dtype: what the layer was told; None for that of the scope, or float32.
+        kind: `Parameter`, or `Tensor` for a buffer.
+        default: the layer's own initialiser; for one axis, such as a bias, it goes before that of
+            the scope.
+    """
+    level = innermost()
+    if level is not None:
+        return level.of_layer(layer, name, Wanted(shape, init, rng, dtype, kind, default))
+    return Wanted(shape, init, rng, dtype, kind, default).made(type(layer).__name__)
+
+
+class Wanted(NamedTuple):
+    """What a parameter is asked to be; None where it is all the same."""
+
+    shape: Shape | None = None
+    init: Callable[..., np.ndarray] | None = None
+    rng: np.random.Generator | None = None
+    dtype: Any = None
+    kind: type[Tensor] = Parameter
+    default: Callable[..., np.ndarray] | None = None
+
+    def made(self, owner: str, name: str | None = None) -> Any:
+        """A new one: a tensor, or an Uninferred; `owner` is who an error of `init` names."""
+        shape: Any = self.shape
+        init: Any = self.default if self.init is None else self.init
+        waiting = Uninferred(
+            shape,
+            checked(owner, init),
+            self.rng,
+            np.float32 if self.dtype is None else self.dtype,
+            self.kind,
+            name,
+        )
+        return waiting if None in waiting.shape else waiting.make(waiting.shape)
 
 
 def shape_of(layer: str, x: Any) -> tuple[int, ...]:

@@ -133,7 +133,7 @@ def nearest(path: str, paths: list[str]) -> str:
 
 def commit(values: list[tuple[Slot, np.ndarray]]) -> None:
     """Set the values; see Note [Load at once]."""
-    made = [(s, s.entry.kind(a)) for s, a in values if isinstance(s.entry, Uninferred)]
+    made = [(s, s.entry.holding(a)) for s, a in values if isinstance(s.entry, Uninferred)]
     old = [(s.entry, a) for s, a in values if isinstance(s.entry, Tensor)]
     overwrite([tensor for tensor, _ in old], copy_into, [array for _, array in old])
     for slot, tensor in made:

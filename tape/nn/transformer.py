@@ -13,6 +13,7 @@ from tape.nn.attention import MultiHeadAttention
 from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.nn.norm import LayerNorm
+from tape.nn.parameter import Uninferred, innermost, parameter
 from tape.ops.activated import function_of
 from tape.ops.linalg import linear
 from tape.ops.random import dropout
@@ -41,7 +42,7 @@ class TransformerEncoderLayer(Module):
         bias: whether the linear layers and normalisations have one.
         rng: generator that the first values and dropout draw from, by default that of
             `tape.random`.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
 
     Raises:
         ShapeError: x or a mask does not fit.
@@ -68,7 +69,7 @@ class TransformerEncoderLayer(Module):
         norm_first: bool = False,
         bias: bool = True,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         name = "TransformerEncoderLayer"
         self.d_model = count(name, "d_model", d_model, least=1)
@@ -162,6 +163,9 @@ class TransformerEncoder(Module):
             kind = type(encoder_layer).__name__
             raise TypeError(f"TransformerEncoder: encoder_layer is a module, got a {kind}")
         self.layers = [_copied(encoder_layer) for _ in range(n)]
+        if innermost() is not None:
+            for i, layer in enumerate(self.layers):
+                _named(self, f"layers.{i}", layer)
         self.norm = norm
 
     def forward(
@@ -178,3 +182,31 @@ def _copied(module: Module) -> Module:
     """A copy of a module that draws from the same generators, so that no two draw alike."""
     generators = [getattr(part, "rng", None) for part in module.modules()]
     return copy.deepcopy(module, {id(rng): rng for rng in generators if rng is not None})
+
+
+class _Copied:
+    """An initialiser that gives what a layer began with; one is as good as the other."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = np.array(value)
+
+    def __call__(self, shape: tuple[int, ...], rng: Any, dtype: Any) -> np.ndarray:
+        return self.value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Copied)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _named(owner: Module, prefix: str, layer: Module) -> None:
+    """Have a copied layer take part in the scope that is open, with names of its own."""
+    for path, entry, holder, name in list(layer.walk()):
+        if isinstance(entry, Module) or name not in vars(holder):
+            continue
+        waits = isinstance(entry, Uninferred)
+        init, kind = (entry.init, entry.kind) if waits else (_Copied(entry), type(entry))
+        value = parameter(
+            owner, f"{prefix}.{path}", entry.shape, init, dtype=entry.dtype, kind=kind
+        )
+        vars(holder)[name] = value
