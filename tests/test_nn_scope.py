@@ -117,6 +117,13 @@ def test_case_26_what_is_another_thing_is_not_shared(reuse, names):
     assert isinstance(caught.value, ValueError)
 
 
+def test_where_the_first_was_made_is_left_out_without_provenance(monkeypatch):
+    monkeypatch.setattr("tape.errors.provenance.on", False)
+    dense()
+    with pytest.raises(ScopeError, match=r"a parameter float32 \(3, 2\); asked for once more is"):
+        dense()
+
+
 def test_case_26_a_notebooks_cell_runs_again_under_auto(names):
     cell = """
 with nn.scope("net", reuse="auto"):
@@ -165,6 +172,10 @@ def test_what_has_no_name_is_never_what_was_named(names):
                 nn.parameter(taken, (), init=init.ones)
         with pytest.raises(ScopeError, match=r"net/dense_1 is what something without a name"):
             nn.scope("dense_1").__enter__()
+    with nn.scope("own", reuse="auto"):
+        nn.parameter(None, ())
+        with pytest.raises(ScopeError, match=r"^own/parameter is what something without a name"):
+            nn.parameter("parameter", ())
     with nn.scope("net", reuse="auto"), nn.scope("dense_2"):
         nn.parameter("w", ())
     with nn.scope("net", reuse="auto"):
@@ -179,6 +190,18 @@ def test_what_has_no_name_is_never_what_was_named(names):
         pass
     with nn.scope(default_name="fc") as second:
         assert second == "fc_2"
+
+
+def test_names_without_one_never_meet(names):
+    opened = []
+    for base in ("a_1", "a", "a", "a", "a_1", "a_1_1"):
+        with nn.scope(default_name=base) as path:
+            opened.append(path)
+    assert opened == ["a_1", "a", "a_2", "a_3", "a_1_1", "a_1_1_1"]
+    with names, nn.scope(default_name="a") as path:
+        assert path == "a_4"
+    assert [nn.parameter(None, ()).name for _ in range(2)] == ["parameter", "parameter_1"]
+    assert list(names) == []
 
 
 def test_a_generated_path_can_be_demanded(names):
@@ -249,7 +272,9 @@ def test_huge_names_are_refused_before_anything_is_made(names):
         nn.parameter("a" * 100_000, ())
     with nn.scope("a_" + "9" * 5000):
         nn.parameter("w", ())
-    deep = "/".join("a" * 5000)
+    with nn.scope(default_name="a") as path:
+        assert path == "a"
+    deep = "/".join("b" * 5000)
     with nn.scope(deep[:9000].rstrip("/")):
         nn.parameter("w", ())
     assert len(names) == 2

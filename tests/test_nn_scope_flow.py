@@ -1,6 +1,7 @@
 """Scopes and what a program does: failures, generators, threads, tasks, lifetimes."""
 
 import asyncio
+import contextvars
 import gc
 import threading
 import weakref
@@ -11,6 +12,7 @@ import pytest
 import tape
 from tape import nn
 from tape.errors import ScopeError, ShapeError
+from tape.nn import init
 
 X = np.ones((2, 3), "f")
 
@@ -66,6 +68,32 @@ def test_a_layer_that_fails_leaves_nothing_behind(names):
     assert list(names) == ["net/dense/weight", "net/dense/bias"]
     with nn.scope(default_name="typo") as path:
         assert path == "typo"
+    with nn.scope("net", reuse="auto"), nn.scope(default_name="typo") as path:
+        assert path == "net/typo"
+
+
+def test_a_scope_that_fails_leaves_a_place_to_who_else_is_there(names):
+    def inside():
+        with names, nn.scope("p", reuse="auto"):
+            yield
+            yield nn.parameter("w", ())
+
+    steps = inside()
+    with pytest.raises(ZeroDivisionError), nn.scope("p"):
+        next(steps) or 1 / 0
+    w = next(steps)
+    assert names["p/w"] is w
+
+
+def test_an_initialiser_may_make_other_names_but_not_the_same(names):
+    def makes(name):
+        return lambda shape, rng, dtype: nn.parameter(name, shape, init.ones, dtype).numpy()
+
+    with nn.scope("a"):
+        assert nn.parameter("outer", (2,), makes("inner")).tolist() == [1.0, 1.0]
+        with pytest.raises(ScopeError, match=r"^a/x was made by its own initialiser"):
+            nn.parameter("x", (2,), makes("x"))
+    assert list(names) == ["a/inner", "a/outer", "a/x"]
 
 
 def test_a_call_that_fails_takes_back_what_it_made(names):
@@ -224,6 +252,17 @@ def test_a_thread_begins_outside_of_scopes_and_has_its_own(names):
         assert found[i] == [*(f"t{i}/{name}" for name in numbers), False]
 
 
+def test_a_copied_context_does_not_bring_a_scope_into_another_thread(names):
+    found = []
+    with nn.scope("a"):
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(lambda: found.append(nn.root()),))
+        thread.start()
+        thread.join()
+        assert nn.root() is names
+    assert found[0] is not names
+
+
 def test_threads_that_ask_for_one_name_get_one_parameter(names):
     barrier, found = threading.Barrier(4), []
 
@@ -285,6 +324,23 @@ def test_what_has_no_name_dies_with_its_last_user_and_what_has_one_with_its_root
     del root
     assert layer.weight.name == "kept/dense/weight"
     del layer, plain
+
+
+@pytest.mark.usefixtures("_frozen")
+def test_scopes_make_no_cycles():
+    gc.collect()
+    gc.disable()
+    try:
+        with nn.Root() as root:
+            for reuse in (False, True, "auto"):
+                with nn.scope("a", reuse=reuse), nn.scope(), nn.scope("b/c"):
+                    nn.Dense(2)(X), nn.parameter("w", ()), nn.parameter(None, ())
+            nn.scope("f")(lambda: nn.Dense(1, 1))()
+            list(nn.scope("g")(lambda: (yield nn.Dense(1, 1)))())
+        del root
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_ten_thousand_steps_of_a_function_with_scopes_keep_nothing(names):

@@ -16,9 +16,9 @@ from tape.errors import ScopeError
 from tape.nn.alike import alike
 from tape.nn.arguments import settings
 from tape.nn.call import on_failure
-from tape.nn.init import glorot_uniform, zeros
+from tape.nn.init import checked, glorot_uniform, zeros
 from tape.nn.names import NUMBERED, Entry, Place, Tree, called, seen
-from tape.nn.parameter import Uninferred, Wanted, asked_init, scopes
+from tape.nn.parameter import Uninferred, Wanted, asked_init, fresh, scopes
 
 __all__ = ["Level"]
 
@@ -259,9 +259,11 @@ class Level:
         if shape is None:
             raise ScopeError(f"{path} does not exist: to make it, give its shape")
         init = wanted.init or wanted.default or (GLOROT if len(shape) > 1 else zeros)
-        value = wanted._replace(init=init).made(owner, path)
+        value = fresh(shape, checked(owner, init), wanted.rng, wanted.dtype, wanted.kind, path)
         if generated and place is self.tree.top:
             return value  # see Note [Kept by name]
+        if name in place.members:
+            raise ScopeError(f"{path} was made by its own initialiser: there give it another name")
         entry = place.members[name] = Entry(value, init, generated)
 
         def take_back() -> None:

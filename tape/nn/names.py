@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tape.errors import ScopeError, users_line
+from tape.errors import ScopeError, provenance, users_line
 from tape.nn.parameter import Parameter, Uninferred, Wanted, written
 
 __all__ = ["NUMBERED", "Entry", "Place", "Tree", "called", "seen", "split"]
@@ -53,7 +53,7 @@ class Entry:
 
     def __init__(self, value: Any, init: Any, generated: bool) -> None:
         self.value, self.init, self.generated = value, init, generated
-        self.where = users_line()
+        self.where = users_line() if provenance.on else ""
 
     def current(self) -> Any:
         """The tensor, or the Uninferred that waits for its size."""

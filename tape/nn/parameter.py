@@ -17,6 +17,7 @@ __all__ = [
     "Uninferred",
     "Wanted",
     "asked_init",
+    "fresh",
     "innermost",
     "is_parameter",
     "parameter",
@@ -160,7 +161,21 @@ def parameter(
     level = innermost()
     if level is not None:
         return level.of_layer(layer, name, Wanted(shape, init, rng, dtype, kind, default))
-    return Wanted(shape, init, rng, dtype, kind, default).made(type(layer).__name__)
+    first: Any = default if init is None else init
+    return fresh(shape, checked(type(layer).__name__, first), rng, dtype, kind)
+
+
+def fresh(
+    shape: Shape,
+    init: Callable[..., np.ndarray],
+    rng: np.random.Generator | None,
+    dtype: Any,
+    kind: type[Tensor],
+    name: str | None = None,
+) -> Any:
+    """A new tensor, or an Uninferred if a size is None; float32 if dtype is None."""
+    waiting = Uninferred(shape, init, rng, np.float32 if dtype is None else dtype, kind, name)
+    return waiting if None in waiting.shape else waiting.make(waiting.shape)
 
 
 class Wanted(NamedTuple):
@@ -172,20 +187,6 @@ class Wanted(NamedTuple):
     dtype: Any = None
     kind: type[Tensor] = Parameter
     default: Callable[..., np.ndarray] | None = None
-
-    def made(self, owner: str, name: str | None = None) -> Any:
-        """A new one: a tensor, or an Uninferred; `owner` is who an error of `init` names."""
-        shape: Any = self.shape
-        init: Any = self.default if self.init is None else self.init
-        waiting = Uninferred(
-            shape,
-            checked(owner, init),
-            self.rng,
-            np.float32 if self.dtype is None else self.dtype,
-            self.kind,
-            name,
-        )
-        return waiting if None in waiting.shape else waiting.make(waiting.shape)
 
 
 def shape_of(layer: str, x: Any) -> tuple[int, ...]:
