@@ -71,7 +71,8 @@ class Embedding(Module):
             row = count("Embedding", "padding_idx", padding_idx, least=-self.n)
             if row >= self.n:
                 raise IndexRangeError(f"Embedding: padding_idx {row} is none of {self.n} rows")
-            init = with_zeros(asked_init(init, NORMAL, n_axes=2) or NORMAL, row)
+            first = asked_init(init, NORMAL, n_axes=2)
+            init = with_zeros(NORMAL if first is None else first, row)
         shape = self.n, self.dim
         self.weight = parameter(self, "weight", shape, init, rng, dtype, default=NORMAL)
 

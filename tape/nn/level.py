@@ -258,7 +258,8 @@ class Level:
         path, shape = place.below(name), wanted.shape
         if shape is None:
             raise ScopeError(f"{path} does not exist: to make it, give its shape")
-        init = wanted.init or wanted.default or (GLOROT if len(shape) > 1 else zeros)
+        choices = wanted.init, wanted.default, GLOROT if len(shape) > 1 else zeros
+        init = next(choice for choice in choices if choice is not None)
         value = fresh(shape, checked(owner, init), wanted.rng, wanted.dtype, wanted.kind, path)
         if generated and place is self.tree.top:
             return value  # see Note [Kept by name]
