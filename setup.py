@@ -34,8 +34,10 @@ if DEBUG:
     sanitize = "-fsanitize=address,undefined"
     CFLAGS = [*CFLAGS[1:-2], "-O1", "-g", sanitize]
     LDFLAGS = [sanitize]
-# An op's way leads through many of the core's files, which should fit the instruction cache.
-CORE = [] if DEBUG else ["-O2"]
+# An op's way leads through many of the core's files, which should fit the instruction cache: they
+# do without gaps between them (benchmarks "recorded").
+GAPLESS = [f"-fno-align-{what}" for what in ("functions", "jumps", "loops", "labels")]
+CORE = [] if DEBUG else ["-O2", *GAPLESS]
 # A rule is calls into Python and tape: what the compiler makes of it costs size and no time.
 SMALL = [] if DEBUG else ["-Os"]
 
@@ -60,9 +62,10 @@ PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
 # But these only call other ops or NumPy, or do work beside which their rules' time is nothing:
 # compiled they are no faster, and 50 to 100 kB larger each.
 INTERPRETED = {
-    *["adaptive", "attention", "bags", "bessel", "binary", "binary_conv", "channels"],
+    *["adaptive", "attention", "bags", "bessel", "binary", "binary_conv", "bitwise"],
+    *["cases", "channels"],
     *["contract", "conv", "conv_nd", "conv_transpose", "convolve", "create", "ctc", "decompose"],
-    *["depth", "determinant", "diagonal", "difference", "distance", "einsum", "fourier"],
+    *["depth", "determinant", "diagonal", "difference", "distance", "einsum", "elu", "fourier"],
     *["geometry", "group_norm", "gru", "interpolate", "likelihood", "linear_bits", "magnitude"],
     *["margin", "naming", "noise", "orthogonal", "packed", "pad", "patches", "polygamma"],
     *["pool", "pool1d", "pseudo", "random", "rank", "rectifiers", "recurrent", "regression"],
@@ -129,7 +132,7 @@ def extension(path: Path, cflags: list[str]) -> Extension:
         [str(path)],
         include_dirs=[numpy.get_include(), str(KERNELS), "tape/_core"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-        extra_compile_args=cflags,
+        extra_compile_args=[*cflags, "-include", "tape/_core/cold.h"],
         extra_link_args=[*LDFLAGS, "-pthread"],
         depends=["setup.py", *map(str, headers)],
     )

@@ -44,6 +44,7 @@ def main() -> int:
         rows_pool,
         rows_sequence,
         rows_train,
+        rows_tree,
         timing,
     )
 
@@ -57,6 +58,7 @@ def main() -> int:
         *rows_bits.ROWS,
         *rows_loops.ROWS,
         *rows_memory.ROWS,
+        *rows_tree.ROWS,
     ]
     wanted = (options.what or options.k).lower()
     rows = [row for row in known if wanted in row.name.lower()]

@@ -19,6 +19,11 @@ ACTIVATIONS = {
     "silu": "f.silu(x)",
     "gelu": "f.gelu(x)",
     "softplus": "f.softplus(x)",
+    "relu6": "f.relu6(x)",
+    "hardswish": "f.hardswish(x)",
+    "softshrink": "f.softshrink(x)",
+    "elu": "f.elu(x)",
+    "mish": "f.mish(x)",
 }
 
 

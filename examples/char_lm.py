@@ -85,7 +85,7 @@ def main() -> None:
         with tape.no_grad():
             measured = bits(net, held_out).item()
         run.log(epoch=epoch, bits=np.mean(losses), held_out_bits=measured)
-    run.save(net.state_dict())
+    run.save(net)
     run.curve(["bits", "held_out_bits"])
     print(write(net, alphabet, 60 if args.tiny else 400, rng))
     print(f"\nheld-out bits per character {measured:.3f}, a guess {np.log2(len(alphabet)):.3f}")

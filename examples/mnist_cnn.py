@@ -80,7 +80,8 @@ def main() -> None:
             losses.append(loss.item())
         held_out = accuracy(net, held_x, held_y)
         run.log(epoch=epoch, loss=np.mean(losses), held_out_accuracy=held_out)
-    checkpoint = run.save(net.state_dict())
+    rngs = {"data": rng, "tape": tape.random.generator()}
+    checkpoint = run.save(net, optimizer=optimizer, step=args.epochs * len(loader), rng=rngs)
     run.curve(["loss"], ["held_out_accuracy"])
     print(f"held-out accuracy {held_out:.2%} on {len(held_y)} images; wrote {checkpoint}")
 

@@ -52,7 +52,7 @@ def main() -> None:
             fit = r_squared(net(tape.tensor(held_x)).numpy(), held_y)
         net.train()
         run.log(epoch=epoch, loss=np.mean(losses), held_out_r2=fit)
-    run.save(net.state_dict())
+    run.save(net)
     run.curve(["loss"], ["held_out_r2"])
     print(f"held-out R^2: network {fit:.3f}, straight line {line_fit:.3f}")
 

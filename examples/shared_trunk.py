@@ -71,7 +71,7 @@ def main() -> None:
             optimizer.step()
             losses.append(loss.item())
         run.log(epoch=epoch, loss=np.mean(losses))
-    run.save(net.state_dict())
+    run.save(net)
     run.curve(["loss"])
 
     inputs, targets = tape.tensor(x[:64]), tape.tensor(y[:64])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import tape
 
 
 def arguments(
@@ -43,7 +43,7 @@ def arguments(
 
 
 class Run:
-    """One training run and the folder it fills: `metrics.jsonl`, `curve.png`, `checkpoint.npz`."""
+    """One training run and its folder: `metrics.jsonl`, `curve.png`, `checkpoint.safetensors`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,19 +97,10 @@ class Run:
             axes.legend()
         figure.savefig(self.folder / "curve.png", dpi=120)
 
-    def save(self, state: Mapping[str, object]) -> Path:
-        """Write a `state_dict` as `checkpoint.npz`; a crash leaves the old file or the new one."""
-        path = self.folder / "checkpoint.npz"
-        temporary = path.with_suffix(".tmp")  # same folder: a rename there is atomic
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, **{name: np.asarray(value) for name, value in state.items()})
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    def save(self, model: object, **more: object) -> Path:
+        """Write `checkpoint.safetensors`; see `tape.save`."""
+        path = self.folder / "checkpoint.safetensors"
+        tape.save(path, model, **more)
         return path
 
 

@@ -29,7 +29,7 @@ def main() -> None:
             optimizer.step()
             losses.append(loss.item())
         run.log(epoch=epoch, loss=np.mean(losses))
-    run.save(net.state_dict())
+    run.save(net)
     run.curve(["loss"])
 
     with tape.no_grad():

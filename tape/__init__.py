@@ -20,19 +20,7 @@ from tape._kernels.table import (
     set_num_threads as set_num_threads,
     show_config as show_config,
 )
-from tape.errors import (
-    AxisError as AxisError,
-    DataError as DataError,
-    DTypeError as DTypeError,
-    GradError as GradError,
-    IndexRangeError as IndexRangeError,
-    LinAlgError as LinAlgError,
-    MaskError as MaskError,
-    NumericsError as NumericsError,
-    ScopeError as ScopeError,
-    ShapeError as ShapeError,
-    TapeError as TapeError,
-)
+from tape.errors import *  # noqa: F403, the classes of errors are all public
 from tape.flow import checkpoint as checkpoint, stop_gradient as stop_gradient
 from tape.grad import (
     grad as grad,
@@ -116,6 +104,14 @@ from tape.ops.binary_conv import (
     binary_conv2d as binary_conv2d,
     binary_max_pool2d as binary_max_pool2d,
 )
+from tape.ops.bitwise import (
+    bitwise_and as bitwise_and,
+    bitwise_invert as bitwise_invert,
+    bitwise_left_shift as bitwise_left_shift,
+    bitwise_or as bitwise_or,
+    bitwise_right_shift as bitwise_right_shift,
+    bitwise_xor as bitwise_xor,
+)
 from tape.ops.conv import conv2d as conv2d
 from tape.ops.conv_nd import conv1d as conv1d, conv3d as conv3d
 from tape.ops.conv_transpose import (
@@ -169,6 +165,11 @@ from tape.ops.elementwise import (
     square as square,
     tanh as tanh,
 )
+from tape.ops.elu import (
+    celu as celu,
+    elu as elu,
+    selu as selu,
+)
 from tape.ops.extremes import (
     all as all,
     any as any,
@@ -197,12 +198,6 @@ from tape.ops.likelihood import (
 )
 from tape.ops.linear_bits import linear_bits as linear_bits
 from tape.ops.logic import (
-    bitwise_and as bitwise_and,
-    bitwise_invert as bitwise_invert,
-    bitwise_left_shift as bitwise_left_shift,
-    bitwise_or as bitwise_or,
-    bitwise_right_shift as bitwise_right_shift,
-    bitwise_xor as bitwise_xor,
     clip as clip,
     equal as equal,
     greater as greater,
@@ -268,14 +263,11 @@ from tape.ops.rank import (
     topk as topk,
 )
 from tape.ops.rectifiers import (
-    celu as celu,
-    elu as elu,
     hardsigmoid as hardsigmoid,
     hardswish as hardswish,
     hardtanh as hardtanh,
     prelu as prelu,
     relu6 as relu6,
-    selu as selu,
     threshold as threshold,
 )
 from tape.ops.reduce import (
@@ -348,6 +340,7 @@ from tape.ops.sort import (
     argsort as argsort,
     searchsorted as searchsorted,
     sort as sort,
+    unique as unique,
     unique_all as unique_all,
     unique_counts as unique_counts,
     unique_inverse as unique_inverse,
@@ -381,17 +374,20 @@ pow = power  # NumPy's name, and the Array API's
 
 if TYPE_CHECKING:
     from tape import data as data, fft as fft, linalg as linalg, nn as nn, optim as optim
-    from tape import testing as testing
+    from tape import serialize as serialize, testing as testing
+    from tape.serialize import load as load, save as save
 
 
 def __getattr__(name: str) -> object:
-    """`nn`, `linalg`, `fft` and other packages are imported when they are first asked for."""
+    """`nn`, `save` and other packages and functions are imported when they are first asked for."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("tape-autodiff")
-    if name not in ("data", "fft", "linalg", "nn", "optim", "testing"):
-        raise AttributeError(f"module 'tape' has no attribute {name!r}")
     import importlib
 
+    if name in ("load", "save"):
+        return getattr(importlib.import_module("tape.serialize"), name)
+    if name not in ("data", "fft", "linalg", "nn", "optim", "serialize", "testing"):
+        raise AttributeError(f"module 'tape' has no attribute {name!r}")
     return importlib.import_module(f"tape.{name}")

@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = [
     "AxisError",
+    "CheckpointError",
     "DTypeError",
     "DataError",
     "GradError",
@@ -19,7 +20,9 @@ __all__ = [
     "MaskError",
     "NumericsError",
     "ScopeError",
+    "SettingError",
     "ShapeError",
+    "SizeError",
     "TapeError",
 ]
 
@@ -112,6 +115,14 @@ class ShapeError(TapeError, ValueError):
     """Operands whose shapes do not fit the op, or each other."""
 
 
+class SizeError(ShapeError, MemoryError):
+    """An array of more bytes than there are."""
+
+
+class SettingError(TapeError, ValueError):
+    """A setting, or a value of an operand, that the op does not take."""
+
+
 class DTypeError(TapeError, TypeError):
     """An operand of a type or dtype that the op does not take."""
 
@@ -146,3 +157,7 @@ class DataError(TapeError, ValueError):
 
 class ScopeError(TapeError, ValueError):
     """A name that exists, does not exist, stands for something else, or is none."""
+
+
+class CheckpointError(TapeError, ValueError):
+    """A file that is no checkpoint, is damaged, or does not fit what it is loaded into."""

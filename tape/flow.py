@@ -56,6 +56,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     Raises:
         GradError: by the gradient, if the second run depends on other tensors than the first one,
             or gives results of other shapes.
+        TypeError: it is no function.
 
     >>> import tape
     >>> w = tape.tensor([1.0, 2.0], requires_grad=True)
@@ -63,6 +64,8 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     >>> tape.grad(y, w).tolist()
     [1.0, 1.0]
     """
+    if not callable(function):
+        raise TypeError(f"checkpoint: takes a function, got a {type(function).__name__}")
     if not is_recording() or is_tracing_jvp():
         return function(*args, **kwargs)
     tensors: list[Tensor] = []

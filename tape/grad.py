@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from tape._core.backward import depends_beyond, gradients
+from tape._core.backward import check_results, depends_beyond, gradients
 from tape._core.forward import tangents, tracing_jvp
 from tape._core.memory import asarray
 from tape._core.state import enable_grad, is_recording, no_grad
 from tape._core.tensor import Tensor
-from tape.errors import GradError, ShapeError
+from tape.errors import DTypeError, GradError, ShapeError
 from tape.ops.arithmetic import alias
 from tape.ops.join import stack
 from tape.ops.shape import reshape
@@ -66,11 +66,11 @@ def grad(
         return _slope("grad", y, 0 if xs is None else xs, unused)
     if not isinstance(y, Tensor):
         raise TypeError(f"grad: y is a {type(y).__name__}, not a tensor or a function")
-    _check_unused("grad", "zeros" if unused == "none" else unused)
-    if xs is None:
-        raise TypeError("grad: xs is missing: name the tensors that the gradients are for")
+    if unused not in ("raise", "zeros", "none"):
+        raise ValueError(f'grad: unused is "raise", "zeros" or "none", not {unused!r}')
     if not isinstance(xs, (Tensor, Iterable)):
-        raise TypeError(f"grad: xs is a {type(xs).__name__}, not a tensor, or a list of tensors")
+        what = "missing" if xs is None else f"a {type(xs).__name__}"
+        raise TypeError(f"grad: xs is {what}, not a tensor, or a list of tensors")
     targets = [xs] if isinstance(xs, Tensor) else list(xs)
     for i, x in enumerate(targets):
         if not isinstance(x, Tensor):
@@ -82,32 +82,29 @@ def grad(
     return _like(xs, found if unused == "none" else _filled(found, targets, named))
 
 
-def _variable(x: Any) -> Tensor:
+def _variable(who: str, number: int, x: Any) -> Tensor:
     """x as a node of its own that a gradient can be asked for."""
     x = asarray(x)
+    if x.dtype.kind != "f":
+        words = f"argument {number} {x.shape} holds {x.dtype} numbers"
+        raise DTypeError(f"{who}: {words}, which have no gradient")
     if x.requires_grad and is_recording():
         return alias(x)
     return x.detach().requires_grad_()
 
 
 def _trace(
-    who: str, function: Callable[..., Any], primals: Sequence[Any]
+    who: str, function: Callable[..., Any], primals: Sequence[Any], numbers: Sequence[int] = ()
 ) -> tuple[Any, list[Tensor], bool]:
     """The function's result on variables of its own, and whether it depends on more than them."""
     outer = is_recording()
-    variables = [_variable(x) for x in primals]
+    numbers = numbers or range(len(primals))
+    variables = [_variable(who, i, x) for i, x in zip(numbers, primals, strict=True)]
     with enable_grad():
         y = function(*variables)
     outputs = _several(y)
-    for out in outputs:
-        if not isinstance(out, Tensor):
-            raise TypeError(f"{who}: the function must return tensors, got a {type(out).__name__}")
+    check_results(who, outputs, whole_too=who == "jvp")
     return y, variables, outer and any(depends_beyond(out, variables) for out in outputs)
-
-
-def _check_unused(who: str, unused: str) -> None:
-    if unused not in ("raise", "zeros"):
-        raise ValueError(f'{who}: unused is "raise" or "zeros", not {unused!r}')
 
 
 def _several(parts: Any) -> list[Any]:
@@ -130,8 +127,7 @@ def _filled(
         if parts[i] is None and fault is not None:
             what = fault.format(numbers[i] if numbers else i)
             raise GradError(f'{what} {x.shape}; pass unused="zeros" if that is meant')
-        if parts[i] is None:
-            parts[i] = Tensor(np.zeros(x.shape, x.dtype))
+        parts[i] = Tensor(np.zeros(x.shape, x.dtype)) if parts[i] is None else parts[i]
     return parts
 
 
@@ -153,7 +149,7 @@ def value_and_grad(
     """A function that gives (value, gradient) of one with a single-element result.
 
     Args:
-        function: of tensors.
+        function: of tensors; arguments given by name are handed on to it.
         argnums: which arguments the gradient is for; several give a tuple of gradients.
         unused: what to do about one that the value does not depend on: "raise", or give "zeros".
 
@@ -175,24 +171,27 @@ def value_and_grad(
 def _value_and_grad(
     who: str, function: Callable[..., Any], argnums: int | Sequence[int], unused: str
 ) -> Callable[..., Any]:
-    _check_unused(who, unused)
+    if unused not in ("raise", "zeros"):
+        raise ValueError(f'{who}: unused is "raise" or "zeros", not {unused!r}')
     single = not isinstance(argnums, (list, tuple))
     chosen = _several(argnums)
     if not all(isinstance(i, (int, np.integer)) for i in chosen):
         kind = type(argnums).__name__
         raise TypeError(f"{who}: a function's arguments are chosen by number, not by a {kind}")
 
-    def of(*args: Any) -> tuple[Tensor, Any]:
+    def of(*args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         def inner(*primals: Tensor) -> Any:
             filled = list(args)
             for i, x in zip(chosen, primals, strict=True):
                 filled[i] = x
-            return function(*filled)
+            return function(*filled, **kwargs)
 
         for i in chosen:
             if not -len(args) <= i < len(args):
                 raise TypeError(f"{who}: there is no argument {i}, only {len(args)} are given")
-        y, xs, beyond = _trace(who, inner, [args[i] for i in chosen])
+        if len({i % len(args) for i in chosen}) < len(chosen):
+            raise ValueError(f"{who}: arguments {argnums} name one twice")
+        y, xs, beyond = _trace(who, inner, [args[i] for i in chosen], chosen)
         if not isinstance(y, Tensor) or y.size != 1:
             given = getattr(y, "shape", type(y).__name__)
             raise ShapeError(f"{who}: the function must return one number, got {given}")
@@ -208,7 +207,7 @@ def _slope(
 ) -> Callable[..., Any]:
     """The gradient alone."""
     pair = _value_and_grad(who, function, argnums, unused)
-    return lambda *args: pair(*args)[1]
+    return lambda *args, **kwargs: pair(*args, **kwargs)[1]
 
 
 def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
@@ -240,8 +239,8 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
         for out, part in zip(outputs, gs, strict=True):
             if np.shape(part) != out.shape:
                 raise ShapeError(f"vjp: cotangent {np.shape(part)} for a result {out.shape}")
-        create_graph = beyond or any(isinstance(p, Tensor) and p.requires_grad for p in gs)
-        return tuple(_filled(_pull(outputs, xs, gs, create_graph), xs))
+        wanted = beyond or any(isinstance(p, Tensor) and p.requires_grad for p in gs)
+        return tuple(_filled(_pull(outputs, xs, gs, wanted and is_recording()), xs))
 
     return (y if beyond else _like(y, [out.detach() for out in outputs])), pull
 
@@ -311,23 +310,23 @@ def jacobian(function: Callable[..., Any], *args: Any, mode: str = "reverse") ->
 
     def single(*primals: Any) -> Tensor:
         y = function(*primals)
-        if isinstance(y, Tensor):
-            return y
-        raise TypeError(f"jacobian: the function must return one tensor, got a {type(y).__name__}")
+        if not isinstance(y, Tensor):
+            kind = type(y).__name__
+            raise TypeError(f"jacobian: the function must return one tensor, got a {kind}")
+        check_results("jacobian", [y])
+        return y
 
     parts = (_jacobian_reverse if mode == "reverse" else _jacobian_forward)(single, args)
     return parts[0] if len(args) == 1 else tuple(parts)
 
 
-def _unit(shape: tuple[int, ...], dtype: np.dtype, i: int) -> Tensor:
-    e = np.zeros(shape, dtype)
-    e.reshape(-1)[i] = 1
-    return Tensor(e)
+def _unit(like: Tensor, i: int) -> Tensor:
+    return Tensor((np.arange(like.size) == i).astype(like.dtype).reshape(like.shape))
 
 
 def _jacobian_reverse(function: Callable[..., Any], args: Sequence[Any]) -> list[Tensor]:
     y, xs, beyond = _trace("jacobian", function, args)
-    units = (_unit(y.shape, y.dtype, i) for i in range(y.size))
+    units = (_unit(y, i) for i in range(y.size))
     rows = [_filled(_pull([y], xs, [e], beyond), xs) for e in units]
     return [_assemble([row[j] for row in rows], 0, y, x) for j, x in enumerate(xs)]
 
@@ -337,13 +336,10 @@ def _jacobian_forward(function: Callable[..., Any], args: Sequence[Any]) -> list
     zeros = [Tensor(np.zeros(x.shape, x.dtype)) for x in xs]
     parts = []
     for j, x in enumerate(xs):
-        columns, y = [], None
-        for i in range(x.size):
-            dxs = [*zeros[:j], _unit(x.shape, x.dtype, i), *zeros[j + 1 :]]
-            y, dy = jvp(function, xs, dxs)
-            columns.append(dy)
-        y = function(*xs) if y is None else y
-        parts.append(_assemble(columns, -1, y, x))
+        others = zeros[:j], zeros[j + 1 :]
+        pairs = [jvp(function, xs, [*others[0], _unit(x, i), *others[1]]) for i in range(x.size)]
+        y = pairs[-1][0] if pairs else function(*xs)
+        parts.append(_assemble([dy for _, dy in pairs], -1, y, x))
     return parts
 
 

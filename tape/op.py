@@ -132,7 +132,8 @@ def op(
         shape: shape rule: takes the operands' shapes, and by keyword those settings that it names;
             returns the result's shape, or None if only values tell; raises ShapeError.
         name: what errors, `OPS` and reprs call it; by default the function's name.
-        saves: what the rules read: names of operands, "y", "x.shape". The rest may be freed.
+        saves: what the rules read, as "x y b.shape": operands, the result, shapes. The rest may be
+            freed.
         kernel: a compiled loop that takes the place of the forward where it applies; the forward is
             then its reference.
         ref: slow truth in NumPy, by default the forward.
@@ -159,7 +160,14 @@ def op(
     [12.0]
     """
 
+    if not isinstance(saves, str):
+        raise TypeError(f"op: saves is a text such as 'x y x.shape', not a {type(saves).__name__}")
+    if not hasattr(shape, "__code__"):
+        raise TypeError(f"op: shape is a function of shapes, such as shapes.same, got {shape!r}")
+
     def declare(forward: Callable[..., Any]) -> Op:
+        if not hasattr(forward, "__code__"):
+            raise TypeError(f"op: decorates a function, got a {type(forward).__name__}")
         signature = _Signature(forward)
         rule_names = shape.__code__.co_varnames[
             shape.__code__.co_argcount : shape.__code__.co_argcount
@@ -180,7 +188,7 @@ def op(
             linear=linear,
         )
         declared.operand_names = signature.operands
-        declared.saves = tuple(saves.split())
+        declared.saves = _saved(declared, saves)
         declared.ref = ref or forward
         declared.samples, declared.errors, declared.smooth = tuple(samples), tuple(errors), smooth
         declared.__name__ = declared.__qualname__ = declared.name
@@ -205,6 +213,8 @@ def _sources(
     declared: Op, function: Callable[..., Any], more: dict[str, tuple[int, int, str]] | None = None
 ) -> tuple[list[tuple[int, int]], tuple]:
     """Where each parameter of a rule comes from; it may read only what the op says it saves."""
+    if not hasattr(function, "__code__"):
+        raise TypeError(f"{declared.name}: a rule is a function, got a {type(function).__name__}")
     code = function.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     operands = declared.operand_names
@@ -227,6 +237,15 @@ def _sources(
             )
         sources.append((kind, index))
     return sources, names[code.co_argcount :]
+
+
+def _saved(declared: Op, saves: str) -> tuple[str, ...]:
+    """The names in `saves`, each of something that the op has."""
+    has = [*declared.operand_names, *[f"{n}.shape" for n in declared.operand_names], "y"]
+    for name in saves.split() if isinstance(saves, str) else [saves]:
+        if name not in has:
+            raise GradError(f"{declared.name}: saves {name!r}, but has {', '.join(has)}")
+    return tuple(saves.split())
 
 
 def _vjp_decorator(declared: Op) -> Callable[..., Any]:

@@ -63,10 +63,29 @@ def axes_of(ndim: int, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     return tuple(sorted(axes))
 
 
+def line_of(ndim: int, axis: int) -> int:
+    """axis_of, where 0-d counts as a line of one element, as in PyTorch: 0 and -1 mean that."""
+    if ndim == 0 and hasattr(axis, "__index__") and not isinstance(axis, bool) and -1 <= axis <= 0:
+        return 0
+    return axis_of(ndim, axis)
+
+
+def lines_of(ndim: int, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """axes_of, where 0-d counts as a line of one element: there is no axis to reduce, then."""
+    if ndim or axis is None:
+        return axes_of(ndim, axis)
+    if isinstance(axis, tuple) and len(axis) != 1:
+        return axes_of(0, axis)
+    line_of(0, axis[0] if isinstance(axis, tuple) else axis)
+    return ()
+
+
 def reduce(x: Shape, *, axis: int | tuple[int, ...] | None, keepdims: bool) -> Shape:
     """x without the reduced axes, or with length one there."""
     if axis is None:
         return (1,) * len(x) if keepdims else ()
+    if not x:
+        return lines_of(0, axis)
     axes = (axis_of(len(x), axis),) if isinstance(axis, int) else axes_of(len(x), axis)
     if keepdims:
         return tuple([1 if i in axes else n for i, n in enumerate(x)])

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -57,3 +58,12 @@ def nothing_left(_frozen):
     left = tape.live_nodes() - before
     gc.enable()
     assert left == 0, f"{left} nodes are left"
+
+
+@pytest.fixture
+def alarms_are_ctrl_c():
+    """`signal.setitimer` is a person at the keyboard."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)

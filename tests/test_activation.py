@@ -11,6 +11,9 @@ from isas import ISAS
 import tape
 from tape._kernels import table
 from tape.ops.activation import leaky_relu_gate, relu_gate
+from tape.ops.elu import elu_slope
+from tape.ops.rectifiers import band, hardswish_slope, inside, outside
+from tape.ops.shrink import mish_slope
 from tape.ops.smooth import gelu_slope, silu_slope, softplus_slope
 
 
@@ -40,6 +43,22 @@ FUNCTIONS = {
     "gelu_slope": lambda x: gelu_slope(np.ones_like(x), x, "none"),
     "gelu_tanh_slope": lambda x: gelu_slope(np.ones_like(x), x, "tanh"),
     "clip": lambda x: tape.clip(x, -1.0, 1.0),
+    "relu6": tape.relu6,
+    "hardtanh": tape.hardtanh,
+    "hardsigmoid": tape.hardsigmoid,
+    "hardswish": tape.hardswish,
+    "hardswish_slope": lambda x: hardswish_slope(np.ones_like(x), x),
+    "inside": lambda x: inside(np.ones_like(x), x, -1.0, 2.0, 0.25),
+    "outside": lambda x: outside(np.ones_like(x), x, -1.0, 2.0),
+    "hardshrink": tape.hardshrink,
+    "softshrink": tape.softshrink,
+    "elu": tape.elu,
+    "selu": tape.selu,
+    "celu": lambda x: tape.celu(x, -2.0),
+    "elu_slope": lambda x: elu_slope(np.ones_like(x), x, 0.3, 1.5, 2.0),
+    "logsigmoid": tape.logsigmoid,
+    "mish": tape.mish,
+    "mish_slope": lambda x: mish_slope(np.ones_like(x), x),
 }
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-310, -1e-40, 1e30, -1e30, 0.3, -88.7, 19.99]
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -109,6 +128,50 @@ def test_at_infinity_they_reach_their_limits(name):
     np.testing.assert_array_equal(found, [np.inf, 0.0])
 
 
+EDGES = [*SPECIAL, *(s * v for s in (-1, 1) for v in (0.5, 1.0, 2.0, 3.0, 6.0, 7.0))]
+WITH_SETTINGS = [
+    (tape.relu6, {}),
+    (tape.hardtanh, {"min_val": 0, "max_val": 2}),
+    (tape.hardtanh, {"min_val": -3.0, "max_val": np.inf}),
+    (tape.hardsigmoid, {}),
+    (tape.hardswish, {}),
+    (tape.hardshrink, {"lambd": 2}),
+    (tape.hardshrink, {"lambd": -2.0}),
+    (tape.softshrink, {"lambd": 0.0}),
+    (tape.softshrink, {"lambd": 3.0}),
+    (tape.elu, {"alpha": 0}),
+    (tape.elu, {"alpha": -1.5}),
+    (tape.selu, {}),
+    (tape.celu, {"alpha": 3}),
+    (tape.celu, {"alpha": -70.0}),
+    (tape.logsigmoid, {}),
+    (tape.mish, {}),
+    (band, {"lowest": -1.0, "highest": 2, "slope": 0.5, "within": True}),
+    (band, {"lowest": -3.0, "highest": 3.0, "slope": 1.0, "within": False}),
+    (hardswish_slope, {}),
+    (elu_slope, {"below": 0.0, "rate": -0.01, "above": 3}),
+    (mish_slope, {}),
+]
+
+
+@dtypes
+@pytest.mark.parametrize(("op", "settings"), WITH_SETTINGS)
+def test_a_loop_gives_what_numpy_gives_at_edges_infinity_and_nan(op, settings, dtype):
+    x = np.array(EDGES, dtype)
+    operands = [x] if op.operand_names == ("x",) else [np.linspace(-1, 2, x.size, dtype=dtype), x]
+    found, eps = np.array(op(*operands, **settings)), np.finfo(dtype).eps
+    assert found.dtype == dtype
+    with np.errstate(all="ignore"):
+        truth = op.ref(*operands, **settings)
+    np.testing.assert_allclose(found, truth, rtol=8 * eps, atol=eps)
+
+
+def test_celu_reaches_the_largest_numbers():
+    for dtype, x in ((np.float32, 88.5), (np.float64, 709.5)):
+        y = tape.celu(np.array([-x], dtype), -1.0)
+        assert y.item() == pytest.approx(-math.expm1(x), rel=1e-5)
+
+
 @given(st.floats(-1e6, 1e6), st.floats(0.1, 10))
 def test_softplus_lies_just_above_relu(x, beta):
     y = tape.softplus(np.array([x]), beta=beta).item()
@@ -127,6 +190,9 @@ def test_smooth_functions_are_right_to_a_few_units(dtype):
         "silu": wide * np.where(wide > 0, 1, e) / (1 + e),
         "softplus": np.maximum(wide, 0) + np.log1p(e),
         "softplus_slope": np.where(wide > 0, 1, e) / (1 + e),
+        "elu": np.where(x > 0, wide, np.expm1(np.minimum(wide, 0))),
+        "logsigmoid": np.minimum(wide, 0) - np.log1p(e),
+        "mish": wide * np.tanh(np.log1p(np.exp(wide))),
     }
     for name, truth in truths.items():
         error = np.abs(np.array(FUNCTIONS[name](x)) - truth)
@@ -167,7 +233,7 @@ def test_nan_passes_relu_both_ways(dtype):
 def test_integers_become_float64_where_they_must(name):
     x = np.array([-2, 0, 3])
     y = FUNCTIONS[name](x)
-    keeps = name in ("relu", "relu_gate")
+    keeps = name in ("relu", "relu_gate", "relu6")
     assert y.dtype == (np.int64 if keeps else np.float64)
     np.testing.assert_allclose(np.array(y), np.array(FUNCTIONS[name](x.astype(float))), rtol=1e-15)
 

@@ -180,12 +180,37 @@ def test_the_namespace_says_what_it_is():
             wrong(device="gpu") if wrong in (info.dtypes, info.default_dtypes) else wrong("gpu")
 
 
-@pytest.mark.parametrize("make", [complex, np.complex64, lambda: np.zeros(2, complex)])
-def test_complex_numbers_are_refused_by_name(make):
-    with pytest.raises(tape.DTypeError, match="complex"):
-        tape.asarray(make())
+@pytest.mark.parametrize(
+    "number", [1j, complex(0, math.nan), np.complex64(), [0j], np.zeros(2, "D")]
+)
+def test_complex_numbers_are_refused_by_name(number):
+    for make in (tape.asarray, tape.tensor):
+        with pytest.raises(tape.DTypeError, match="complex"):
+            make(number)
     with pytest.raises(tape.DTypeError, match="complex"):
         tape.zeros(2, dtype=np.complex128)
+
+
+def test_no_complex_dtypes_can_be_told_from_the_namespace():
+    assert not any(hasattr(tape, name) for name in ("complex64", "complex128"))
+    assert not tape.__array_namespace_info__().dtypes(kind="complex floating")
+    # As suites and wrappers ask for the default dtype of a kind.
+    default = tape.asarray(0j).dtype
+    assert default == tape.float32
+    assert not tape.isdtype(default, "complex floating")
+
+
+@given(
+    real=st.floats(width=32),
+    imag=st.sampled_from([0.0, -0.0]),
+    dtype=st.sampled_from(NAMES["float"]),
+)
+def test_a_complex_number_without_imaginary_part_is_the_real_number(real, imag, dtype):
+    number = complex(real, imag)
+    for make in (tape.asarray, tape.tensor):
+        assert_same(make(number), make(real).numpy())
+        assert_same(make(number, getattr(tape, dtype)), make(real, getattr(tape, dtype)).numpy())
+    assert_same(tape.asarray(number, copy=True), tape.asarray(real).numpy())
 
 
 # -- dtypes ----------------------------------------------------------------------------------------

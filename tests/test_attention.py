@@ -37,6 +37,12 @@ REFUSED = [
         ValueError,
         "embedding_bag: mode is 'min', none of sum",
     ),
+    (lambda: bag([[0]], WEIGHT, max_norm=-1.0), ValueError, "max_norm must be a number of at"),
+    (
+        lambda: bag([[0]], WEIGHT, mode="max", scale_grad_by_freq=True),
+        ValueError,
+        "scale_grad_by_freq is for modes 'sum' and 'mean'",
+    ),
     (lambda: bag([[0]], WEIGHT, per_sample_weights=[[1.0]]), ValueError, "mode 'sum', not 'mean'"),
     (
         lambda: bag([[3]], WEIGHT),
@@ -173,3 +179,18 @@ def test_alpha_dropout_keeps_mean_and_variance(function):
     assert abs(y.var() - 1) < 0.02
     assert function(x, 0.0) is x
     assert not function(x, 1.0).numpy().any()
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_take_long_rows_scaled_and_share_gradients_by_frequency(mode):
+    weight = tape.tensor([[3.0, 4.0], [0.3, 0.4]], dtype="float64", requires_grad=True)
+    y = bag([0, 1, 1], weight, [0], mode=mode, max_norm=1.0)
+    rows = tape.tensor([[0.6, 0.8], [0.3, 0.4]], dtype="float64", requires_grad=True)
+    wanted = bag([0, 1, 1], rows, [0], mode=mode)
+    np.testing.assert_allclose(y.numpy(), wanted.numpy(), rtol=1e-6)
+    slope, kept = tape.grad(y.sum(), weight), tape.grad(wanted.sum(), rows)
+    assert slope.tolist() == kept.tolist()  # as if the rows had been that short
+    if mode != "max":
+        shared = bag([0, 1, 1], weight, [0], mode=mode, scale_grad_by_freq=True)
+        kept = kept.numpy() / [[1.0], [2.0]]
+        assert tape.grad(shared.sum(), weight).tolist() == kept.tolist()

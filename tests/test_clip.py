@@ -96,3 +96,13 @@ def test_an_infinite_bound_only_measures():
     assert optim.clip_grad_norm([a], math.inf) == 5.0
     assert optim.clip_grad_norm([a], math.inf, "inf") == 4.0
     assert a.grad.tolist() == [3.0, -4.0]
+
+
+def test_what_was_frozen_since_its_gradient_came_is_not_counted():
+    a, b = parameter([3.0]), parameter([4.0])
+    for p in (a, b):
+        p.grad = tape.tensor(np.array([5.0]))
+    a.requires_grad_(False)
+    assert optim.clip_grad_norm([a, b], 1.0) == 5.0
+    assert a.grad.tolist() == [5.0]
+    assert b.grad.item() == pytest.approx(1.0, rel=1e-5)

@@ -425,3 +425,20 @@ def test_mistakes_are_told_with_op_and_numbers_and_change_nothing(act, message):
         assert t.nodes == []
     assert tape.live_nodes() == before
     assert a.grad is None
+
+
+def test_a_leaf_that_wants_no_gradient_any_more_gets_none_from_an_older_graph():
+    x, y = (tape.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    loss = (x * y).sum()
+    x.requires_grad_(False)
+    loss.backward()
+    assert x.grad is None
+    assert y.grad.tolist() == [1.0, 2.0]
+    z = tape.tensor([1.0, 2.0], requires_grad=True)
+    loss = (y * z).sum()
+    for a, b in ((y, z), (z, y)):  # whichever comes first
+        with a.register_hook(lambda g, b=b: b.requires_grad_(False).zero_grad()):
+            loss = (y * z).sum()
+            loss.backward()
+        assert not b.requires_grad
+        b.requires_grad_()

@@ -91,7 +91,7 @@ def test_eye_has_ones_on_one_diagonal(rows, cols, k):
     np.testing.assert_array_equal(tape.eye(rows, cols, k=k).numpy(), np.eye(rows, cols, k))
 
 
-@given(shapes.filter(lambda s: len(s) > 1), st.integers(-5, 5))
+@given(shapes.filter(lambda s: len(s) > 1), st.integers(-5, 5) | st.integers())
 def test_triangles_add_up_to_the_matrix(shape, k):
     x = np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
     np.testing.assert_array_equal((tape.tril(x, k) + tape.triu(x, k=k + 1)).numpy(), x)
@@ -111,6 +111,57 @@ def test_bad_shapes_are_refused(name):
             made(name, wrong)
 
 
+HUGE, BEYOND = 2**46, 2**61  # more than there is memory for, more than there are addresses
+
+
+@pytest.mark.parametrize("n", [HUGE, BEYOND, 2**70])
+def test_what_no_memory_holds_is_refused_with_its_bytes(n):
+    one = tape.tensor(1.0)
+    calls = {
+        **{name: lambda name=name: made(name, (n, 2), dtype="float64") for name in CONSTANT},
+        "empty": lambda: tape.empty((n, 2), dtype="float64"),
+        "arange": lambda: tape.arange(2 * n),
+        "linspace": lambda: tape.linspace(0.0, 1.0, 2 * n),
+        "eye": lambda: tape.eye(n, 2, dtype="float64"),
+        "normal": lambda: tape.random.normal((n, 2), dtype="float64"),
+        "uniform": lambda: tape.random.uniform((n, 2), dtype="float64"),
+        "integers": lambda: tape.random.integers(0, 9, (n, 2)),
+        "bernoulli": lambda: tape.random.bernoulli(0.5, (n, 2)),
+        "fftfreq": lambda: tape.fft.fftfreq(2 * n),
+        "repeat": lambda: tape.repeat(one.astype("float64"), 2 * n),
+        "tile": lambda: tape.tile(one.astype("float64"), 2 * n),
+    }
+    for name, call in calls.items():
+        with pytest.raises(tape.SizeError, match=rf"^{name}: an array .* takes {16 * n} bytes"):
+            call()
+
+
+@pytest.mark.parametrize("n", [2**40, 2**62])
+def test_no_op_makes_more_than_memory_holds(n):
+    x = tape.ones((3, 4))
+    wide = tape.broadcast_to(tape.tensor(1.0), (2**30, 1))
+    for name, call in {
+        "add": lambda: tape.broadcast_to(x[0, 0], (2**40, 1)) + wide.mT,
+        "broadcast_to": lambda: tape.broadcast_to(x, (n, n, 3, 4)),
+        "fft": lambda: tape.fft.fft(x, n=n),
+        "multiply": lambda: tape.outer(wide, wide),
+        "one_hot": lambda: tape.one_hot(tape.tensor([0]), n),
+        "pad": lambda: tape.pad(x, n),
+        "repeat": lambda: tape.repeat(x, [n, n, n], axis=0),
+        "tile": lambda: tape.tile(x, (n, n)),
+    }.items():
+        with pytest.raises(tape.SizeError, match=rf"^{name}: an array .* takes \d+ bytes, more"):
+            call()
+    assert issubclass(tape.SizeError, MemoryError)
+    assert issubclass(tape.SizeError, tape.ShapeError)
+
+
+@pytest.mark.parametrize("step", [1e-30, 5e-324])
+def test_a_range_of_too_many_numbers_is_refused(step):
+    with pytest.raises(tape.SizeError, match="arange: an array"):
+        tape.arange(0.0, 1e300, step)
+
+
 def test_unknown_dtypes_and_devices_are_refused():
     with pytest.raises(tape.DTypeError, match="complex128 is not supported"):
         tape.zeros(2, dtype=complex)
@@ -120,6 +171,8 @@ def test_unknown_dtypes_and_devices_are_refused():
         tape.zeros(2, dtype=int, requires_grad=True)
     with pytest.raises(ValueError, match="'cuda' is not there, only None or 'cpu'"):
         tape.ones(2, device="cuda")
+    with pytest.raises(TypeError, match="eye: k is an integer, got 'a'"):
+        tape.eye(2, k="a")
     assert tape.ones(2, device="cpu").device == "cpu"
     with pytest.raises(tape.ShapeError, match=r"full: the value has shape \(2,\)"):
         tape.full(2, [1, 2])

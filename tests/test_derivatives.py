@@ -7,7 +7,7 @@ import pytest
 
 import tape
 from tape import shapes
-from tape.errors import GradError, ShapeError
+from tape.errors import DTypeError, GradError, ShapeError
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -179,6 +179,27 @@ def test_the_gradient_of_a_function_tells_what_it_does_not_depend_on():
         tape.grad(lambda a, b: a.sum(), (0, 1))(vector(1.0), vector(2.0))
 
 
+@pytest.mark.parametrize("whole", [tape.argsort, lambda x: x > 0.0, lambda x: x.astype("int32")])
+def test_functions_that_give_integers_or_bools_have_no_derivative(whole):
+    x = vector(1.0, 2.0)
+    calls = {
+        "vjp": lambda: tape.vjp(whole, x),
+        "jacobian": lambda: tape.jacobian(whole, x),
+        "value_and_grad": lambda: tape.value_and_grad(lambda x: whole(x).sum())(x),
+        "hessian": lambda: tape.hessian(lambda x: whole(x).sum(), x),
+        "hvp": lambda: tape.hvp(lambda x: whole(x).sum(), x, x),
+    }
+    for who, call in calls.items():
+        message = rf"{who}: the function's result \S+ holds (bool|int\d\d) numbers, which have no"
+        with pytest.raises(tape.GradError, match=message):
+            call()
+    with pytest.raises(tape.GradError, match="jacobian: the function's result"):
+        tape.jacobian(whole, x, mode="forward")
+    assert not tape.jvp(whole, x, x)[1].numpy().any()
+    (_, order), pull = tape.vjp(lambda x: (x * 2.0, tape.argsort(x)), x)
+    assert pull((vector(1.0, 1.0), tape.zeros(2, dtype=order.dtype)))[0].tolist() == [2, 2]
+
+
 def test_second_derivatives_of_what_does_not_depend_on_x_are_zeros():
     assert tape.hessian(lambda x: x.sum(), vector(1.0, 2.0)).tolist() == [[0, 0], [0, 0]]
     assert tape.hvp(lambda x: x.detach().sum(), vector(1.0), vector(1.0)).tolist() == [0]
@@ -212,7 +233,7 @@ def test_named_tuples_stay_what_they_are():
 
 
 REFUSED = [
-    (lambda f, y: tape.grad(y), TypeError, "grad: xs is missing: name the tensors that"),
+    (lambda f, y: tape.grad(y), TypeError, "grad: xs is missing, not a tensor, or a list"),
     (lambda f, y: tape.grad(y, 3), TypeError, "grad: xs is a int, not a tensor, or a list"),
     (lambda f, y: tape.grad(3.0, y), TypeError, "grad: y is a float, not a tensor or a function"),
     (lambda f, y: tape.grad(f, unused="nonsense"), ValueError, 'unused is "raise" or "zeros"'),
@@ -232,6 +253,18 @@ REFUSED = [
         *(ShapeError, "vjp: results: 2, but cotangents: 3"),
     ),
     (lambda f, y: tape.vjp(lambda a: 3, y), TypeError, "vjp: the function must return tensors"),
+    (lambda f, y: tape.grad(f, (0, -1))(y), ValueError, "grad: arguments .* name one twice"),
+    (lambda f, y: tape.grad(f)(3), DTypeError, r"grad: argument 0 \(\) holds int64 numbers"),
+    (
+        lambda f, y: tape.grad(lambda a, b: (a * b).sum(), 1)(y, [1, 2]),
+        *(DTypeError, r"grad: argument 1 \(2,\) holds int64 numbers, which have no gradient"),
+    ),
+    (lambda f, y: tape.jvp(f, [1], 1.0), DTypeError, "jvp: argument 0 .* holds int64 numbers"),
+    (lambda f, y: tape.hessian(lambda a: (a > 1).any(), y), GradError, "hessian: .* holds bool"),
+    (
+        lambda f, y: tape.jacobian(tape.argmax, y, mode="forward"),
+        *(GradError, r"jacobian: the function's result \(\) holds int64 numbers, which have no"),
+    ),
 ]
 
 
@@ -239,3 +272,19 @@ REFUSED = [
 def test_slips_with_derivatives_are_told_in_words(call, error, match):
     with pytest.raises(error, match=match):
         call(lambda x: (x * x).sum(), tape.tensor([2.0], requires_grad=True) * 1.0)
+
+
+def test_arguments_given_by_name_are_handed_on():
+    def power(x, k=1):
+        return (x**k).sum()
+
+    assert tape.grad(power)([3.0], k=2).tolist() == [6.0]
+    assert [part.tolist() for part in tape.value_and_grad(power)([3.0], k=2)] == [9.0, [6.0]]
+
+
+def test_the_map_of_vjp_records_nothing_under_no_grad():
+    w = tape.tensor([2.0], requires_grad=True)
+    _, pull = tape.vjp(lambda x: x * x * w, [3.0])
+    assert pull([1.0])[0].requires_grad
+    with tape.no_grad():
+        assert not pull(w)[0].requires_grad

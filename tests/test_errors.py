@@ -1,9 +1,12 @@
 """Bad calls are refused in words: each message names the function, and what was wrong with it."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 import tape
+from tape import shapes
 from tape.errors import AxisError, DTypeError, ShapeError
 from tape.testing import check_op
 
@@ -135,3 +138,54 @@ def test_lists_do_where_arrays_do():
         ),
     ]:
         assert ours.tolist() == theirs.tolist()
+
+
+def test_what_an_op_saves_is_a_text():
+    with pytest.raises(TypeError, match=r"op: saves is a text such as .*, not a list"):
+        tape.op(shape=shapes.same, saves=["x"])
+
+
+OF_SEVERAL_OPS = [
+    *["layer_norm", "batch_norm", "group_norm", "rms_norm", "cross_entropy", "mse_loss", "pad"],
+    *[
+        "interpolate",
+        "tensordot",
+        "meshgrid",
+        "split",
+        "unstack",
+        "diag",
+        "kron",
+        "nonzero",
+        "unfold",
+    ],
+    *[
+        "unique_counts",
+        "transpose",
+        "dropout",
+        "zeros_like",
+        "full_like",
+        "max_pool2d",
+        "fold",
+        "nonzero",
+    ],
+    *["linalg.qr", "linalg.svd", "linalg.pinv", "linalg.norm", "linalg.multi_dot", "fft.rfft"],
+]
+
+
+@pytest.mark.parametrize("name", OF_SEVERAL_OPS)
+@pytest.mark.parametrize("alien", ["text", None, [[1.0], [2.0, 3.0]], object(), 1j])
+def test_functions_of_several_ops_refuse_what_is_no_tensor_in_their_own_name(name, alien):
+    space, _, name = name.rpartition(".")
+    function = getattr(getattr(tape, space) if space else tape, name)
+    rest = {"fold": [(4, 4), (2, 2)], "unfold": [(2, 2)], "max_pool2d": [2], "split": [1]}.get(name)
+    if rest is None:
+        names = inspect.signature(function).parameters.values()
+        rest = [2.0] * (sum(p.default is p.empty and p.kind < 2 for p in names) - 1)
+    with pytest.raises((tape.TapeError, TypeError), match=rf"^{name}: "):
+        function(alien, *rest)
+
+
+@pytest.mark.parametrize("window", [np.ones((2, 3)), "text", None, 2.5, (2, 2, 2)])
+def test_a_window_that_is_no_pair_is_refused(window):
+    with pytest.raises(ShapeError, match=r"max_pool2d: kernel is an integer or a pair of them"):
+        tape.max_pool2d(tape.ones((1, 1, 4, 4)), window)

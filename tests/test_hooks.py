@@ -254,3 +254,49 @@ def test_a_hook_on_a_parameter_clips_its_gradient():
         p.register_hook(lambda g: g.clip(-0.1, 0.1))
     (layer(tape.ones((4, 3))) * 50.0).sum().backward()
     assert all(abs(p.grad.numpy()).max() <= np.float32(0.1) for p in layer.parameters())
+
+
+@EVERY
+@pytest.mark.parametrize("of_leaf", [True, False])
+def test_a_hook_that_runs_itself_without_end_is_refused(derive, of_leaf):
+    x = leaf(1.0, 2.0)
+    z = (x * x).sum()
+    handle = (x if of_leaf else z).register_hook(lambda g: tape.grad(z, x).sum() * g)
+    with pytest.raises(GradError, match="hook <lambda> asks for a gradient that runs the hook"):
+        derive(z, x)
+    assert x.grad is None
+    handle.remove()
+    assert derive(z, x).tolist() == [2.0, 4.0]
+
+
+def test_backward_within_a_hook_of_its_own_result_is_refused():
+    x = leaf(1.0, 2.0)
+    z = (x * x).sum()
+    handle = z.register_hook(lambda g: z.backward())
+    with pytest.raises(GradError, match="runs the hook again: 32 times within each other"):
+        z.backward()
+    handle.remove()
+    assert x.grad is None
+
+
+def test_a_hook_may_run_itself_if_it_comes_to_an_end():
+    x, depth = leaf(1.0, 2.0), []
+    z = (x * x).sum()
+
+    def hook(g):
+        depth.append(None)
+        return g + tape.grad(z, x) if len(depth) < 3 else None
+
+    handle = x.register_hook(hook)
+    assert tape.grad(z, x).tolist() == [6.0, 12.0]
+    handle.remove()
+
+
+def test_check_numerics_looks_at_what_hooks_of_results_compute():
+    x = leaf(1.0, 2.0)
+    y = x * 2.0
+    handle = y.register_hook(lambda g: tape.log(g * 0.0))
+    with tape.check_numerics(), pytest.raises(tape.NumericsError, match="log: 2 of 2 numbers"):
+        y.sum().backward()
+    handle.remove()
+    assert x.grad is None

@@ -22,6 +22,8 @@ LAYERS = [
 # A family of ops may use those before it.
 FAMILIES = [
     "naming",
+    "cases",
+    "bitwise",
     "logic",
     "elementwise",
     "trig",
@@ -45,6 +47,7 @@ FAMILIES = [
     "scatter",
     "rank",
     "running",
+    "elu",
     "rectifiers",
     "shrink",
     "polygamma",

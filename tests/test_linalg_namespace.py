@@ -466,3 +466,12 @@ def test_rtol_may_differ_for_each_matrix_and_call():
     assert linalg.pinv(x, rtol=np.array([0.5, 0.01])).tolist()[0] == [[1.0, 0.0], [0.0, 0.0]]
     with pytest.raises(tape.LinAlgError, match=r"the matrix at \[0\] of x .* holds NaN"):
         linalg.pinv(x * np.nan, rtol=np.array([0.5, 0.01]))
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_determinants_of_matrices_that_hold_nan_are_nan(place):
+    x = np.stack([np.eye(2), np.ones((2, 2))])
+    x[1][place] = np.nan
+    assert np.isnan(linalg.det(x).numpy()).tolist() == [False, True]
+    for part in linalg.slogdet(x):
+        assert np.isnan(part.numpy()).tolist() == [False, True]

@@ -128,6 +128,24 @@ def test_several_look_ups_in_one_weight_add_up(padding_idx):
     assert tape.grad(loss, weight).tolist() == (2 * counts * weight.numpy()).tolist()
 
 
+@pytest.mark.parametrize("norm_type", [1, 2.0, 2.5, np.inf])
+def test_longer_rows_are_looked_up_scaled_and_keep_their_gradient(norm_type):
+    weight = tape.tensor([[3.0, -4.0], [0.1, 0.2]], dtype="float64", requires_grad=True)
+    y = tape.embedding([1, 0, 0], weight, max_norm=2.0, norm_type=norm_type)
+    norms = np.linalg.norm(y.numpy(), norm_type, 1)
+    np.testing.assert_allclose(norms[1:], 2.0, rtol=1e-7)
+    assert y.tolist()[0] == [0.1, 0.2]
+    assert weight.tolist()[0] == [3.0, -4.0]
+    assert tape.grad(y.sum(), weight).tolist() == [[2.0, 2.0], [1.0, 1.0]]
+
+
+def test_gradients_of_rows_are_divided_by_how_often_they_were_looked_up():
+    weight = tape.tensor(np.ones((4, 1)), requires_grad=True)
+    y = tape.embedding([[0, 2], [2, 3]], weight, padding_idx=3, scale_grad_by_freq=True)
+    g = np.array([[[1.0], [2.0]], [[4.0], [8.0]]])
+    assert tape.grad(y, weight, g).tolist() == [[1.0], [0.0], [3.0], [0.0]]
+
+
 def test_a_look_up_leaves_no_node_behind():
     weight = tape.tensor(np.zeros((4, 2)), requires_grad=True)
     before = tape.live_nodes()

@@ -249,3 +249,28 @@ CTC = [
 def test_ctc_refuses_what_does_not_fit(arguments, error, match):
     with pytest.raises(error, match=match):
         tape.ctc_loss(tape.zeros((2, 1, 3)), *arguments)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 2), (4, 1, 2), (4, 3, 1), (4, 3), (1,)])
+def test_a_variance_may_stand_for_all_of_one_axis(shape):
+    x, target = (np.random.default_rng(i).normal(size=(4, 3, 2)) for i in (0, 1))
+    var = np.random.default_rng(2).uniform(0.5, 2.0, shape)
+    whole = np.broadcast_to(var[..., None] if var.ndim == 2 else var, x.shape)
+    y = tape.gaussian_nll_loss(x, target, var, reduction="none")
+    assert y.tolist() == tape.gaussian_nll_loss(x, target, whole, reduction="none").tolist()
+    with pytest.raises(tape.ShapeError, match=r"var \(1, 1, 2\) fits neither"):
+        tape.gaussian_nll_loss(x, target, np.ones((1, 1, 2)))
+
+
+def test_a_sequence_without_an_alignment_has_no_gradient_and_harms_no_other():
+    x = tape.tensor(np.random.default_rng(0).normal(size=(4, 2, 3)), requires_grad=True)
+    labels, times, counts = [[1, 2], [1, 1]], [4, 2], [2, 2]  # 1, 1 takes three times
+    y = tape.ctc_loss(x, labels, times, counts, reduction="none")
+    alone = tape.ctc_loss(x[:, :1], labels[:1], times[:1], counts[:1], reduction="none")
+    assert y.tolist() == [alone.item(), np.inf]
+    g = tape.grad(y.sum(), x).numpy()
+    np.testing.assert_allclose(g[:, 0], tape.grad(alone.sum(), x).numpy()[:, 0], rtol=1e-12)
+    assert np.isnan(g[:2, 1]).all()
+    assert not g[2:, 1].any()
+    y = tape.ctc_loss(x, labels, times, counts, reduction="sum", zero_infinity=True)
+    assert np.isfinite(tape.grad(y, x).numpy()).all()

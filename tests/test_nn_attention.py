@@ -109,15 +109,49 @@ def test_causal_attention_needs_no_mask():
         np.testing.assert_allclose(y.numpy(), wanted.numpy(), rtol=1e-12)
 
 
-def test_a_query_that_may_look_nowhere_gets_the_bias_and_finite_gradients():
+def test_a_query_that_may_look_nowhere_gets_the_bias_or_with_weights_nan():
     net, state = filled(nn.MultiHeadAttention(E, HEADS, dtype=np.float64))
     x = tape.tensor(drawn(L, E), requires_grad=True)
     mask = np.zeros((L, L), bool)
     mask[1] = True
-    for need in (False, True):
-        y, _ = net(x, x, x, need_weights=need, attn_mask=tape.tensor(mask))
-        np.testing.assert_allclose(y.numpy()[1], state["out_proj.bias"])
-        assert np.isfinite(tape.grad(y.sum(), x).numpy()).all()
+    y, _ = net(x, x, x, need_weights=False, attn_mask=tape.tensor(mask))
+    np.testing.assert_allclose(y.numpy()[1], state["out_proj.bias"])
+    assert np.isfinite(tape.grad(y.sum(), x).numpy()).all()
+    y, weights = net(x, x, x, attn_mask=tape.tensor(mask))
+    assert np.isnan(y.numpy()).any(1).tolist() == [False, True, False, False]
+    assert np.isnan(weights.numpy()).all(1).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("need", [False, True])
+@pytest.mark.parametrize(("learned", "zero"), [(True, False), (False, True), (True, True)])
+def test_keys_that_all_may_look_at_stand_behind_those_given(learned, zero, need):
+    sizes = {"add_bias_kv": learned, "add_zero_attn": zero, "batch_first": True}
+    net, state = filled(nn.MultiHeadAttention(E, HEADS, **sizes, dtype=np.float64))
+    x, d = drawn(N, L, E), E // HEADS
+    barred = np.triu(np.ones((L, L), bool))  # the first query sees only what is added
+    y, weights = net(*[tape.tensor(x)] * 3, attn_mask=tape.tensor(barred), need_weights=need)
+    q, k, v = (
+        x @ w.T + b
+        for w, b in zip(
+            np.split(state["in_proj_weight"], 3), np.split(state["in_proj_bias"], 3), strict=True
+        )
+    )
+    if learned:
+        k, v = (
+            np.concatenate([a, np.broadcast_to(state[name], (N, 1, E))], 1)
+            for a, name in ((k, "bias_k"), (v, "bias_v"))
+        )
+    if zero:
+        k, v = (np.concatenate([a, np.zeros((N, 1, E))], 1) for a in (k, v))
+    q, k, v = (a.reshape(N, -1, HEADS, d).swapaxes(1, 2) for a in (q, k, v))
+    added = np.pad(np.where(barred, -np.inf, 0.0), ((0, 0), (0, learned + zero)))
+    shares = softmax(q @ k.swapaxes(-1, -2) / np.sqrt(d) + added)
+    wanted = (shares @ v).swapaxes(1, 2).reshape(N, L, E)
+    wanted = wanted @ state["out_proj.weight"].T + state["out_proj.bias"]
+    np.testing.assert_allclose(y.numpy(), wanted, rtol=1e-10, atol=1e-12)
+    if need:
+        np.testing.assert_allclose(weights.numpy(), shares.mean(1), rtol=1e-10)
+    assert net(*[tape.tensor(x)] * 3, is_causal=True)[0].shape == (N, L, E)
 
 
 def test_dropped_weights_are_given_as_they_were_used():

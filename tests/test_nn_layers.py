@@ -231,6 +231,24 @@ def test_the_padding_row_of_an_embedding_is_zero_and_stays_so():
     assert repr(layer) == "Embedding(4, 2, padding_idx=-1): weight (4, 2): 8 parameters"
 
 
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_rows_that_are_looked_up_are_first_scaled_to_max_norm_in_place(kind):
+    layer = kind(3, 4, max_norm=0.5, init=nn.init.constant(1.0), dtype=np.float64)
+    before = layer.weight
+    y = layer([[2, 0]])
+    assert layer.weight is before
+    assert layer.weight.requires_grad
+    norms = np.linalg.norm(layer.weight.numpy(), axis=1)
+    np.testing.assert_allclose(norms, [0.5, 2.0, 0.5], rtol=1e-6)
+    y.sum().backward()
+    share = 1.0 if kind is nn.Embedding else 0.5
+    assert layer.weight.grad.numpy()[:, 0].tolist() == [share, 0.0, share]
+    with pytest.raises(IndexRangeError, match="index 3 at"):
+        layer([[1, 3]])
+    assert np.linalg.norm(layer.weight.numpy()[1]) == 2.0  # nothing half done
+    assert "max_norm=0.5" in repr(layer)
+
+
 def test_embedding_starts_with_standard_normal_rows():
     w = nn.Embedding(100, 50, rng=np.random.default_rng(0)).weight.numpy()
     assert abs(w.mean()) < 4 / np.sqrt(w.size)

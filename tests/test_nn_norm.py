@@ -16,8 +16,13 @@ def normal(*shape, seed=0, dtype="float64"):
     return tape.tensor(np.random.default_rng(seed).standard_normal(shape).astype(dtype) * 3 + 1)
 
 
-LAYERS = [(nn.BatchNorm1d, (6, 3)), (nn.BatchNorm1d, (4, 3, 5)), (nn.BatchNorm2d, (4, 3, 2, 5))]
-layers = pytest.mark.parametrize(("make", "shape"), LAYERS, ids=["vectors", "sequences", "images"])
+LAYERS = {
+    "vectors": (nn.BatchNorm1d, (6, 3)),
+    "sequences": (nn.BatchNorm1d, (4, 3, 5)),
+    "images": (nn.BatchNorm2d, (4, 3, 2, 5)),
+    "volumes": (nn.BatchNorm3d, (2, 3, 2, 5, 2)),
+}
+layers = pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
 
 
 def statistics(x):
@@ -254,3 +259,20 @@ def test_the_reprs_show_what_is_not_as_usual():
 def test_slips_with_normalising_layers_are_refused(make, error, match):
     with pytest.raises(error, match=match):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda **k: nn.BatchNorm1d(3, **k), (6, 3)),
+        (lambda **k: nn.LayerNorm(3, **k), (6, 3)),
+        (lambda **k: nn.GroupNorm(3, 3, **k), (6, 3, 4)),
+        (lambda **k: nn.InstanceNorm1d(3, affine=True, **k), (6, 3, 4)),
+    ],
+)
+def test_a_weight_may_stand_without_a_bias(make, shape):
+    layer, full = make(bias=False, dtype="float64"), make(dtype="float64")
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+    x = normal(*shape)
+    assert layer(x).tolist() == full(x).tolist()
+    assert "bias=False" in repr(layer)

@@ -1,5 +1,6 @@
 """Layers in scopes: what they share, and which initialisers are the same."""
 
+import copy
 import functools
 import threading
 
@@ -46,6 +47,10 @@ LAYERS = {
     "LSTM": lambda: nn.LSTM(3, num_layers=2, bidirectional=True),
     "GRUCell": lambda: nn.GRUCell(3),
     "MultiHeadAttention": lambda: nn.MultiHeadAttention(4, 2),
+    "BatchNorm3d": lambda: nn.BatchNorm3d(bias=False),
+    "InstanceNorm3d": lambda: nn.InstanceNorm3d(4, affine=True),
+    "Embedding, bounded": lambda: nn.Embedding(5, 2, max_norm=1.0),
+    "MultiHeadAttention, bias_k": lambda: nn.MultiHeadAttention(4, 2, add_bias_kv=True),
     "MultiHeadAttention, kdim": lambda: nn.MultiHeadAttention(4, 2, kdim=3),
     "TransformerEncoder": lambda: nn.TransformerEncoder(
         nn.TransformerEncoderLayer(4, 2, dim_feedforward=8), 2
@@ -65,9 +70,9 @@ def test_every_layer_shares_all_it_has_by_name(make, names):
     with nn.scope("net", reuse=True):
         again = make(), make()
     known = {id(entry): path for path, entry in names.items()}
-    for layer, copy in zip((first, other), again, strict=True):
+    for layer, shared in zip((first, other), again, strict=True):
         assert held(layer)
-        assert [id(e) for e in held(layer)] == [id(e) for e in held(copy)]
+        assert [id(e) for e in held(layer)] == [id(e) for e in held(shared)]
         assert all(e.name == known[id(e)] for e in held(layer))
     assert not {id(e) for e in held(first)} & {id(e) for e in held(other)}
     unnamed = make()  # at the outermost level of a root: a name, but not kept
@@ -150,6 +155,45 @@ def test_layers_outside_of_scopes_have_no_names(names):
     thread.join()
     assert found == [None, None, False]
     assert list(names) == []
+
+
+@pytest.mark.parametrize("n_in", [None, 3])
+def test_a_copy_of_a_module_leaves_the_names_to_the_original(names, n_in):
+    layer = dense(n_in=n_in)
+    copies = [layer.clone(), layer.clone("constant"), copy.deepcopy(layer)]
+    for twin in (layer, *copies):
+        twin(X)
+    assert [p.name for p in layer.parameters()] == list(names)
+    assert [p.name for twin in copies for p in twin.parameters()] == [None] * 6
+    assert layer.clone("shared").weight is names["fc/dense/weight"]
+    assert dense(reuse=True, n_in=n_in).weight is layer.weight
+    with nn.scope("other"):
+        assert layer.clone().weight.name is None
+
+
+class Tied(nn.Module):
+    def __init__(self, n_in):
+        self.once = nn.Dense(3, n_in, rng=np.random.default_rng(1))
+        self.again, self.alone = self.once, nn.Parameter([1.0], requires_grad=False)
+
+    def forward(self, x, *_):
+        return self.again(self.once(x)) * self.alone
+
+
+@pytest.mark.parametrize("n_in", [None, 3])
+def test_copies_in_an_encoder_keep_ties_and_stay_frozen(names, n_in):
+    layer = Tied(n_in)
+    layer.once.freeze()
+    with nn.scope("net"):
+        encoder = nn.TransformerEncoder(layer, 2)
+    first, second = encoder.layers
+    encoder(X)
+    assert all(at.once is at.again for at in encoder.layers)
+    assert not any(p.requires_grad for p in encoder.parameters())
+    encoder.unfreeze()
+    assert first.once.weight is names["net/transformerencoder/layers.0.once.weight"]
+    assert [p.requires_grad for p in second.parameters()] == [True, True, False]
+    assert bool(tape.all(first.once.weight == second.once.weight)) == (n_in is not None)
 
 
 def test_initialisers_are_told_apart():

@@ -101,7 +101,12 @@ def test_layers_are_the_ops(layer, y, x):
 
 
 @pytest.mark.parametrize(
-    ("make", "shape"), [(nn.InstanceNorm1d, (3, 2, 5)), (nn.InstanceNorm2d, (3, 2, 4, 5))]
+    ("make", "shape"),
+    [
+        (nn.InstanceNorm1d, (3, 2, 5)),
+        (nn.InstanceNorm2d, (3, 2, 4, 5)),
+        (nn.InstanceNorm3d, (3, 2, 4, 5, 2)),
+    ],
 )
 def test_instance_norm_keeps_running_statistics_if_asked_to(make, shape):
     layer = make(track_running_stats=True, dtype="float64")
@@ -170,3 +175,49 @@ def test_a_network_of_sequences_infers_every_size_and_learns():
     assert net[0].n_in == 5
     assert net[3].n_in == 8
     assert all(p.grad is not None and np.isfinite(p.grad.numpy()).all() for p in net.parameters())
+
+
+FRAMES = [
+    ("ConstantPad", "constant", (2.5,)),
+    ("ZeroPad", "constant", ()),
+    ("ReflectionPad", "reflect", ()),
+    ("ReplicationPad", "replicate", ()),
+    ("CircularPad", "circular", ()),
+]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize(("name", "mode", "value"), FRAMES)
+def test_frames_are_given_last_axis_first(name, mode, value, n):
+    make, x = getattr(nn, f"{name}{n}d"), normal(2, 3, *(3, 4, 5)[-n:])
+    sides = (1, 2, 0, 3, -1, 1)[: 2 * n]
+    pairs = [(0, 0), (0, 0), *[sides[2 * i : 2 * i + 2] for i in range(n)][::-1]]
+    y = make(sides, *value)(x)
+    assert y.tolist() == tape.pad(x, pairs, mode, *value).tolist()
+    assert make(sides, *value)(x[0]).tolist() == y[0].tolist()
+    around = tape.pad(x, [(0, 0)] * 2 + [(1, 1)] * n, mode, *value)
+    assert make(1, *value)(x).tolist() == around.tolist()
+
+
+def test_frames_that_do_not_fit_are_refused():
+    assert repr(nn.ConstantPad2d((1, 2, 0, 0), 3.0)) == "ConstantPad2d((1, 2, 0, 0), value=3.0)"
+    with pytest.raises(ValueError, match="ZeroPad2d: padding is an integer, or 4 of them, got"):
+        nn.ZeroPad2d((1, 2))
+    with pytest.raises(ValueError, match="ReflectionPad1d: padding is an integer, or 2 of them"):
+        nn.ReflectionPad1d(1.5)
+    with pytest.raises(ShapeError, match=r"CircularPad1d: x \(3,\) has not 3 axes, nor 2"):
+        nn.CircularPad1d(1)(normal(3))
+    with pytest.raises(ShapeError, match="pad: "):
+        nn.ReflectionPad1d(3)(normal(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "function", "shape"),
+    [(nn.MaxPool1d, tape.max_pool1d, (2, 3, 8)), (nn.MaxPool2d, tape.max_pool2d, (2, 3, 8, 6))],
+)
+def test_layers_of_max_pooling_give_indices_too(layer, function, shape):
+    x = tape.tensor(np.random.default_rng(0).normal(size=shape))
+    pool = layer(2, return_indices=True)
+    for given, wanted in zip(pool(x), function(x, 2, return_indices=True), strict=True):
+        assert given.tolist() == wanted.tolist()
+    assert "return_indices=True" in repr(pool)

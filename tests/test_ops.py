@@ -1,7 +1,9 @@
 """Every op has every property on every sample. No test here names an op: see `tape.testing`."""
 
 import contextlib
+import itertools
 
+import numpy as np
 import pytest
 
 import tape
@@ -37,16 +39,19 @@ INTERNAL = {
     "depth_sums": "the gradient of depth_windows",
     "depth_windows": "behind conv3d",
     "diagonals": "einsum with a letter twice in one operand",
+    "elu_slope": "the gradient of elu, selu and celu",
     "gelu_slope": "the gradient of gelu",
     "get_item": "behind x[...]",
     "get_item_grad": "the gradient of x[...]",
     "gru_grad": "the gradient of gru_states",
     "gru_states": "behind nn.GRU",
+    "hardswish_slope": "the gradient of hardswish",
     "leaky_relu_gate": "the gradient of leaky_relu",
     "log_softmax_grad": "the gradient of log_softmax",
     "lstm_grad": "the gradient of lstm_states",
     "lstm_states": "behind nn.LSTM",
     "max_pool2d_index": "where the maxima of max_pool2d stand",
+    "mish_slope": "the gradient of mish",
     "modified_bessel": "behind i0, i1, i0e, i1e",
     "on_diagonal": "the adjoint of linalg.diagonal",
     "on_diagonals": "the adjoint of diagonals",
@@ -86,6 +91,9 @@ CASES = [
 ]
 BAD = [pytest.param(op, bad, id=f"{op.name}-{bad!r}") for op in OPS.values() for bad in op.errors]
 NAMES = sorted(OPS)
+ALIENS = ["text", None, [[1.0], [2.0, 3.0]], object(), 1j, np.array(["a"])]
+OTHERS = [np.ones((7, 6, 5)), np.ones((2, 3), int), np.ones((), bool), np.zeros((0,))]
+SETTINGS = ["text", None, -1, 2.5, (9, 9, 9), object, 2**70]
 
 
 @pytest.mark.parametrize(("op", "samples", "holds"), CASES)
@@ -128,6 +136,43 @@ def test_op_has_samples_that_reach_every_property_it_can_have(name):
         assert any(PROPERTIES["vjp_is_the_adjoint_of_jvp"].applies(op, s) for s in op.samples)
     if op.differentiable and op.smooth:
         assert any(PROPERTIES["jvp_is_the_central_difference"].applies(op, s) for s in op.samples)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_op_says_what_it_refuses(name):
+    assert OPS[name].errors, f"{name} has no errors=: tape.ops.cases has what no op takes"
+
+
+def refusal_of(op, operands, settings):
+    """What the op says to a call after its name, "" if it accepts it."""
+    try:
+        op(*operands, **settings)
+    except (tape.TapeError, TypeError) as error:
+        name, _, words = str(error).partition(": ")
+        return words if name == op.name else f"{op.name} is not named in {error}"
+    return ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_op_refuses_operands_that_are_no_numbers_in_its_own_words(name):
+    call = Call(OPS[name], OPS[name].samples[0])
+    for i, alien in itertools.product(range(len(call.operands)), ALIENS):
+        operands = [*call.operands[:i], alien, *call.operands[i + 1 :]]
+        words = refusal_of(call.op, operands, call.settings())
+        assert words, f"{name} takes {alien!r} as operand {i}"
+        assert "is not named in" not in words
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_op_takes_what_is_given_to_it_or_refuses_it_in_its_own_words(name):
+    call = Call(OPS[name], OPS[name].samples[0])
+    settings = call.settings()
+    for i, other in itertools.product(range(len(call.operands)), OTHERS):
+        operands = [*call.operands[:i], other, *call.operands[i + 1 :]]
+        assert "is not named in" not in refusal_of(call.op, operands, settings)
+    for setting, other in itertools.product(call.op.setting_names, SETTINGS):
+        words = refusal_of(call.op, call.operands, {**settings, setting: other})
+        assert "is not named in" not in words
 
 
 @pytest.mark.parametrize("name", NAMES)

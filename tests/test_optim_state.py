@@ -258,3 +258,162 @@ def test_a_saved_setting_that_is_no_number_is_told():
     with pytest.raises(TapeError, match="group 0: SGD: lr must be a number, got 'fast'"):
         optimizer.load_state_dict(state)
     assert optimizer.lr == 1.0
+
+
+# -- following a model through surgery ---------------------------------------------------------
+
+
+def network():
+    return nn.Sequential(nn.Dense(4, 2), nn.Dense(3, 4), nn.Dense(2, 3))
+
+
+def train(model, optimizer, n=3):
+    for _ in range(n):
+        optimizer.zero_grad()
+        y = model(tape.ones((2, 2)))
+        (y * y + y).mean().backward()
+        optimizer.step()
+
+
+def state_of(optimizer, tensor):
+    for group in optimizer.param_groups:
+        for i, other in enumerate(group.track.tensors):
+            if other is tensor:
+                columns = group.track.columns.items()
+                arrays = {k: None if c[i] is None else c[i].tolist() for k, c in columns}
+                return group.track.steps[i], arrays
+    return None
+
+
+@every
+def test_what_survives_a_replacement_keeps_its_state_and_new_parameters_start(make):
+    net = network()
+    optimizer = make(net.parameters())
+    train(net, optimizer)
+    before = [state_of(optimizer, p) for p in net[0].parameters()]
+    other = nn.replace(net, "1", nn.Sequential(nn.Dense(3, 4, bias=False)))
+    followed = optimizer.follow(net, other)
+    assert followed.carried == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert followed.fresh == ["1.0.weight"]
+    assert followed.dropped == ["1.weight", "1.bias"]
+    assert [state_of(optimizer, p) for p in other[0].parameters()] == before
+    steps, arrays = state_of(optimizer, other[1][0].weight)
+    assert steps == 0
+    assert not any(value is not None for value in arrays.values())
+    assert optimizer.param_groups[0]["params"] == tuple(other.parameters())
+    train(other, optimizer)
+    assert state_of(optimizer, other[1][0].weight)[0] == 3
+    assert state_of(optimizer, other[0].weight)[0] == 6
+
+
+@every
+def test_a_clone_goes_on_to_the_bit_where_the_original_was(make):
+    net = network()
+    optimizer = make(net.parameters())
+    train(net, optimizer)
+    twin, saved, start = net.clone(), optimizer.state_dict(), net.state_dict()
+    train(net, optimizer)
+    expected = [p.tolist() for p in net.parameters()]
+    net.load_state_dict(start)
+    optimizer.load_state_dict(saved)
+    followed = optimizer.follow(net, twin)
+    assert followed == ([path for path, _ in net.named_parameters()], [], [])
+    train(twin, optimizer)
+    assert [p.tolist() for p in twin.parameters()] == expected
+    assert [p.tolist() for p in net.parameters()] == [a.tolist() for a in start.values()]
+
+
+def test_at_a_path_of_another_shape_or_dtype_a_clone_starts_afresh():
+    old = nn.Sequential(nn.Dense(4, 2), nn.Dense(2, 4))
+    new = nn.Sequential(nn.Dense(4, 2), nn.Dense(5, 4, dtype="float64"))
+    new[1].bias = nn.Parameter(np.zeros(2, "f"))
+    optimizer = optim.Adam(old.parameters())
+    followed = optimizer.follow(old, new)
+    assert followed.carried == ["0.weight", "0.bias", "1.bias"]
+    assert followed.fresh == ["1.weight"]
+    assert followed.dropped == ["1.weight"]
+
+
+def test_a_tied_parameter_is_followed_through_any_of_its_paths():
+    first, second = nn.Dense(2, 2, bias=False), nn.Dense(2, 2, bias=False)
+    second.weight = first.weight
+    net = nn.Sequential(first, second)
+    optimizer = optim.Adam(net.parameters())
+    train(net, optimizer)
+    assert optimizer.follow(net, net.clone()) == (["0.weight"], [], [])
+    net, optimizer = nn.Sequential(first, second), optim.Adam([first.weight])
+    other = nn.replace(net.clone(), "0", nn.Flatten())
+    assert optimizer.follow(net, other) == (["1.weight"], [], [])
+
+
+def test_new_parameters_join_the_group_of_those_nearest_to_them():
+    net = network()
+    rest = tape.tensor([1.0], requires_grad=True)
+    groups = [{"params": [*net[2].parameters(), rest], "lr": 0.5}, {"params": net[0].parameters()}]
+    optimizer = optim.SGD(groups, lr=0.25)
+    schedule = optim.StepLR(optimizer, 1)
+    wider = nn.replace(net, "2", lambda old: nn.Sequential(nn.Dense(2, 3), nn.Dense(2, 2)))
+    followed = optimizer.follow(net, wider)
+    assert followed.fresh == ["2.0.weight", "2.0.bias", "2.1.weight", "2.1.bias"]
+    assert followed.dropped == ["2.weight", "2.bias"]
+    first, second = (group["params"] for group in optimizer.param_groups)
+    assert first == (rest, *wider[2].parameters())
+    assert second == tuple(net[0].parameters())
+    # What the optimizer was not given, it is not given by surgery.
+    other = nn.replace(wider, "1", nn.Dense(3, 4))
+    assert optimizer.follow(wider, other).fresh == []
+    assert optimizer.follow(other, nn.replace(other, "2", tape_identity())).dropped == [
+        *["2.0.weight", "2.0.bias", "2.1.weight", "2.1.bias"],
+    ]
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1, 2]
+    schedule.step()
+
+
+def test_a_group_that_lost_all_its_parameters_stays_for_schedules_and_state():
+    net = network()
+    optimizer = optim.SGD([{"params": layer.parameters()} for layer in net], lr=0.1, momentum=0.9)
+    train(net, optimizer)
+    schedule = optim.StepLR(optimizer, 1)
+    smaller = nn.replace(net, "2", tape_identity())
+    assert optimizer.follow(net, smaller).fresh == []
+    train(smaller, optimizer)
+    schedule.step()
+    assert [len(group["params"]) for group in optimizer.param_groups] == [2, 2, 0]
+    state = optimizer.state_dict()
+    optimizer.load_state_dict(state)
+    assert "0 numbers in 0 tensors" in repr(optimizer)
+    back = nn.replace(smaller, "2", nn.Dense(2, 3))
+    assert optimizer.follow(smaller, back).fresh == ["2.weight", "2.bias"]
+
+
+def tape_identity():
+    return nn.Lambda(lambda x: x)
+
+
+def test_what_cannot_be_followed_is_refused_and_changes_nothing():
+    net = network()
+    optimizer = optim.Adam(net.parameters())
+    train(net, optimizer)
+    groups = optimizer.param_groups
+    for old, new, error, words in [
+        (net, list(net), TypeError, r"Adam\.follow: takes modules, old and new, got a list"),
+        (network(), net, ValueError, "none of the 6 parameters of old is in this optimizer"),
+        (nn.Flatten(), net, ValueError, "none of the 0 parameters"),
+        (net, nn.replace(net, "2", nn.Dense(9)), ShapeError, r"no sizes yet for 2\.weight \(9, \?"),
+    ]:
+        with pytest.raises(error, match=words):
+            optimizer.follow(old, new)
+    assert optimizer.param_groups is groups
+
+
+def test_a_frozen_clone_is_followed_and_passed_over_until_it_thaws():
+    net = network()
+    optimizer = optim.Adam(net.parameters())
+    train(net, optimizer)
+    twin = net.clone("constant")
+    optimizer.follow(net, twin)
+    before = [p.tolist() for p in twin.parameters()]
+    optimizer.step()
+    assert [p.tolist() for p in twin.parameters()] == before
+    train(twin.unfreeze(), optimizer)
+    assert [p.tolist() for p in twin.parameters()] != before

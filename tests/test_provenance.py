@@ -373,7 +373,14 @@ def test_two_operands_need_two_cotangents():
 def test_integers_and_what_is_made_of_comparisons_have_no_gradient_and_say_so():
     x = tape.tensor([1.0, 2.0], requires_grad=True)
     n = tape.tensor([1, 2])
-    for make in (lambda: tape.tensor([1, 2], requires_grad=True), n.requires_grad_):
+    for make in (
+        n.requires_grad_,
+        lambda: tape.tensor([1, 2], requires_grad=True),
+        lambda: tape.Tensor(np.array([1, 2]), requires_grad=True),
+        lambda: tape.zeros_like(n, requires_grad=True),
+        lambda: nn.Parameter(np.array([1, 2])),
+        lambda: setattr(n, "requires_grad", True),
+    ):
         with pytest.raises(tape.DTypeError, match="only for floating point, this one is int64"):
             make()
     with pytest.raises(
@@ -390,3 +397,18 @@ def test_integers_and_what_is_made_of_comparisons_have_no_gradient_and_say_so():
 
 def test_shape_errors_are_still_value_errors():
     assert isinstance(error_of(lambda: tape.ones(2) + tape.ones(3)), (ShapeError, ValueError))
+
+
+def test_check_numerics_sees_what_becomes_of_a_cotangent_on_its_way():
+    x = tape.tensor([0.0], requires_grad=True)
+    with tape.check_numerics():
+        broadcast = (x * tape.full((4,), 2e38)).sum()  # four times 2e38
+        with pytest.raises(NumericsError, match="multiply: of the gradient for a 1 of 1 numbers"):
+            broadcast.backward()
+        wide = (x.astype("float64") * 1e300).sum()
+        with pytest.raises(NumericsError, match="astype: of the gradient for x 1 of 1 numbers"):
+            wide.backward()
+        twice = (x * 3e38 + x * 2.9e38).sum()
+        with pytest.raises(NumericsError, match="added up over its uses, 1 of 1 numbers is not"):
+            twice.backward()
+    assert x.grad is None

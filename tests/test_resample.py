@@ -221,3 +221,20 @@ def test_pixels_shuffled_and_back_are_as_before(lead, r, C, n):
     assert tape.pixel_unshuffle(y, r).tolist() == x.tolist()
     if x.size:
         assert y.numpy()[..., 0, 0, r - 1] == pytest.approx(x[..., r - 1, 0, 0])
+
+
+@pytest.mark.parametrize("pool", [tape.adaptive_avg_pool1d, tape.adaptive_max_pool1d])
+def test_pooling_to_nothing_has_a_gradient_of_zeros(pool):
+    x = tape.ones((1, 2, 5)).requires_grad_()
+    y = pool(x, 0)
+    assert y.shape == (1, 2, 0)
+    assert not np.any(tape.grad(y.sum(), x).numpy())
+
+
+def test_an_axis_that_keeps_its_length_is_copied_whatever_the_scale():
+    x = tape.tensor(np.arange(10.0).reshape(1, 1, 5, 2))
+    for mode in ("bilinear", "nearest"):
+        y = tape.interpolate(x, scale_factor=(1.19, 2.0), mode=mode)  # lengths 5 and 4
+        assert y.tolist() == tape.interpolate(x, (5, 4), mode=mode).tolist()
+    doubled = tape.interpolate(x, scale_factor=(2.1, 1.0))
+    assert doubled[0, 0, :, 0].tolist() == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8]

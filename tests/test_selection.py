@@ -180,3 +180,79 @@ def test_logcumsumexp_neither_overflows_nor_makes_nan_of_nothing():
     y = tape.logcumsumexp(x)
     assert y.tolist() == [-math.inf, 1000.0, 1000.0 + math.log(2)]
     assert tape.grad(y.sum(), x).tolist() == pytest.approx([0.0, 1.5, 0.5])
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_unique_gives_what_numpy_gives_and_a_gradient_to_the_first(axis):
+    x = np.array([[3.0, 1.0, 3.0], [3.0, 1.0, 3.0], [np.nan, 0.0, np.nan]])
+    for options in ({}, {"equal_nan": False}):
+        truth = np.unique(x, True, True, True, axis, **options)
+        found = tape.unique(x, True, True, True, axis, **options)
+        for part, expected in zip(found, truth, strict=True):
+            np.testing.assert_array_equal(part.numpy(), expected)
+    leaf = tape.tensor(x, requires_grad=True)
+    y, counts = tape.unique(leaf, return_counts=True, axis=axis)
+    assert counts.dtype.name == "int64"
+    assert tape.grad(y, leaf, g=np.ones(y.shape)).numpy().sum() == y.size
+    assert tape.unique(leaf, axis=axis).shape == y.shape
+
+
+def test_unique_of_nothing_and_along_an_axis_that_is_not_there():
+    assert tape.unique(tape.zeros((0, 2))).shape == (0,)
+    assert tape.unique(3.0).tolist() == [3.0]
+    with pytest.raises(tape.AxisError, match="unique: axis 2 is out of range for 2 axes"):
+        tape.unique(tape.zeros((2, 2)), axis=2)
+
+
+@pytest.mark.parametrize("reduce", ["add", "multiply"])
+def test_scatter_reduces_as_often_as_an_index_comes(reduce):
+    x = tape.tensor([1.0, 2.0, 3.0], dtype="float64", requires_grad=True)
+    src = tape.tensor([4.0, 0.0, 5.0, 6.0], dtype="float64", requires_grad=True)
+    y = tape.scatter(x, 0, [0, 0, 2, 0], src, reduce=reduce)
+    assert y.tolist() == ([11.0, 2.0, 8.0] if reduce == "add" else [0.0, 2.0, 15.0])
+    slopes = tape.grad(y.sum(), [x, src])
+    if reduce == "add":
+        assert [s.tolist() for s in slopes] == [[1.0] * 3, [1.0] * 4]
+    else:  # of each factor the product of the others, also at zero
+        assert [s.tolist() for s in slopes] == [[0.0, 1.0, 5.0], [0.0, 24.0, 3.0, 0.0]]
+    gradcheck(lambda x, src: tape.scatter(x, 0, [0, 0, 2, 0], src, reduce=reduce), [x, src])
+    assert (
+        tape.scatter(x, 0, [1, 1], 3.0, reduce=reduce).tolist()[1]
+        == {"add": 8, "multiply": 18}[reduce]
+    )
+    with pytest.raises(ValueError, match="scatter: reduce is 'max', not 'add', 'multiply' or None"):
+        tape.scatter(x, 0, [1], 3.0, reduce="max")
+
+
+AXIS_ALONE = [
+    tape.sum, tape.max, tape.argmax, tape.any, tape.count_nonzero, tape.logsumexp, tape.softmax,
+    tape.log_softmax, tape.softmin, tape.cumulative_sum, tape.cumulative_prod, tape.cumulative_max,
+    tape.logcumsumexp, tape.sort, tape.argsort, tape.median, tape.linalg.vector_norm,
+    lambda x, axis: tape.quantile(x, 0.5, axis), lambda x, axis: tape.topk(x, 1, axis)[0],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", AXIS_ALONE)
+def test_a_number_counts_as_a_line_of_one_element(function):
+    x = tape.tensor(2.0, dtype="float64", requires_grad=True)
+    line = function(tape.reshape(x, (1,)), axis=0)
+    for axis in (0, -1):
+        y = function(x, axis=axis)
+        assert y.shape == ()
+        assert y.item() == line.sum().item()
+        if y.requires_grad:
+            assert tape.grad(y, x).item() == tape.grad(line.sum(), x).item()
+    for axis in (1, -2, (0, 0), True):
+        with pytest.raises((tape.AxisError, TypeError)):
+            function(x, axis=axis)
+
+
+def test_a_quantile_beside_an_infinity_is_taken_from_the_nearer_end():
+    x = tape.tensor([1.0, -np.inf, np.inf], dtype="float64")
+    assert tape.quantile(x, [0.4, 0.5, 0.7]).tolist() == [-np.inf, 1.0, np.inf]
+
+
+def test_the_gradient_of_a_quantile_with_nan_goes_to_the_last_nan():
+    x = tape.tensor([[np.nan, 1.0, 2.0]], dtype="float64", requires_grad=True)
+    for q, g in ((0.5, 1.0), ([0.0, 0.5], 2.0)):
+        assert tape.grad(tape.quantile(x, q, 1).sum(), x).tolist() == [[g, 0.0, 0.0]]

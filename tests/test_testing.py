@@ -181,6 +181,7 @@ FAULTS = {
     "second_order_is_the_central_difference": {
         "vjp": lambda g, x: g * 3 * x.detach() * x,
     },
+    "jvp_has_the_gradient_of_vjp": {"jvp": lambda dx, x: dx * 3 * x.detach() * x},
     "gradients_have_their_operands_dtype": {
         "vjp": lambda g, x: g * 3 * x * x * (1.0 + 1e-3 * (g.dtype == np.float32)),
     },

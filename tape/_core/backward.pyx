@@ -43,6 +43,25 @@ cdef str reason(Node node):
     )
 
 
+def check_results(str who, list outputs, bint whole_too=False):
+    """That a function gave tensors, of which one holds numbers that have a gradient.
+
+    Raises:
+        TypeError: a result is no tensor.
+        GradError: all hold integers or bools, and `whole_too` is not set.
+    """
+    cdef Tensor y
+    for part in outputs:
+        if not isinstance(part, Tensor):
+            raise TypeError(f"{who}: the function must return tensors, got a {type(part).__name__}")
+    if outputs and not whole_too:
+        for y in outputs:
+            if cnp.PyTypeNum_ISFLOAT(y.node.typenum):
+                return
+        y = outputs[0]
+        raise GradError(f"{who}: the function's result {y.shape} {reason(y.node)}")
+
+
 cdef Tensor seed_for(Tensor y, g, str what):
     """The cotangent a walk starts from, checked."""
     if not y.node.requires_grad:
@@ -105,6 +124,8 @@ def backward(Tensor y, g=None, create_graph=False):
             continue
         x, part = <Tensor>node.anchor.tensor, walk.adjoints[i]
         walk.adjoints[i] = None
+        if not x.node.requires_grad:  # not any more: frozen since
+            continue
         at = position.setdefault(node.anchor, len(leaves))
         if at < len(leaves):
             parts[at] = slot(ADD)(parts[at], part)
@@ -117,7 +138,7 @@ def backward(Tensor y, g=None, create_graph=False):
             part = private_copy(part)
         parts.append(part)
     for i in range(len(leaves)):
-        hooks = (<Tensor>leaves[i]).node.anchor.hooks
+        hooks = (<Tensor>leaves[i]).anchor.hooks  # a hook may freeze a leaf
         if hooks is not None:
             part = hooked(<Hooks>hooks, parts[i], again)
             parts[i] = part if again or part is parts[i] else private_copy(part)

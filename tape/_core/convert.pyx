@@ -119,9 +119,15 @@ cdef ndarray admit(data, bint* fresh):
     return array
 
 
+cdef object real_number(data):
+    """data, but the real part of a Python number whose imaginary part is 0."""
+    return data.real if type(data) is complex and data.imag == 0 else data
+
+
 cdef ndarray owned_array(data, dtype):
     """A C-contiguous array with data's values that nobody else has."""
     cdef bint fresh
+    data = real_number(data)
     if dtype is not None:
         dtype = known_dtype(dtype, "tensor")
         if isinstance(data, (list, tuple, float, int)):

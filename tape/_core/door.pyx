@@ -13,13 +13,14 @@ from tape._core.node cimport (
     Node, hold_all, leaf, new_node, release_all, set_reviver, value_of,
 )
 from tape._core.numerics cimport inspect
-from tape._core.op cimport Op
-from tape._core.provenance cimport explain, explain_other, stamp, stamp_with_module
+from tape._core.op cimport Op, described_all
+from tape._core.provenance cimport explain, explain_other, shapes_of, stamp, stamp_with_module
 from tape._core.record cimport STACK_WORDS, record, spell
 from tape._core.settings cimport digest_of, mix
 from tape._core.slots cimport open_door
 from tape._core.state cimport State, current
 from tape._core.tensor cimport Tensor, wrap
+from tape._core.refusal import refused
 from tape._core.rule import FREED
 from tape.errors import DTypeError, GradError, TapeError
 
@@ -64,25 +65,33 @@ cdef Tensor apply(Op op, PyObject** args, Py_ssize_t n, tuple settings):
     try:
         return through(op, args, n, settings)
     except Exception as error:
-        failed(op, args, n, error)
+        failed(op, args, n, settings, error)
         raise
 
 
-cdef int failed(Op op, PyObject** args, Py_ssize_t n, error) except -1:
+cdef int failed(Op op, PyObject** args, Py_ssize_t n, tuple settings, error) except -1:
     """Say in an error which op it was, with which operands."""
     cdef list operands
     if isinstance(error, TapeError) and error.op:
         return 0
     operands = [known(<object>args[i]) for i in range(n)]
-    if isinstance(error, OverflowError) and not op.foreign:
-        refused = DTypeError(f"{op.name}: {error}")
-        explain(refused, op, operands)
-        raise refused from error
     if isinstance(error, TapeError):
         explain(error, op, operands)
-    else:
-        explain_other(error, op, operands)
+        return 0
+    if not op.foreign:
+        words = described_all(op, tuple(operands), settings)
+        told = refused(op, error, shapes_of(operands), widest(operands), words, settings)
+        if told is not None:
+            explain(told, op, operands)
+            raise told from error
+    explain_other(error, op, operands)
     return 0
+
+
+cdef Py_ssize_t widest(list operands):
+    """The most bytes that an element of an operand takes."""
+    return max([cnp.PyArray_DescrFromType((<Node>x).typenum).itemsize
+                for x in operands if isinstance(x, Node)] + [8 if not operands else 1])
 
 
 cdef object known(x):
@@ -244,7 +253,10 @@ cdef object number(x, Py_ssize_t i):
         return float(x)
     if isinstance(x, int):
         return int(x)
-    raise DTypeError(f"operand {i} is a {type(x).__name__}; it takes tensors, arrays and numbers")
+    made = ", which tape.tensor makes of sequences" if isinstance(x, (list, tuple)) else ""
+    raise DTypeError(
+        f"operand {i} is a {type(x).__name__}; it takes tensors, arrays and numbers{made}"
+    )
 
 
 cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, bint any_borrowed):

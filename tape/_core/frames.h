@@ -23,9 +23,12 @@ typedef struct {
 
 static inline int tape_is_in_folder(PyCodeObject *code, const TapeFolder *folder) {
     PyObject *name = code->co_filename;
-    if (!PyUnicode_IS_COMPACT_ASCII(name) || PyUnicode_GET_LENGTH(name) < folder->length)
+    const Py_ssize_t last = folder->length - 1;
+    if (!PyUnicode_IS_COMPACT_ASCII(name) || PyUnicode_GET_LENGTH(name) <= last)
         return 0;
-    return memcmp(PyUnicode_1BYTE_DATA(name), folder->text, (size_t)folder->length) == 0;
+    const Py_UCS1 *text = PyUnicode_1BYTE_DATA(name);
+    /* The separator at the folder's end is most often not there: then nothing is called. */
+    return text[last] == (Py_UCS1)folder->text[last] && memcmp(text, folder->text, (size_t)last) == 0;
 }
 
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000

@@ -14,6 +14,7 @@ cimport numpy as cnp
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
+import threading
 import weakref
 
 from tape._core.node cimport Node, same_shape
@@ -22,6 +23,10 @@ from tape._core.tensor cimport Tensor, wrap
 from tape.errors import DTypeError, GradError, ShapeError
 
 cnp.import_array()
+
+# How often a hook may run within itself: it may ask for gradients, but has to come to an end.
+DEEPEST = 32
+nested = threading.local()
 
 
 @cython.final
@@ -75,7 +80,8 @@ def register_hook(Tensor self, hook) -> Handle:
         A handle with `remove()`.
 
     Raises:
-        GradError: this tensor requires no gradient.
+        GradError: this tensor requires no gradient; or by the gradient, if the hook asks for one
+            that runs the hook again, and again.
         TypeError: the hook cannot be called, or gave something that is no tensor.
         ShapeError, DTypeError: the hook gave a gradient of another shape, or one of integers.
 
@@ -120,11 +126,11 @@ cdef Hooks empty():
 cdef Tensor hooked(Hooks hooks, Tensor g, bint create_graph):
     """What the hooks make of a gradient."""
     cdef Tensor y
-    for (hook,) in hooks.entries:
-        found = hook(wrap(g.node))
+    for entry in hooks.entries:
+        found = called(entry, g)
         if found is None:
             continue
-        name = getattr(hook, "__name__", type(hook).__name__)
+        name = name_of(entry)
         if not isinstance(found, Tensor):
             raise TypeError(
                 f"register_hook: the hook {name} must give a tensor or None, got a "
@@ -145,3 +151,22 @@ cdef Tensor hooked(Hooks hooks, Tensor g, bint create_graph):
             y = y.detach()
         g = y
     return g
+
+
+cdef object called(tuple entry, Tensor g):
+    """What one hook gives; GradError if it has come back to itself too often."""
+    cdef list running = nested.__dict__.setdefault("running", [])
+    if sum([one is entry for one in running]) == DEEPEST:
+        raise GradError(
+            f"register_hook: the hook {name_of(entry)} asks for a gradient that runs the hook "
+            f"again: {DEEPEST} times within each other"
+        )
+    running.append(entry)
+    try:
+        return entry[0](wrap(g.node))
+    finally:
+        running.pop()
+
+
+cdef str name_of(tuple entry):
+    return getattr(entry[0], "__name__", type(entry[0]).__name__)

@@ -11,13 +11,13 @@ from numpy cimport ndarray
 
 import numpy as np
 
-from tape._core.convert cimport admit, owned_array
+from tape._core.convert cimport admit, owned_array, real_number
 from tape._core.node cimport Node, leaf, value_of
 from tape._core.slots cimport CAST, slot
 from tape._core.tensor cimport Tensor, wrap
 
 from tape._core.convert import known_dtype
-from tape.errors import DTypeError
+from tape.errors import DTypeError, TapeError
 
 cnp.import_array()
 
@@ -29,7 +29,8 @@ def asarray(data, dtype=None, *, device=None, copy=None) -> Tensor:
     write to the array; `tensor` copies instead.
 
     Args:
-        data: a tensor, an array, an object with a buffer or `__array__`, numbers nested in lists.
+        data: a tensor, an array, an object with a buffer or `__array__`, numbers nested in lists;
+            a complex number whose imaginary part is 0 is the real number.
         dtype: dtype of the tensor, by default that of data, float32 for Python's floats.
         device: None or "cpu".
         copy: True for memory of its own, False for an error where data's cannot be shared.
@@ -59,6 +60,7 @@ def asarray(data, dtype=None, *, device=None, copy=None) -> Tensor:
         if copy is False:
             raise ValueError(f"asarray: a {data.dtype} tensor cannot become {dtype} uncopied")
         return slot(CAST)(data, data.dtype if dtype is None else dtype)
+    data = real_number(data)
     if copy:
         return wrap(leaf(owned_array(data, dtype), False))
     if dtype is not None and isinstance(data, (list, tuple, float, int)):
@@ -70,6 +72,17 @@ def asarray(data, dtype=None, *, device=None, copy=None) -> Tensor:
     if fresh and copy is False:
         raise ValueError(f"asarray: a {type(data).__name__} cannot become {array.dtype} uncopied")
     return wrap(leaf(array, not fresh))
+
+
+def operand(data, str name) -> Tensor:
+    """asarray(data), whose errors are in the name of the function that takes it."""
+    if isinstance(data, Tensor):
+        return data
+    try:
+        return asarray(data)
+    except TapeError as error:
+        error.op = error.op or name
+        raise
 
 
 def assign(Tensor x, value) -> Tensor:
@@ -105,19 +118,20 @@ def overwrite(list tensors, update, *args):
     cdef Tensor t
     cdef ndarray array
     cdef Py_ssize_t i
-    for t in tensors:
-        if t.is_sole_owner() and cnp.PyArray_IS_C_CONTIGUOUS(t.node.array):
-            array = t.node.array
-            cnp.PyArray_ENABLEFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
-            moved.append(None)
-        else:
-            array = np.array(value_of(t.node), order="C", copy=True)
-            moved.append(array)
-        arrays.append(array)
     try:
+        for t in tensors:
+            if t.is_sole_owner() and cnp.PyArray_IS_C_CONTIGUOUS(t.node.array):
+                array = t.node.array
+                moved.append(None)
+                arrays.append(array)
+                cnp.PyArray_ENABLEFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
+            else:
+                array = np.array(value_of(t.node), order="C", copy=True)
+                moved.append(array)
+                arrays.append(array)
         update(arrays, *args)
     finally:
-        for i in range(len(tensors)):
+        for i in range(len(arrays)):  # fewer than there are tensors if memory is short
             if moved[i] is None:
                 cnp.PyArray_CLEARFLAGS(<ndarray>arrays[i], cnp.NPY_ARRAY_WRITEABLE)
                 (<Tensor>tensors[i]).node.become_leaf()
@@ -127,12 +141,15 @@ def overwrite(list tensors, update, *args):
 
 
 def gradient_arrays(list tensors) -> tuple[list, int]:
-    """The gradients as read-only arrays in C order, or None, and how many there are."""
+    """The gradients as read-only arrays in C order, or None, and how many there are.
+
+    One that is left from before its tensor was frozen does not count.
+    """
     cdef list arrays = []
     cdef Py_ssize_t n = 0
     cdef Tensor t
     for t in tensors:
-        if t._grad is None:
+        if t._grad is None or not t.node.requires_grad:
             arrays.append(None)
         else:
             arrays.append(cnp.PyArray_GETCONTIGUOUS(value_of(t._grad.node)))

@@ -125,7 +125,8 @@ cdef class Node:
             recycle(<PyObject*>self.array)
         if self.origin is not NULL:
             Py_DECREF(<object>self.origin)
-        self.forget_hooks()
+        if self.hooks is not NULL:
+            self.forget_hooks()
         self.let_go()
         self.forget_recipe()
         drain()

@@ -26,8 +26,9 @@ class check_numerics:
 
     Forward and backward: the error names the op, how many numbers went wrong and where the first
     of them stands, the module's path and the line of the program; of a gradient, those where its op
-    was called. An op that is given NaN or infinity, as a tensor, number or setting, may hand it on.
-    A with-block, local to the thread. It costs a look at every number; outside of it, nothing.
+    was called, the path if that was under check_numerics as well. An op that is given NaN or
+    infinity, as a tensor, number or setting, may hand it on. A with-block, local to the thread. It
+    costs a look at every number; outside of it, nothing.
 
     Raises:
         NumericsError: by an op, `backward`, `tape.grad` or `tape.jvp` under it.
@@ -96,20 +97,26 @@ cdef int inspect(Op op, tuple operands, tuple settings, ndarray y) except -1:
     raise NumericsError(f"{op.name}: {found_in(y, 'numbers')}; its operands are finite")
 
 
-cdef int inspect_cotangent(Node node, Py_ssize_t operand, Tensor g, part) except -1:
-    """NumericsError if a vjp has made something that is not finite of what is."""
+cdef int inspect_cotangent(Node node, Py_ssize_t operand, Tensor g, Tensor part, known) except -1:
+    """NumericsError if a vjp has made something that is not finite of what is.
+
+    Or if its sum with what is known from other uses of the operand is the first that is not.
+    """
     cdef Op op = <Op>node.op
-    if not isinstance(part, Tensor) or all_finite((<Tensor>part).node.array):
+    cdef ndarray found = part.node.array
+    cdef str what = "", given = "what came back to it, and its operands, are finite"
+    if all_finite(found):
+        if not isinstance(known, Tensor) or not all_finite((<Tensor>known).node.array):
+            return 0
+        with np.errstate(all="ignore"):
+            found = np.asarray(np.add((<Tensor>known).node.array, found))
+        what, given = ", added up over its uses,", "what is added is finite"
+        if all_finite(found):
+            return 0
+    elif not all_finite(g.node.array) or not operands_finite(node.operands):
         return 0
-    if not all_finite(g.node.array) or not operands_finite(node.operands):
-        return 0
-    names = op.operand_names
-    name = names[min(operand, len(names) - 1)]
-    blame(
-        node,
-        f"of the gradient for {name} {found_in((<Tensor>part).node.array, 'numbers')}; "
-        "what came back to it, and its operands, are finite",
-    )
+    name = op.operand_names[min(operand, len(op.operand_names) - 1)]
+    blame(node, f"of the gradient for {name}{what} {found_in(found, 'numbers')}; {given}")
 
 
 cdef int inspect_tangent(Node node, list parts, Tensor dy) except -1:

@@ -37,3 +37,6 @@ cdef class Op:
     cdef ndarray evaluate(self, State state, tuple operands, tuple settings)
     cdef object run_forward(self, State state, list args, tuple settings)
     cdef tuple settle(self, PyObject** args, Py_ssize_t n_extra, PyObject** named, PyObject* names)
+
+
+cdef list described_all(Op op, tuple operands, tuple settings)

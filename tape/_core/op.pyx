@@ -145,8 +145,14 @@ cdef class Op:
 
     cdef ndarray checked(self, object y, object ruled, list args):
         """What a user's forward gave, if its shape is as ruled and its dtype one of ours."""
-        cdef ndarray array = np.asarray(y)
+        cdef ndarray array
         cdef bint _fresh
+        if y is None or isinstance(y, (tuple, str, bytes, dict)):
+            raise DTypeError(f"its forward must return one array, got a {type(y).__name__}")
+        try:
+            array = np.asarray(y)
+        except ValueError as error:
+            raise ShapeError("its forward gave sequences that differ in length or depth") from error
         if ruled is not None:
             if type(ruled) is not tuple:
                 raise ShapeError(f"its shape rule gave {ruled!r}, expected a tuple of lengths")
@@ -218,7 +224,9 @@ cdef list values_of(tuple operands):
 
 cdef str described(slot):
     if isinstance(slot, Node):
-        return f"{(<Node>slot).array.dtype} {(<Node>slot).shape()}"
+        return f"{cnp.PyArray_DescrFromType((<Node>slot).typenum)} {(<Node>slot).shape()}"
+    if isinstance(slot, ndarray):
+        return f"{slot.dtype} {slot.shape}"
     return f"the number {slot!r}"
 
 

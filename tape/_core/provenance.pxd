@@ -32,3 +32,4 @@ cdef inline void stamp(Node node) noexcept:
         if code is not NULL:
             Py_INCREF(<object>code)
             node.origin = code
+cdef tuple shapes_of(list operands)

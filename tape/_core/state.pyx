@@ -62,6 +62,11 @@ def is_recording() -> bool:
     return current().recording
 
 
+def is_reusing() -> bool:
+    """Whether ops on this thread reuse live nodes."""
+    return current().reusing
+
+
 class _Switch:
     """A with-block (or decorator) under which this thread records, or does not."""
 

@@ -392,7 +392,7 @@ cdef class Tensor:
         return self.__deepcopy__(None)
 
     def __reduce__(self):
-        raise TypeError("a tensor is not pickled: save t.numpy(), or a state_dict of the module")
+        raise TypeError("a tensor is not pickled: tape.save writes tensors and modules")
 
     def __repr__(self):
         return summary(value_of(self.node), self._name, self.node.op, self.node.requires_grad)

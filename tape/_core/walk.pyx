@@ -227,9 +227,11 @@ cdef class Walk:
                 node = <Node>self.nodes[i]
                 if self.first[i + 1] > self.first[i] and self.adjoints[i] is not None:
                     if node.hooks is not NULL and not self.complete[i]:
+                        state.checking = checking  # a hook's ops are the program's, no rule's
                         self.adjoints[i] = hooked(
                             <Hooks>node.hooks, self.adjoints[i], create_graph
                         )
+                        state.checking = False
                     self.visit(i, node, create_graph)
                     if not keep:
                         self.adjoints[i] = None
@@ -271,9 +273,10 @@ cdef class Walk:
                     raise GradError(f"{op.name} has no vjp rule")
                 part = None if rule is None else g if rule.passes_on else rule.call(node, g, None)
             if part is not None:
+                part = fitted(op, j, part, <Node>self.nodes[t])
                 if self.checks:
-                    inspect_cotangent(node, j, g, part)
-                self.add(t, fitted(op, j, part, <Node>self.nodes[t]), create_graph)
+                    inspect_cotangent(node, j, g, part, self.adjoints[t])
+                self.add(t, part, create_graph)
         return 0
 
     cdef bint added(self, Op op, Py_ssize_t j, Node node, g, Py_ssize_t t) except -1:

@@ -1,7 +1,7 @@
 """Activation functions, one pass over the numbers each."""
 
 from cython cimport floating
-from libc.math cimport erf, erfc, erfcf, erff
+from libc.math cimport INFINITY, erf, erfc, erfcf, erff
 
 import numpy as np
 
@@ -15,19 +15,25 @@ from tape._kernels.dispatch cimport Kernel, cast, is_float
 from tape._kernels.freelist cimport empty
 from tape._kernels.strides cimport RELEASE_ABOVE
 from tape._kernels.table cimport (
-    TAPE_PASS_GELU, TAPE_PASS_GELU_SLOPE, TAPE_PASS_LEAKY_RELU, TAPE_PASS_LEAKY_RELU_GATE,
+    TAPE_PASS_CLAMP, TAPE_PASS_ELU, TAPE_PASS_ELU_SLOPE, TAPE_PASS_GELU, TAPE_PASS_GELU_SLOPE,
+    TAPE_PASS_HARDSIGMOID, TAPE_PASS_HARDSWISH, TAPE_PASS_HARDSWISH_SLOPE, TAPE_PASS_LEAKY_RELU,
+    TAPE_PASS_LEAKY_RELU_GATE, TAPE_PASS_MISH, TAPE_PASS_MISH_SLOPE, TAPE_PASS_OUTSIDE,
     TAPE_PASS_RELU, TAPE_PASS_RELU_GATE, TAPE_PASS_SIGMOID, TAPE_PASS_SIGMOID_SLOPE, TAPE_PASS_SILU,
-    TAPE_PASS_SILU_SLOPE, TAPE_PASS_SOFTPLUS, TAPE_PASS_SOFTPLUS_SLOPE, TAPE_PASS_TANH_SLOPE,
-    kernels, tape_pass,
+    TAPE_PASS_SILU_SLOPE, TAPE_PASS_SOFTPLUS, TAPE_PASS_SOFTPLUS_SLOPE, TAPE_PASS_SOFTSHRINK,
+    TAPE_PASS_TANH_SLOPE, kernels, tape_pass,
 )
 
 cnp.import_array()
 
 __all__ = [
-    "ERF", "ERFC", "GELU", "GELU_SLOPE", "LEAKY_RELU", "LEAKY_RELU_GATE", "RELU", "RELU_GATE",
-    "SIGMOID", "SIGMOID_SLOPE", "SILU", "SILU_SLOPE", "SOFTPLUS", "SOFTPLUS_SLOPE", "TANH_SLOPE",
+    "BAND", "CELU", "ELU", "ELU_SLOPE", "ERF", "ERFC", "GELU", "GELU_SLOPE", "HARDSHRINK",
+    "HARDSIGMOID", "HARDSWISH", "HARDSWISH_SLOPE", "HARDTANH", "LEAKY_RELU", "LEAKY_RELU_GATE",
+    "LOGSIGMOID", "MISH", "MISH_SLOPE", "RELU", "RELU6", "RELU_GATE", "SELU", "SIGMOID",
+    "SIGMOID_SLOPE", "SILU", "SILU_SLOPE", "SOFTPLUS", "SOFTPLUS_SLOPE", "SOFTSHRINK", "TANH_SLOPE",
     "Pass", "Slope",
 ]
+
+cdef double SELU_ALPHA = 1.6732632423543772, SELU_SCALE = 1.0507009873554805
 
 
 cdef void error(const floating *x, floating *y, Py_ssize_t n, bint rest) noexcept nogil:
@@ -41,18 +47,39 @@ cdef void error(const floating *x, floating *y, Py_ssize_t n, bint rest) noexcep
 
 
 cdef bint is_number(setting) noexcept:
-    return type(setting) is float or type(setting) is int
+    return (type(setting) is float or type(setting) is int) and setting == setting
 
 
 cdef bint read_settings(tape_pass *p, tuple settings) except -1:
     """Put an op's settings where the C loop looks for them; False if they are the op's own."""
+    cdef Py_ssize_t i, n = len(settings)
     if p.which == TAPE_PASS_GELU or p.which == TAPE_PASS_GELU_SLOPE:
         p.which += settings[0] == "tanh"  # its own loop stands next
         return settings[0] == "tanh" or settings[0] == "none"
-    if not is_number(settings[0]) or not is_number(settings[len(settings) - 1]):
-        return False
-    p.a, p.b = settings[0], settings[len(settings) - 1]
-    return p.a != 0 or len(settings) == 1
+    if p.which == TAPE_PASS_OUTSIDE and n == 4:
+        p.which += settings[3] is True  # within the bounds: its own loop stands next
+        n = 3
+    for i in range(n):
+        if not is_number(settings[i]):
+            return False
+    p.a = settings[0]
+    if n > 1:
+        p.b = settings[1]
+    if n > 2:
+        p.c = settings[2]
+    if p.which == TAPE_PASS_CLAMP:
+        return p.a <= p.b
+    if p.which == TAPE_PASS_SOFTPLUS or p.which == TAPE_PASS_SOFTPLUS_SLOPE:
+        return p.a != 0
+    if p.which == TAPE_PASS_SOFTSHRINK:
+        return p.a >= 0
+    if p.which == TAPE_PASS_OUTSIDE and n == 1:  # hardshrink
+        p.a, p.b = -p.a, p.a
+    elif p.which == TAPE_PASS_ELU and p.b == 0:  # celu
+        if p.a == 0:
+            return False
+        p.b = 1 / p.a
+    return True
 
 
 cdef void run(int kind, const tape_pass *p) noexcept:
@@ -66,10 +93,14 @@ cdef void run(int kind, const tape_pass *p) noexcept:
 
 
 cdef class Pass(Kernel):
-    """One number in, one out; where `widens`, integers become float64, else they are left alone."""
+    """One number in, one out; where `widens`, integers become float64, else they are left alone.
+
+    What an op's settings do not say is a, b and c.
+    """
 
     cdef int which
     cdef bint widens
+    cdef double a, b, c
 
     def __call__(self, x, *settings):
         x = np.asarray(x)
@@ -80,12 +111,12 @@ cdef class Pass(Kernel):
 
     cdef ndarray unary(self, ndarray x):
         cdef tape_pass p
-        p.which, p.a, p.b = self.which, 0, 0
+        p.which, p.a, p.b, p.c = self.which, self.a, self.b, self.c
         return self.passed(x, &p)
 
     cdef ndarray settled(self, list operands, tuple settings):
         cdef tape_pass p
-        p.which = self.which
+        p.which, p.a, p.b, p.c = self.which, self.a, self.b, self.c
         if not read_settings(&p, settings):
             return None
         x = operands[0]
@@ -103,7 +134,7 @@ cdef class Pass(Kernel):
             x = cast(x, kind)
         x = in_order(x)
         y = empty(PyArray_NDIM(x), PyArray_DIMS(x), kind)
-        p.n, p.x, p.g, p.y = PyArray_SIZE(x), PyArray_DATA(x), NULL, PyArray_DATA(y)
+        p.n, p.x, p.g, p.y = PyArray_SIZE(x), PyArray_DATA(x), PyArray_DATA(x), PyArray_DATA(y)
         self.take(kind, p)
         return y
 
@@ -130,12 +161,12 @@ cdef class Slope(Kernel):
 
     cdef ndarray binary(self, a, b):
         cdef tape_pass p
-        p.which, p.a, p.b = self.which, 0, 0
+        p.which, p.a, p.b, p.c = self.which, 0, 0, 0
         return self.passed(a, b, &p)
 
     cdef ndarray settled(self, list operands, tuple settings):
         cdef tape_pass p
-        p.which, p.a, p.b = self.which, 0, 0
+        p.which, p.a, p.b, p.c = self.which, 0, 0, 0
         return self.passed(operands[0], operands[1], &p) if read_settings(&p, settings) else None
 
     cdef ndarray passed(self, a, b, tape_pass *p):
@@ -155,9 +186,9 @@ cdef class Slope(Kernel):
         return y
 
 
-cdef Pass new_pass(int which, bint widens=True):
+cdef Pass new_pass(int which, bint widens=True, double a=0, double b=0, double c=1):
     cdef Pass p = Pass.__new__(Pass)
-    p.which, p.widens = which, widens
+    p.which, p.widens, p.a, p.b, p.c = which, widens, a, b, c
     return p
 
 
@@ -186,5 +217,20 @@ SOFTPLUS = new_pass(TAPE_PASS_SOFTPLUS)
 SOFTPLUS_SLOPE = new_slope(TAPE_PASS_SOFTPLUS_SLOPE)
 GELU = new_pass(TAPE_PASS_GELU)
 GELU_SLOPE = new_slope(TAPE_PASS_GELU_SLOPE)
+RELU6 = new_pass(TAPE_PASS_CLAMP, False, 0, 6)
+HARDTANH = new_pass(TAPE_PASS_CLAMP)
+HARDSIGMOID = new_pass(TAPE_PASS_HARDSIGMOID)
+HARDSWISH = new_pass(TAPE_PASS_HARDSWISH)
+HARDSWISH_SLOPE = new_slope(TAPE_PASS_HARDSWISH_SLOPE)
+BAND = new_slope(TAPE_PASS_OUTSIDE)
+HARDSHRINK = new_pass(TAPE_PASS_OUTSIDE)
+SOFTSHRINK = new_pass(TAPE_PASS_SOFTSHRINK)
+ELU = new_pass(TAPE_PASS_ELU, True, 1, 1)
+CELU = new_pass(TAPE_PASS_ELU)
+SELU = new_pass(TAPE_PASS_ELU, True, SELU_SCALE * SELU_ALPHA, 1, SELU_SCALE)
+ELU_SLOPE = new_slope(TAPE_PASS_ELU_SLOPE)
+MISH = new_pass(TAPE_PASS_MISH)
+MISH_SLOPE = new_slope(TAPE_PASS_MISH_SLOPE)
+LOGSIGMOID = new_pass(TAPE_PASS_SOFTPLUS, True, -1, INFINITY)
 ERF = new_error_function(False)
 ERFC = new_error_function(True)

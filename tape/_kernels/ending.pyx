@@ -56,5 +56,7 @@ cdef void by_pass(void* row, ptrdiff_t n, const void* context) noexcept nogil:
     """The op's own loop over a row, in place."""
     cdef const Ending* ending = <const Ending*> context
     cdef tape_pass p
-    p.which, p.n, p.x, p.g, p.y, p.a, p.b = ending.which, n, row, NULL, row, 0, 0
+    p.which, p.n, p.x, p.g, p.y, p.a, p.b, p.c = (
+        ending.which, n, row, NULL, row, 0, 0, 0,
+    )
     kernels().run_pass[0 if ending.size == 4 else 1](&p)

@@ -63,8 +63,14 @@ INLINE FN(vec) FN(times_power)(FN(vec) x, FN(vec) shifted)
 }
 #endif
 
-/* e**(x + rest), where rest is small; NaN stays. */
-INLINE FN(vec) FN(exp_of_sum)(FN(vec) x, FN(vec) rest)
+INLINE FN(vec) FN(magnitude)(FN(vec) x)
+{
+    return (FN(vec))((FN(ints))x & ~(FN(ints))FN(fill)((REAL)-0.0));
+}
+
+/* e**r - 1 of Note [Exponential] for x + rest, where rest is small, and the power that is left to
+   multiply e**r with, as times_power takes it; NaN stays. */
+INLINE FN(vec) FN(exp_less_one)(FN(vec) x, FN(vec) rest, FN(vec) *power)
 {
     const FN(vec) shift = FN(fill)(BY_TYPE(12582912.0, 6755399441055744.0));
     x = FN(larger)(FN(fill)(BY_TYPE(-105, -747)), FN(smaller)(FN(fill)(BY_TYPE(89, 710)), x));
@@ -73,20 +79,34 @@ INLINE FN(vec) FN(exp_of_sum)(FN(vec) x, FN(vec) rest)
     FN(vec) r = x - n * FN(fill)(BY_TYPE(0.693359375, 0.6931471803691238));
     r = (r + rest) - n * FN(fill)(BY_TYPE(-0.000212194440055, 1.90821492927058782e-10));
     const FN(vec) y = FN(polynomial)(r, TERMS(exp));
-    const FN(vec) power = (y * r) * r + r + 1;
 #ifdef HAS_POWER
-    return FN(times_power)(power, n);
+    *power = n;
 #else
-    return FN(times_power)(power, shifted);
+    *power = shifted;
 #endif
+    return (y * r) * r + r;
+}
+
+/* e**(x + rest), where rest is small; NaN stays. */
+INLINE FN(vec) FN(exp_of_sum)(FN(vec) x, FN(vec) rest)
+{
+    FN(vec) power;
+    const FN(vec) y = FN(exp_less_one)(x, rest, &power) + 1;
+    return FN(times_power)(y, power);
+}
+
+/* e**x - 1 without loss of digits next to 0. */
+INLINE FN(vec) FN(expm1)(FN(vec) x)
+{
+    FN(vec) power;
+    const FN(vec) y = FN(exp_less_one)(x, (FN(vec)){0}, &power);
+    /* apart where the power is small, in one where it may overflow before the product does */
+    const FN(vec) near = FN(times_power)(y, power) + (FN(times_power)(FN(fill)(1), power) - 1);
+    const FN(vec) far = FN(choose)(FN(above)(x, FN(fill)(1)), FN(times_power)(y + 1, power) - 1, near);
+    return FN(choose)(FN(at_most)(FN(magnitude)(x), (FN(vec)){0}), x, far); /* -0 stays */
 }
 
 INLINE FN(vec) FN(exp)(FN(vec) x) { return FN(exp_of_sum)(x, (FN(vec)){0}); }
-
-INLINE FN(vec) FN(magnitude)(FN(vec) x)
-{
-    return (FN(vec))((FN(ints))x & ~(FN(ints))FN(fill)((REAL)-0.0));
-}
 
 /* log(1 + e) for e in [0, 1]. */
 INLINE FN(vec) FN(log_above_one)(FN(vec) e)

@@ -103,9 +103,12 @@ typedef struct {
 /* Functions of one number, and gradients: y from a cotangent g and what the function had or gave. */
 enum {
     TAPE_PASS_RELU, TAPE_PASS_LEAKY_RELU, TAPE_PASS_SIGMOID, TAPE_PASS_SILU, TAPE_PASS_SOFTPLUS,
-    TAPE_PASS_GELU, TAPE_PASS_GELU_TANH, TAPE_PASS_RELU_GATE, TAPE_PASS_LEAKY_RELU_GATE,
+    TAPE_PASS_GELU, TAPE_PASS_GELU_TANH, TAPE_PASS_CLAMP, TAPE_PASS_HARDSIGMOID,
+    TAPE_PASS_HARDSWISH, TAPE_PASS_ELU, TAPE_PASS_SOFTSHRINK, TAPE_PASS_MISH,
+    TAPE_PASS_RELU_GATE, TAPE_PASS_LEAKY_RELU_GATE, TAPE_PASS_OUTSIDE, TAPE_PASS_INSIDE,
     TAPE_PASS_SIGMOID_SLOPE, TAPE_PASS_TANH_SLOPE, TAPE_PASS_SILU_SLOPE, TAPE_PASS_SOFTPLUS_SLOPE,
-    TAPE_PASS_GELU_SLOPE, TAPE_PASS_GELU_TANH_SLOPE, TAPE_PASSES
+    TAPE_PASS_GELU_SLOPE, TAPE_PASS_GELU_TANH_SLOPE, TAPE_PASS_HARDSWISH_SLOPE,
+    TAPE_PASS_ELU_SLOPE, TAPE_PASS_MISH_SLOPE, TAPE_PASSES
 };
 
 typedef struct {
@@ -113,7 +116,7 @@ typedef struct {
     ptrdiff_t n;
     const void *x, *g;
     void *y;             /* may be x or g */
-    double a, b;         /* settings: a slope; beta and the threshold of softplus */
+    double a, b, c;      /* settings, in the op's order */
 } tape_pass;
 
 /* Functions of the rows of a matrix: softmax and what is made of it, normalisation. */

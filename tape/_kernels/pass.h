@@ -7,6 +7,12 @@
 #define PASS_ABOVE 5e4 /* numbers, some 10 us of one core: benchmarks "gelu", two threads */
 #define PASS_BLOCK 64  /* numbers that no two threads share */
 
+/* y of one vector: x is what the function has, or what a slope needs of it, and g the cotangent. */
+#define UNUSED __attribute__((unused))
+#define OF(name)                                                                            \
+    INLINE FN(vec) FN(name##_of)(FN(vec) x UNUSED, FN(vec) g UNUSED, FN(vec) a UNUSED,       \
+                                 FN(vec) b UNUSED, FN(vec) c UNUSED)
+
 #endif
 
 /* x with its lowest finite number for -inf, so that times 0 it is -0 and not NaN. */
@@ -21,15 +27,13 @@ INLINE FN(vec) FN(within)(FN(vec) x)
     return FN(larger)(FN(fill)(-1000), FN(smaller)(FN(fill)(1000), x));
 }
 
-INLINE FN(vec) FN(relu_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(relu)
 {
-    (void)g, (void)a, (void)b;
     return FN(choose)(FN(at_most)(x, (FN(vec)){0}), (FN(vec)){0}, x);
 }
 
-INLINE FN(vec) FN(leaky_relu_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(leaky_relu)
 {
-    (void)g, (void)b;
     return FN(choose)(FN(above)(x, (FN(vec)){0}), x, x * a);
 }
 
@@ -40,22 +44,19 @@ INLINE FN(vec) FN(sigmoid_at)(FN(vec) x)
     return FN(choose)(FN(above)(x, (FN(vec)){0}), FN(fill)(1), e) / (e + 1);
 }
 
-INLINE FN(vec) FN(sigmoid_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(sigmoid)
 {
-    (void)g, (void)a, (void)b;
     return FN(sigmoid_at)(x);
 }
 
-INLINE FN(vec) FN(silu_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(silu)
 {
-    (void)g, (void)a, (void)b;
     return FN(finite_below)(x) * FN(sigmoid_at)(x);
 }
 
 /* a is beta, b the threshold. */
-INLINE FN(vec) FN(softplus_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(softplus)
 {
-    (void)g;
     const FN(vec) z = x * a, y = FN(larger)((FN(vec)){0}, z) + FN(log_above_one)(FN(exp)(-FN(magnitude)(z)));
     return FN(choose)(FN(above)(z, b), x, y / a);
 }
@@ -69,9 +70,8 @@ INLINE FN(vec) FN(normal_below)(FN(vec) x, FN(vec) *bell)
     return FN(choose)(FN(above)(x, (FN(vec)){0}), 1 - tail, tail);
 }
 
-INLINE FN(vec) FN(gelu_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(gelu)
 {
-    (void)g, (void)a, (void)b;
     FN(vec) bell;
     return FN(finite_below)(x) * FN(normal_below)(x, &bell);
 }
@@ -82,60 +82,133 @@ INLINE FN(vec) FN(gelu_cubic)(FN(vec) x)
     return (x + x * x * x * (REAL)0.044715) * (REAL)1.5957691216057308;
 }
 
-INLINE FN(vec) FN(gelu_tanh_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(gelu_tanh)
 {
-    (void)g, (void)a, (void)b;
     return FN(finite_below)(x) * FN(sigmoid_at)(FN(gelu_cubic)(x));
 }
 
-INLINE FN(vec) FN(relu_gate_of)(FN(vec) y, FN(vec) g, FN(vec) a, FN(vec) b)
+/* NaN passes. */
+INLINE FN(vec) FN(clamp)(FN(vec) low, FN(vec) high, FN(vec) x)
 {
-    (void)a, (void)b;
-    return FN(choose)(FN(at_most)(y, (FN(vec)){0}), (FN(vec)){0}, g);
+    return FN(smaller)(high, FN(larger)(low, x));
 }
 
-INLINE FN(vec) FN(leaky_relu_gate_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(clamp)
 {
-    (void)b;
+    return FN(clamp)(a, b, x);
+}
+
+OF(hardsigmoid)
+{
+    return FN(clamp)((FN(vec)){0}, FN(fill)(6), x + 3) / 6;
+}
+
+OF(hardswish)
+{
+    return FN(finite_below)(x) * (FN(clamp)((FN(vec)){0}, FN(fill)(6), x + 3) / 6);
+}
+
+OF(softshrink)
+{
+    return x - FN(clamp)(-a, a, x);
+}
+
+/* a is the factor below 0, b that of the exponent, c the factor above 0. */
+OF(elu)
+{
+    return FN(choose)(FN(above)(x, (FN(vec)){0}), x * c, FN(expm1)(x * b) * a);
+}
+
+/* n / (n + 2) = tanh(log(1 + w)), where n = w (w + 2) and w = exp(x), both over w**2 above 0; what it
+   lacks of 1 is 2 over the same. */
+INLINE FN(vec) FN(mish_gate)(FN(vec) x, FN(vec) *rest)
+{
+    const FN(vec) e = FN(exp)(-FN(magnitude)(x)), square = e * e;
+    const FN(flags) is = FN(above)(x, (FN(vec)){0});
+    const FN(vec) n = FN(choose)(is, e * 2 + 1, e * 2 + square);
+    const FN(vec) two = FN(choose)(is, square * 2, FN(fill)(2));
+    *rest = two / (n + two);
+    return n / (n + two);
+}
+
+OF(mish)
+{
+    FN(vec) rest;
+    return FN(finite_below)(x) * FN(mish_gate)(x, &rest);
+}
+
+/* Gradients between or beyond two bounds, which do not count themselves; c is a factor. */
+OF(inside)
+{
+    const FN(vec) below = FN(choose)(FN(at_most)(b, x), (FN(vec)){0}, g * c);
+    return FN(choose)(FN(at_most)(x, a), (FN(vec)){0}, below);
+}
+
+OF(outside)
+{
+    const FN(vec) between = FN(choose)(FN(at_most)(x, b), (FN(vec)){0}, g * c);
+    return FN(choose)(FN(at_most)(a, x), between, g * c);
+}
+
+OF(hardswish_slope)
+{
+    const FN(vec) below = FN(choose)(FN(at_most)(FN(fill)(3), x), g, g * (x / 3 + (REAL)0.5));
+    return FN(choose)(FN(at_most)(x, FN(fill)(-3)), (FN(vec)){0}, below);
+}
+
+OF(elu_slope)
+{
+    return FN(choose)(FN(above)(x, (FN(vec)){0}), g * c, g * a * FN(exp)(x * b));
+}
+
+OF(mish_slope)
+{
+    FN(vec) rest;
+    const FN(vec) t = FN(mish_gate)(x, &rest);
+    return g * (t + FN(within)(x) * FN(sigmoid_at)(x) * (rest * (1 + t)));
+}
+
+OF(relu_gate)
+{
+    return FN(choose)(FN(at_most)(x, (FN(vec)){0}), (FN(vec)){0}, g);
+}
+
+OF(leaky_relu_gate)
+{
     return FN(choose)(FN(above)(x, (FN(vec)){0}), g, g * a);
 }
 
-INLINE FN(vec) FN(sigmoid_slope_of)(FN(vec) y, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(sigmoid_slope)
 {
-    (void)a, (void)b;
-    return g * y * (1 - y);
+    return g * x * (1 - x);
 }
 
-INLINE FN(vec) FN(tanh_slope_of)(FN(vec) y, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(tanh_slope)
 {
-    (void)a, (void)b;
-    return g * (1 - y * y);
+    return g * (1 - x * x);
 }
 
-INLINE FN(vec) FN(silu_slope_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(silu_slope)
 {
-    (void)a, (void)b;
     const FN(vec) s = FN(sigmoid_at)(x);
     return g * (s + FN(within)(x) * (s * (1 - s)));
 }
 
-INLINE FN(vec) FN(softplus_slope_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(softplus_slope)
 {
     const FN(vec) z = x * a;
     return FN(choose)(FN(above)(z, b), g, g * FN(sigmoid_at)(z));
 }
 
-INLINE FN(vec) FN(gelu_slope_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(gelu_slope)
 {
-    (void)a, (void)b;
     FN(vec) bell;
     const FN(vec) below = FN(normal_below)(x, &bell);
     return g * (below + FN(within)(x) * bell * (REAL)0.3989422804014327);
 }
 
-INLINE FN(vec) FN(gelu_tanh_slope_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b)
+OF(gelu_tanh_slope)
 {
-    (void)a, (void)b;
     x = FN(within)(x);
     const FN(vec) s = FN(sigmoid_at)(FN(gelu_cubic)(x));
     const FN(vec) along = (1 + x * x * (REAL)(3 * 0.044715)) * (REAL)1.5957691216057308;
@@ -146,12 +219,13 @@ INLINE FN(vec) FN(gelu_tanh_slope_of)(FN(vec) x, FN(vec) g, FN(vec) a, FN(vec) b
     static void FN(name##_pass)(const tape_pass *p, ptrdiff_t from, ptrdiff_t to)                \
     {                                                                                           \
         const REAL *x = (const REAL *)p->x + from, *g = with_g ? (const REAL *)p->g + from : x;  \
-        const FN(vec) a = FN(fill)((REAL)p->a), b = FN(fill)((REAL)p->b);                        \
+        const FN(vec) a = FN(fill)((REAL)p->a), b = FN(fill)((REAL)p->b),                        \
+                      c = FN(fill)((REAL)p->c);                                                 \
         REAL *y = (REAL *)p->y + from;                                                           \
         ALONG(i, to - from, {                                                                    \
             const FN(vec) v = FN(read)(x + i, whole, some);                                      \
             const FN(vec) d = with_g ? FN(read)(g + i, whole, some) : v;                         \
-            FN(write)(y + i, FN(name##_of)(v, d, a, b), whole, some);                            \
+            FN(write)(y + i, FN(name##_of)(v, d, a, b, c), whole, some);                            \
         });                                                                                      \
     }
 PASS(relu, 0)
@@ -161,14 +235,25 @@ PASS(silu, 0)
 PASS(softplus, 0)
 PASS(gelu, 0)
 PASS(gelu_tanh, 0)
+PASS(clamp, 0)
+PASS(hardsigmoid, 0)
+PASS(hardswish, 0)
+PASS(elu, 0)
+PASS(softshrink, 0)
+PASS(mish, 0)
 PASS(relu_gate, 1)
 PASS(leaky_relu_gate, 1)
+PASS(outside, 1)
+PASS(inside, 1)
 PASS(sigmoid_slope, 1)
 PASS(tanh_slope, 1)
 PASS(silu_slope, 1)
 PASS(softplus_slope, 1)
 PASS(gelu_slope, 1)
 PASS(gelu_tanh_slope, 1)
+PASS(hardswish_slope, 1)
+PASS(elu_slope, 1)
+PASS(mish_slope, 1)
 #undef PASS
 
 typedef struct {
@@ -196,14 +281,25 @@ static void FN(run_pass)(const tape_pass *p)
         [TAPE_PASS_SOFTPLUS] = FN(softplus_pass),
         [TAPE_PASS_GELU] = FN(gelu_pass),
         [TAPE_PASS_GELU_TANH] = FN(gelu_tanh_pass),
+        [TAPE_PASS_CLAMP] = FN(clamp_pass),
+        [TAPE_PASS_HARDSIGMOID] = FN(hardsigmoid_pass),
+        [TAPE_PASS_HARDSWISH] = FN(hardswish_pass),
+        [TAPE_PASS_ELU] = FN(elu_pass),
+        [TAPE_PASS_SOFTSHRINK] = FN(softshrink_pass),
+        [TAPE_PASS_MISH] = FN(mish_pass),
         [TAPE_PASS_RELU_GATE] = FN(relu_gate_pass),
         [TAPE_PASS_LEAKY_RELU_GATE] = FN(leaky_relu_gate_pass),
+        [TAPE_PASS_OUTSIDE] = FN(outside_pass),
+        [TAPE_PASS_INSIDE] = FN(inside_pass),
         [TAPE_PASS_SIGMOID_SLOPE] = FN(sigmoid_slope_pass),
         [TAPE_PASS_TANH_SLOPE] = FN(tanh_slope_pass),
         [TAPE_PASS_SILU_SLOPE] = FN(silu_slope_pass),
         [TAPE_PASS_SOFTPLUS_SLOPE] = FN(softplus_slope_pass),
         [TAPE_PASS_GELU_SLOPE] = FN(gelu_slope_pass),
         [TAPE_PASS_GELU_TANH_SLOPE] = FN(gelu_tanh_slope_pass),
+        [TAPE_PASS_HARDSWISH_SLOPE] = FN(hardswish_slope_pass),
+        [TAPE_PASS_ELU_SLOPE] = FN(elu_slope_pass),
+        [TAPE_PASS_MISH_SLOPE] = FN(mish_slope_pass),
     };
     FN(pass_split) s = {p, works[p->which], 1};
     if ((double)p->n > PASS_ABOVE)

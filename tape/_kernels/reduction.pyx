@@ -37,6 +37,8 @@ cdef unsigned long axis_bit(axis, int ndim) except? 0:
     """The bit of one axis, 0 if it is out of range or no integer."""
     if type(axis) is not int:
         return 0
+    if ndim == 0 and -1 <= axis <= 0:
+        return 1  # 0-d counts as a line of one element
     if not -ndim <= axis < ndim:
         return 0
     return 1ul << (<int>axis + ndim if axis < 0 else <int>axis)

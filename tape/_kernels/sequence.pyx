@@ -38,7 +38,7 @@ cdef void tanh_of(const Sequence* s, char* x, char* y) noexcept nogil:
 
 cdef void pass_of(const Sequence* s, int which, char* x) noexcept nogil:
     cdef tape_pass p
-    p.which, p.n, p.x, p.g, p.y, p.a, p.b = which, s.B * s.H, x, NULL, x, 0, 0
+    p.which, p.n, p.x, p.g, p.y, p.a, p.b, p.c = which, s.B * s.H, x, NULL, x, 0, 0, 0
     kernels().run_pass[s.real](&p)
 
 

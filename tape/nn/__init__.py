@@ -31,6 +31,7 @@ from tape.nn.activation import (
 )
 from tape.nn.attention import MultiHeadAttention
 from tape.nn.cell import GRUCell, LSTMCell, RNNCell
+from tape.nn.compose import Parallel, Residual, combine
 from tape.nn.container import Flatten, For, Lambda, Sequential
 from tape.nn.conv import (
     Conv1d,
@@ -48,7 +49,7 @@ from tape.nn.dropout import (
     FeatureAlphaDropout,
 )
 from tape.nn.embed import Embedding, EmbeddingBag
-from tape.nn.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, RMSNorm
+from tape.nn.group_norm import GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, RMSNorm
 from tape.nn.linear import Dense
 from tape.nn.loss import (
     BCELoss,
@@ -75,7 +76,24 @@ from tape.nn.loss import (
     TripletMarginLoss,
 )
 from tape.nn.module import Module
-from tape.nn.norm import BatchNorm1d, BatchNorm2d, LayerNorm
+from tape.nn.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, LayerNorm
+from tape.nn.pad import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from tape.nn.parameter import Parameter, Uninferred
 from tape.nn.pool import (
     AdaptiveAvgPool1d,
@@ -88,6 +106,7 @@ from tape.nn.pool import (
     MaxPool2d,
 )
 from tape.nn.recurrent import GRU, LSTM, RNN
+from tape.nn.replace import replace
 from tape.nn.resample import Fold, PixelShuffle, PixelUnshuffle, Unfold, Upsample
 from tape.nn.scope import Root, parameter, root, scope
 from tape.nn.transformer import TransformerEncoder, TransformerEncoderLayer
@@ -112,7 +131,14 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
     "CTCLoss",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -143,6 +169,7 @@ __all__ = [
     "HuberLoss",
     "InstanceNorm1d",
     "InstanceNorm2d",
+    "InstanceNorm3d",
     "KLDivLoss",
     "L1Loss",
     "LSTMCell",
@@ -164,6 +191,7 @@ __all__ = [
     "NLLLoss",
     "PReLU",
     "PairwiseDistance",
+    "Parallel",
     "Parameter",
     "PixelShuffle",
     "PixelUnshuffle",
@@ -172,6 +200,13 @@ __all__ = [
     "RNNCell",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
+    "Residual",
     "Root",
     "Sequential",
     "SiLU",
@@ -192,8 +227,13 @@ __all__ = [
     "Unfold",
     "Uninferred",
     "Upsample",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
+    "combine",
     "init",
     "parameter",
+    "replace",
     "root",
     "scope",
 ]

@@ -16,15 +16,13 @@ from tape.nn.module import Module
 from tape.nn.parameter import parameter
 from tape.ops.activation import leaky_relu, relu, sigmoid
 from tape.ops.elementwise import tanh
+from tape.ops.elu import celu, elu, selu
 from tape.ops.rectifiers import (
-    celu,
-    elu,
     hardsigmoid,
     hardswish,
     hardtanh,
     prelu,
     relu6,
-    selu,
     threshold,
 )
 from tape.ops.shrink import (

@@ -15,11 +15,12 @@ from tape.nn.init import glorot_uniform, uniform, zeros
 from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.nn.parameter import parameter, shape_of
-from tape.ops.attention import lower, masked_softmax, scaled_dot_product_attention
+from tape.ops.attention import lower, masked, scaled_dot_product_attention
+from tape.ops.join import concat
 from tape.ops.linalg import linear, matmul
 from tape.ops.logic import where
 from tape.ops.random import dropout
-from tape.ops.reduce import mean
+from tape.ops.reduce import broadcast_to, mean
 from tape.ops.shape import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 from tape.ops.softmax import softmax
 
@@ -45,12 +46,15 @@ class MultiHeadAttention(Module):
         bias: whether the linear layers have one.
         kdim, vdim: numbers of a key and of a value, `embed_dim` by default.
         batch_first: whether the batch is the first axis.
+        add_bias_kv: whether a learned key and value stand behind those given.
+        add_zero_attn: whether a key and value of zeros stand behind all others.
         rng: generator that the first values and dropout draw from, by default that of
             `tape.random`.
         dtype: of the parameters, by default float32.
 
     Parameters are called as PyTorch calls them: ``in_proj_weight``, or with kdim or vdim
-    ``q_proj_weight``, ``k_proj_weight``, ``v_proj_weight``; ``in_proj_bias``, ``out_proj``.
+    ``q_proj_weight``, ``k_proj_weight``, ``v_proj_weight``; ``in_proj_bias``, ``out_proj``;
+    ``bias_k``, ``bias_v``. Weights have a column for each key, those added included.
 
     Raises:
         ShapeError: query, key, value and masks do not fit each other.
@@ -77,6 +81,8 @@ class MultiHeadAttention(Module):
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
         rng: np.random.Generator | None = None,
         dtype: Any = None,
     ) -> None:
@@ -94,9 +100,13 @@ class MultiHeadAttention(Module):
         else:
             for which, size in zip(IN_PROJ, (E, self.kdim, self.vdim), strict=True):
                 setattr(self, which, parameter(self, which, (E, size), init, rng, dtype))
-        self.in_proj_bias = None
+        self.in_proj_bias = self.bias_k = self.bias_v = None
         if bias:
             self.in_proj_bias = parameter(self, "in_proj_bias", (3 * E,), zeros, rng, dtype)
+        if add_bias_kv:
+            self.bias_k = parameter(self, "bias_k", (1, 1, E), init, rng, dtype)
+            self.bias_v = parameter(self, "bias_v", (1, 1, E), init, rng, dtype)
+        self.add_zero_attn = bool(add_zero_attn)
         near = uniform(-1 / math.sqrt(E), 1 / math.sqrt(E))
         self.out_proj = Dense(E, E, bias=bias, init=near, rng=rng, dtype=dtype)
 
@@ -118,7 +128,8 @@ class MultiHeadAttention(Module):
             key_padding_mask: (N, S), or (S) without N: bools, True where a key is *not* looked at,
                 or numbers that are added to its scores.
             need_weights: whether to give the weights too, after dropout, and their mean over the
-                heads if `average_attn_weights`.
+                heads if `average_attn_weights`. A query that may look nowhere gets, as in PyTorch,
+                NaN with the weights and the mean of nothing, 0, without.
             attn_mask: (L, S) or (N num_heads, L, S), bools or numbers in the same sense.
             is_causal: query i looks at keys 0 to i only; an `attn_mask` says so itself.
 
@@ -158,14 +169,17 @@ class MultiHeadAttention(Module):
         q, k, v = self._heads(query, key, value)
         p = self.dropout if self.training else 0.0
         causal = is_causal and attn_mask is None
-        if causal and key_padding_mask is not None:
+        added = self.bias_k is not None or self.add_zero_attn
+        if causal and (added or key_padding_mask is not None):
             causal, attn_mask = False, Tensor(~np.tri(q.shape[2], k.shape[2], dtype=bool))
         mask = self._mask(q.shape[0], q.shape[2], k.shape[2], key_padding_mask, attn_mask)
+        if added:
+            k, v, mask = self._extended(k, v, mask)
         weights = None
         if need_weights:
             scores = matmul(q * q.shape[-1] ** -0.5, matrix_transpose(k))
             mask = lower(scores) if causal else mask
-            weights = softmax(scores, -1) if mask is None else masked_softmax(scores, mask)
+            weights = softmax(scores if mask is None else masked(scores, mask), -1)
             weights = dropout(weights, p, True, self.rng) if p else weights
             y = matmul(weights, v)
         else:
@@ -204,6 +218,23 @@ class MultiHeadAttention(Module):
             x = reshape(x, (*x.shape[:2], self.num_heads, E // self.num_heads))
             heads.append(permute_dims(x, (0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3)))
         return heads
+
+    def _extended(self, k: Tensor, v: Tensor, mask: Tensor | None) -> Any:
+        """Keys, values and mask with the learned ones and those of zeros, which all may look at."""
+        n, shape = k.shape[2], (k.shape[0], self.num_heads, 1, k.shape[3])
+        nothing = Tensor(np.zeros(shape, k.dtype))
+        ends: list[Any] = [[k], [v]]
+        for end, learned in zip(ends, (self.bias_k, self.bias_v), strict=True):
+            if learned is not None:
+                head = permute_dims(reshape(learned, (1, 1, self.num_heads, -1)), (0, 2, 1, 3))
+                end.append(broadcast_to(head, shape))
+            if self.add_zero_attn:
+                end.append(nothing)
+        k, v = [concat(*end, axis=2) for end in ends]
+        if mask is not None:
+            free = np.full((*mask.shape[:-1], k.shape[2] - n), mask.dtype == bool, mask.dtype)
+            mask = concat(mask, Tensor(free), axis=-1)
+        return k, v, mask
 
     def _mask(self, N: int, L: int, S: int, padding: Any, attn_mask: Any) -> Tensor | None:
         """Both masks as one that broadcasts to (N, num_heads, L, S): True where one may look."""
@@ -247,6 +278,8 @@ class MultiHeadAttention(Module):
             kdim=None if self.kdim == E else self.kdim,
             vdim=None if self.vdim == E else self.vdim,
             batch_first=True if self.batch_first else None,
+            add_bias_kv=None if self.bias_k is None else True,
+            add_zero_attn=self.add_zero_attn or None,
         )
 
 

@@ -14,12 +14,50 @@ from tape.nn.module import Module
 from tape.nn.parameter import shape_of
 from tape.ops.shape import reshape
 
-__all__ = ["Flatten", "For", "Lambda", "Sequential"]
+__all__ = ["Flatten", "For", "Lambda", "Layers", "Sequential", "flat"]
 
 Layer = Callable[..., Any]  # a module, or a function of one tensor
 
 
-class Sequential(Module):
+class Layers(Module):
+    """Base of modules made of a list of layers, which are named 0, 1, ... and may be functions."""
+
+    layers: list[Layer]
+
+    def attributes(self) -> Iterable[tuple[str, Any]]:
+        """The layers by their names; what else was assigned keeps its own."""
+        others = [(name, value) for name, value in vars(self).items() if name != "layers"]
+        return [*self.named_layers(), *others]
+
+    def listed(self) -> list[tuple[str, Any]]:
+        """The layers, functions included, and other children."""
+        layers = self.named_layers()
+        names = {name for name, _ in layers}
+        return [*layers, *(child for child in super().listed() if child[0] not in names)]
+
+    def named_layers(self) -> list[tuple[str, Layer]]:
+        """(name, layer) of all."""
+        return [(str(i), layer) for i, layer in enumerate(self.layers)]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.layers[index]
+
+    def __setitem__(self, index: int, layer: Layer) -> None:
+        if isinstance(layer, (list, tuple)):
+            raise TypeError(f"{type(self).__name__}: a list of layers cannot take the place of one")
+        (self.layers[index],) = flat(type(self).__name__, [layer])
+
+    def __bool__(self) -> bool:
+        return True  # an empty one is a module all the same
+
+
+class Sequential(Layers):
     """Layers one after the other; with none of them, the identity.
 
     Args:
@@ -42,44 +80,18 @@ class Sequential(Module):
       1: tanh
     """
 
+    is_row = False  # made by >>, which takes it apart again
+
     def __init__(self, *layers: Layer | Iterable[Any]) -> None:
-        self.layers: list[Layer] = list(_flat(type(self).__name__, layers))
+        self.layers: list[Layer] = list(flat(type(self).__name__, layers))
 
     def forward(self, x: Any) -> Any:
         """The last layer of ... of the first of x."""
         return chain(self.layers, x)
 
-    def attributes(self) -> Iterable[tuple[str, Any]]:
-        """The layers are named 0, 1, ...; what else was assigned keeps its name."""
-        others = [(name, value) for name, value in vars(self).items() if name != "layers"]
-        return [*self._numbered(), *others]
-
-    def listed(self) -> list[tuple[str, Any]]:
-        """The layers, functions included, and other children."""
-        layers = self._numbered()
-        numbers = {number for number, _ in layers}
-        return [*layers, *(child for child in super().listed() if child[0] not in numbers)]
-
-    def _numbered(self) -> list[tuple[str, Layer]]:
-        return [(str(i), layer) for i, layer in enumerate(self.layers)]
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __iter__(self) -> Iterator[Layer]:
-        return iter(self.layers)
-
     def __getitem__(self, index: int | slice) -> Any:
         """Layer number `index`, or a Sequential that shares the layers of a slice."""
         return Sequential(self.layers[index]) if isinstance(index, slice) else self.layers[index]
-
-    def __setitem__(self, index: int, layer: Layer) -> None:
-        if isinstance(layer, (list, tuple)):
-            raise TypeError(f"{type(self).__name__}: a list of layers cannot take the place of one")
-        (self.layers[index],) = _flat(type(self).__name__, [layer])
-
-    def __bool__(self) -> bool:
-        return True  # an empty one is a module all the same
 
 
 class For(Sequential):
@@ -171,10 +183,15 @@ class Flatten(Module):
         return "" if self.start == 1 else settings(start=self.start)
 
 
-def _flat(name: str, layers: Iterable[Any]) -> Iterator[Layer]:
+def flat(name: str, layers: Iterable[Any]) -> Iterator[Layer]:
+    """The layers in nested lists, in order.
+
+    Raises:
+        TypeError: something among them cannot be called.
+    """
     for layer in layers:
         if isinstance(layer, (list, tuple)):
-            yield from _flat(name, layer)
+            yield from flat(name, layer)
         elif not callable(layer) or isinstance(layer, type):
             raise TypeError(f"{name}: takes layers, functions and lists of them, got {layer!r}")
         else:

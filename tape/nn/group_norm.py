@@ -1,4 +1,4 @@
-"""Normalisation of each example: `GroupNorm`, `InstanceNorm1d`, `InstanceNorm2d`, `RMSNorm`."""
+"""Normalisation of each example: `GroupNorm`, `InstanceNorm1d`, `InstanceNorm3d`, `RMSNorm`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.ops.group_norm import group_norm, instance_norm, rms_norm
 from tape.ops.shape import reshape
 
-__all__ = ["GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "RMSNorm"]
+__all__ = ["GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm"]
 
 
 class GroupNorm(Module):
@@ -29,6 +29,7 @@ class GroupNorm(Module):
         n_in: channels of x; None takes them from the first x.
         eps: added to the variance, >= 0.
         affine: whether there are `weight` and `bias`.
+        bias: False for `weight` alone.
         dtype: of the parameters, by default float32.
 
     Raises:
@@ -48,6 +49,7 @@ class GroupNorm(Module):
         n_in: int | None = None,
         eps: float = 1e-5,
         affine: bool = True,
+        bias: bool = True,
         dtype: Any = None,
     ) -> None:
         self.num_groups = count("GroupNorm", "num_groups", num_groups, least=1)
@@ -56,7 +58,8 @@ class GroupNorm(Module):
         if C is not None and C % self.num_groups:
             raise ShapeError(f"GroupNorm: {num_groups} groups do not divide n_in = {n_in}")
         self.weight = parameter(self, "weight", (C,), ones, dtype=dtype) if affine else None
-        self.bias = parameter(self, "bias", (C,), zeros, dtype=dtype) if affine else None
+        shifted = affine and bias
+        self.bias = parameter(self, "bias", (C,), zeros, dtype=dtype) if shifted else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
@@ -71,6 +74,7 @@ class GroupNorm(Module):
             self.num_groups,
             eps=None if self.eps == 1e-5 else self.eps,
             affine=None if self.weight is not None else False,
+            bias=False if self.weight is not None and self.bias is None else None,
         )
 
 
@@ -88,6 +92,7 @@ class InstanceNorm(BatchNorm):
             average of all batches.
         affine: whether there are `weight` and `bias`.
         track_running_stats: whether there are running statistics.
+        bias: False for `weight` alone.
         dtype: of the parameters and statistics, by default float32.
 
     Raises:
@@ -104,9 +109,10 @@ class InstanceNorm(BatchNorm):
         momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
+        bias: bool = True,
         dtype: Any = None,
     ) -> None:
-        super().__init__(n_in, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(n_in, eps, momentum, affine, track_running_stats, bias, dtype)
 
     def forward(self, x: Any) -> Tensor:
         """The result for x; moves the running statistics while training."""
@@ -134,6 +140,7 @@ class InstanceNorm(BatchNorm):
             eps=None if self.eps == 1e-5 else self.eps,
             momentum={0.1: None, None: "average"}.get(self.momentum, self.momentum),
             affine=True if self.weight is not None else None,
+            bias=False if self.weight is not None and self.bias is None else None,
             track_running_stats=True if self.running_mean is not None else None,
         )
 
@@ -159,6 +166,15 @@ class InstanceNorm2d(InstanceNorm):
     """
 
     n_axes, form = (4,), "(N, C, H, W) or (C, H, W)"
+
+
+class InstanceNorm3d(InstanceNorm):
+    """Normalisation of each channel of volumes, see `tape.nn.group_norm.InstanceNorm`.
+
+    Shapes: x (N, C, D, H, W) or (C, D, H, W) -> y as x; weight, bias and running statistics (C,)
+    """
+
+    n_axes, form = (5,), "(N, C, D, H, W) or (C, D, H, W)"
 
 
 class RMSNorm(Module):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tape._core.tensor import Tensor
-from tape.errors import DTypeError, TapeError
 from tape.nn.call import Called, on_failure
+from tape.nn.clone import clone, shallow, twins
+from tape.nn.freeze import freeze, unfreeze
 from tape.nn.outline import outline
 from tape.nn.parameter import Parameter, Uninferred, is_parameter, refuse_uninferred
 from tape.nn.state import Skipped, load_state_dict, state_dict
+from tape.nn.tree import held, walk
 
 __all__ = ["Module"]
 
@@ -20,7 +22,10 @@ class Module(Called):
 
     An attribute that is a `Parameter` or a module belongs to the tree, also in lists, tuples and
     dictionaries; a plain tensor does only if `register_buffer` says so, and is refused in place of
-    a parameter. A module at two places of the tree is shared. A call runs `forward`.
+    a parameter. A call runs `forward`; ``f >> g`` is the `Sequential` of both, see `nn.Parallel`.
+
+    A module or parameter at two places of the tree is shared: it counts once, the gradients of all
+    its uses add up, and the repr says so. Which object it is decides, not what it is called.
 
     >>> import tape
     >>> from tape import nn
@@ -37,9 +42,12 @@ class Module(Called):
 
     training: bool = True
     _buffers: tuple[str, ...] = ()
+    _thawed_mode: bool | None = None  # of a frozen module: see Note [Frozen parameters]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; TypeError for what would end a parameter without saying so."""
+        if name == "training" and self._thawed_mode is not None:
+            name = "_thawed_mode"
         if is_parameter(vars(self).get(name)) and not (
             value is None or is_parameter(value) or isinstance(value, Module)
         ):
@@ -63,16 +71,9 @@ class Module(Called):
         Raises:
             TapeError: something is held where it would be overlooked, in a set or as a buffer.
         """
-        for name, value in self.attributes():
-            if isinstance(value, (Module, Parameter)):
-                yield name, value
-            elif isinstance(value, Uninferred):
-                yield name, value if value.value is None else value.value
-            elif name in self._buffers:
-                if value is not None:
-                    yield name, _checked_buffer(self, name, value)
-            elif isinstance(value, _CONTAINERS):
-                yield from _contained(self, name, value)
+        for name, part in held(self):
+            made = part.value if isinstance(part, Uninferred) else None
+            yield name, part if made is None else made
 
     def walk(self, again: bool = False) -> Iterator[tuple[str, Any, Module, str]]:
         """(path, entry, owner, name in it) of the module and all below it, depth first.
@@ -83,8 +84,7 @@ class Module(Called):
         Raises:
             TapeError: a module contains itself.
         """
-        yield "", self, self, ""
-        yield from _walk(self, "", set() if not again else None, (self,))
+        return walk(self, again)
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """(path, module) of the module itself, path "", and all below it, each once."""
@@ -94,8 +94,9 @@ class Module(Called):
 
     def modules(self) -> Iterator[Module]:
         """The module itself and all below it, each once."""
-        for _, module in self.named_modules():
-            yield module
+        for _, entry, _, _ in walk(self, again=False, paths=False):
+            if isinstance(entry, Module):
+                yield entry
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(name, module) of the modules that are this one's own, each once."""
@@ -168,7 +169,10 @@ class Module(Called):
         vars(self).update(made)
 
     def train(self, mode: bool = True) -> Module:
-        """Set `training` here and below, which dropout and batch normalisation obey; the module."""
+        """Set `training` here and below, which dropout and batch normalisation obey; the module.
+
+        A frozen module takes the mode on when it thaws.
+        """
         for module in list(self.modules()):
             module.training = bool(mode)
         return self
@@ -176,6 +180,93 @@ class Module(Called):
     def eval(self) -> Module:
         """The same as ``train(False)``."""
         return self.train(False)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether `freeze` holds for this module itself."""
+        return self._thawed_mode is not None
+
+    def freeze(self, where: str | Callable[[Module], Any] | None = None) -> Module:
+        """Keep the module and all below as they are, whatever `train` says, until `unfreeze`.
+
+        Their parameters need no gradient, batch normalisation uses its running statistics and
+        leaves them alone, dropout lets everything through. A parameter that others share is frozen
+        for these too, and one without a size will be. The repr says ``frozen``.
+
+        Args:
+            where: which modules: a path, a pattern of paths such as ``"features.*"``, in which *
+                takes dots as well, or a function that says so of a module. All below a chosen one
+                is frozen with it; None is the whole.
+
+        Returns:
+            The module.
+
+        Raises:
+            TapeError: `where` holds for nothing; the nearest paths are listed.
+
+        >>> from tape import nn
+        >>> net = nn.Sequential(nn.Dense(2, 3), nn.Dense(1, 2)).freeze("0")
+        >>> net
+        Sequential: 11 parameters
+          0: Dense(2) frozen: weight (2, 3) frozen, bias (2,) frozen: 8 parameters
+          1: Dense(1): weight (1, 2), bias (1,): 3 parameters
+        """
+        freeze(self, where)
+        return self
+
+    def unfreeze(self, where: str | Callable[[Module], Any] | None = None) -> Module:
+        """Undo `freeze` here and below: what trained before trains again; the module.
+
+        A parameter that a module which stays frozen holds too stays frozen with it.
+
+        Args:
+            where: as in `freeze`.
+
+        Raises:
+            TapeError: `where` holds for nothing.
+        """
+        unfreeze(self, where)
+        return self
+
+    def clone(self, parameters: str = "learnable") -> Any:
+        """A copy of the module and all below that calls no `__init__`; what was shared is shared.
+
+        What is frozen stays frozen. Generators of random numbers are the same objects, so that
+        module and clone draw different noise; functions are too, with what they close over.
+
+        Args:
+            parameters: "learnable" gives it own copies of parameters and buffers, without
+                gradients and names; "constant" as well, and freezes the clone; "shared" keeps the
+                same objects in new modules.
+
+        Raises:
+            ValueError: `parameters` is something else.
+            TapeError: an attribute cannot be copied.
+
+        >>> from tape import nn
+        >>> layer = nn.Dense(2, 3)
+        >>> layer.clone("shared").weight is layer.weight
+        True
+        >>> layer.clone("constant").weight.requires_grad
+        False
+        """
+        return clone(self, parameters)
+
+    def __copy__(self) -> Any:
+        return shallow(self, {})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return twins(self, memo, share=False)
+
+    def __rshift__(self, other: Any) -> Any:
+        from tape.nn.compose import then  # it needs this file
+
+        return then(self, other)
+
+    def __rrshift__(self, other: Any) -> Any:
+        from tape.nn.compose import then
+
+        return then(other, self)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -220,52 +311,3 @@ class Module(Called):
 
     def __repr__(self) -> str:
         return outline(self)
-
-
-_CONTAINERS = (list, tuple, dict, set, frozenset)
-
-
-def _contained(owner: Module, name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The entries inside a list, tuple or dictionary, as name.0 or name.key."""
-    if isinstance(value, (set, frozenset)):
-        if any(isinstance(part, (Module, Parameter, Uninferred)) for part in value):
-            raise TapeError(
-                f"{type(owner).__name__}.{name} is a set, which has no order: use a list"
-            )
-        return
-    parts = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, part in parts:
-        if isinstance(part, (Module, Parameter)):
-            yield f"{name}.{key}", part
-        elif isinstance(part, Uninferred):
-            yield f"{name}.{key}", part if part.value is None else part.value
-        elif isinstance(part, _CONTAINERS):
-            yield from _contained(owner, f"{name}.{key}", part)
-
-
-def _checked_buffer(owner: Module, name: str, value: Any) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise DTypeError(
-            f"{type(owner).__name__}.{name} is a buffer: it takes tensors, not "
-            f"{type(value).__name__}"
-        )
-    return value
-
-
-def _walk(
-    module: Module, prefix: str, seen: set[int] | None, above: tuple[Module, ...]
-) -> Iterator[tuple[str, Any, Module, str]]:
-    for name, entry in module.entries():
-        if seen is not None:
-            if id(entry) in seen:
-                continue
-            seen.add(id(entry))
-        path = prefix + name
-        if isinstance(entry, Module) and any(entry is m for m in above):
-            raise TapeError(
-                f"{path} is the {type(entry).__name__} that contains it: a tree has no cycles; "
-                "keep a reference to a module above in a weakref, or pass it to forward"
-            )
-        yield path, entry, module, name
-        if isinstance(entry, Module):
-            yield from _walk(entry, f"{path}.", seen, (*above, entry))

@@ -18,11 +18,11 @@ from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.nn.state import copy_into
 from tape.ops.norm import batch_norm, batch_statistics, layer_norm
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "LayerNorm"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm"]
 
 
 class BatchNorm(Module):
-    """weight * (x - mean) / sqrt(var + eps) + bias for each channel; base of the two layers.
+    """weight * (x - mean) / sqrt(var + eps) + bias for each channel; base of the three layers.
 
     While training, mean and variance are those of the batch, gradients flow through them, and they
     move the running ones: running = (1 - momentum) * running + momentum * batch's, the variance
@@ -35,6 +35,7 @@ class BatchNorm(Module):
             average of all batches.
         affine: whether there are `weight` and `bias`.
         track_running_stats: False takes the batch's statistics always.
+        bias: False for `weight` alone.
         dtype: of the parameters and statistics, by default float32.
 
     Raises:
@@ -54,6 +55,7 @@ class BatchNorm(Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        bias: bool = True,
         dtype: Any = None,
     ) -> None:
         name = type(self).__name__
@@ -61,10 +63,9 @@ class BatchNorm(Module):
         self.momentum = None if momentum is None else share(name, "momentum", momentum)
         shape = (None if n_in is None else count(name, "n_in", n_in),)
         self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
-        self.bias = parameter(self, "bias", shape, zeros, dtype=dtype) if affine else None
-        self.running_mean: Any = None
-        self.running_var: Any = None
-        self.num_batches_tracked: Any = None
+        shifted = affine and bias
+        self.bias = parameter(self, "bias", shape, zeros, dtype=dtype) if shifted else None
+        self.running_mean = self.running_var = self.num_batches_tracked = None
         if track_running_stats:
             for which, sizes, init, kind in (
                 ("running_mean", shape, zeros, dtype),
@@ -121,6 +122,7 @@ class BatchNorm(Module):
             eps=None if self.eps == 1e-5 else self.eps,
             momentum={0.1: None, None: "average"}.get(self.momentum, self.momentum),
             affine=None if self.weight is not None else False,
+            bias=False if self.weight is not None and self.bias is None else None,
             track_running_stats=None if self.running_mean is not None else False,
         )
 
@@ -151,6 +153,15 @@ class BatchNorm2d(BatchNorm):
     n_axes, form = (4,), "(N, C, H, W)"
 
 
+class BatchNorm3d(BatchNorm):
+    """Batch normalisation of volumes, see `tape.nn.norm.BatchNorm` for arguments.
+
+    Shapes: x (N, C, D, H, W); weight, bias, running_mean, running_var (C,) -> y as x
+    """
+
+    n_axes, form = (5,), "(N, C, D, H, W)"
+
+
 class LayerNorm(Module):
     """weight * (x - mean) / sqrt(var + eps) + bias, mean and variance of each example's last axes.
 
@@ -161,6 +172,7 @@ class LayerNorm(Module):
             the first x.
         eps: added to the variance, >= 0.
         affine: whether there are `weight` and `bias`.
+        bias: False for `weight` alone.
         dtype: of the parameters, by default float32.
 
     Raises:
@@ -179,6 +191,7 @@ class LayerNorm(Module):
         n_in: int | tuple[int, ...] | None = None,
         eps: float = 1e-5,
         affine: bool = True,
+        bias: bool = True,
         dtype: Any = None,
     ) -> None:
         sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
@@ -187,7 +200,8 @@ class LayerNorm(Module):
             raise ValueError(f"LayerNorm: n_in takes sizes, or None for the last one, got {n_in}")
         self.eps, self.sizes = number("LayerNorm", "eps", eps, least=0), shape
         self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
-        self.bias = parameter(self, "bias", shape, zeros, dtype=dtype) if affine else None
+        shifted = affine and bias
+        self.bias = parameter(self, "bias", shape, zeros, dtype=dtype) if shifted else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
@@ -205,4 +219,5 @@ class LayerNorm(Module):
             *([] if None in self.sizes else [self.sizes]),
             eps=None if self.eps == 1e-5 else self.eps,
             affine=None if self.weight is not None else False,
+            bias=False if self.weight is not None and self.bias is None else None,
         )

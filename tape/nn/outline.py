@@ -9,6 +9,8 @@ from tape.nn.parameter import Uninferred, is_parameter, written
 
 __all__ = ["outline"]
 
+MAX_DEPTH = 16  # levels that a repr shows
+
 
 def outline(module: Any) -> str:
     """One line for each module below `module`, indented by depth."""
@@ -26,6 +28,9 @@ def draw(module: Any, name: str, depth: int, path: str, seen: dict[int, str], li
     if id(module) in seen:
         lines.append(f"{label}shared with {seen[id(module)] or 'the whole'}")
         return
+    if depth > MAX_DEPTH:
+        lines.append(f"{label}... {len(list(module.modules())):,} modules, not shown")
+        return
     seen[id(module)] = path
     prefix = f"{path}." if path else ""
     own = [(n, e) for n, e in module.entries() if isinstance(e, (Tensor, Uninferred))]
@@ -39,6 +44,7 @@ def draw(module: Any, name: str, depth: int, path: str, seen: dict[int, str], li
     facts = [f"{type(module).__name__}({settings})" if settings or own else type(module).__name__]
     if any(isinstance(entry, Uninferred) for _, entry in own):
         facts[0] += " (in inferred)"
+    facts[0] += " frozen" * module.is_frozen
     facts += [", ".join(sizes)] * bool(sizes) + [counted(module)]
     lines.append(label + ": ".join(fact for fact in facts if fact))
     for n, part in module.listed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ __all__ = [
     "Wanted",
     "asked_init",
     "fresh",
+    "holders_of",
     "innermost",
     "is_parameter",
     "parameter",
@@ -50,7 +52,7 @@ class Parameter(Tensor):
     tensor([1., 2.], shape=(2,), float32, requires_grad)
     """
 
-    __slots__ = ()
+    __slots__ = ("_holders",)
 
     def __init__(self, data: Any, requires_grad: bool = True, dtype: Any = None) -> None:
         super().__init__(data, dtype, requires_grad)
@@ -71,7 +73,7 @@ class Uninferred:
         name: of the tensor, or None.
     """
 
-    __slots__ = ("dtype", "init", "kind", "name", "rng", "shape", "value")
+    __slots__ = ("_holders", "dtype", "init", "kind", "name", "rng", "shape", "value")
 
     def __init__(
         self,
@@ -104,13 +106,15 @@ class Uninferred:
             raise ShapeError(f"a parameter {written(known)} cannot have the shape {shape}")
         if self.value is not None:
             return self.value
-        return self.holding(first_value(self.init, shape, self.rng, self.dtype))
+        return self.filled(first_value(self.init, shape, self.rng, self.dtype))
 
-    def holding(self, value: np.ndarray) -> Tensor:
-        """The tensor with this value."""
-        tensor = self.kind(value)
-        if self.name is not None:
-            tensor.name = self.name
+    def filled(self, array: np.ndarray) -> Tensor:
+        """The tensor with these numbers and the name, frozen if a frozen module waits for it."""
+        tensor = self.kind(array)
+        tensor.name = self.name
+        if holders := holders_of(self):
+            tensor.requires_grad_(False)
+            tensor._holders = holders  # type: ignore[attr-defined]
         return tensor
 
     def __repr__(self) -> str:
@@ -225,6 +229,11 @@ def is_parameter(entry: Any) -> bool:
     return isinstance(entry, Parameter) or (
         isinstance(entry, Uninferred) and issubclass(entry.kind, Parameter)
     )
+
+
+def holders_of(entry: Any) -> tuple[weakref.ref[Any], ...]:
+    """The frozen modules that keep a parameter from training; see Note [Frozen parameters]."""
+    return getattr(entry, "_holders", ())
 
 
 def refuse_uninferred(found: Iterable[tuple[str, Any]], what: str) -> None:

@@ -74,10 +74,13 @@ class MaxPool2d(Pool):
         padding: at most half of the window; never chosen.
         dilation: distance of a window's elements.
         ceil_mode: keep a last window that reaches beyond the padded image.
+        return_indices: also give where in its image each of them stands, as `tape.max_pool2d`.
 
     Raises:
         ShapeError: no window fits, or the padding is more than half of the window.
     """
+
+    pool: Any = staticmethod(max_pool2d)
 
     def __init__(
         self,
@@ -86,16 +89,19 @@ class MaxPool2d(Pool):
         padding: Any = 0,
         dilation: int | tuple[int, ...] = 1,
         ceil_mode: bool = False,
+        return_indices: bool = False,
     ) -> None:
         self._set_windows(kernel, stride, padding, dilation, ceil_mode)
+        self.return_indices = bool(return_indices)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any) -> Tensor | tuple[Tensor, Tensor]:
         """The result for x."""
-        return max_pool2d(x, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
+        windows = self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode
+        return self.pool(x, *windows, self.return_indices)
 
     def describe(self) -> str:
         """The window, and what is not as usual."""
-        return self._described()
+        return self._described(return_indices=self.return_indices or None)
 
 
 class MaxPool1d(MaxPool2d):
@@ -104,17 +110,15 @@ class MaxPool1d(MaxPool2d):
     Shapes: x (N, C, L) or (C, L) -> y (N, C, Lo) or (C, Lo), Lo as Ho of `MaxPool2d`
 
     Args:
-        kernel, stride, padding, dilation, ceil_mode: as for `MaxPool2d`, with one number each.
+        kernel, stride, padding, dilation, ceil_mode, return_indices: as for `MaxPool2d`, with one
+            number each.
 
     Raises:
         ShapeError: no window fits, or the padding is more than half of the window.
     """
 
     n_axes = 1
-
-    def forward(self, x: Any) -> Tensor:
-        """The result for x."""
-        return max_pool1d(x, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
+    pool: Any = staticmethod(max_pool1d)
 
 
 class AvgPool2d(Pool):

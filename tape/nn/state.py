@@ -7,7 +7,7 @@ nothing can interrupt the writing: Python looks for Ctrl-C only where it interpr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from tape._core.tensor import Tensor
 from tape.errors import TapeError
 from tape.nn.parameter import Uninferred, refuse_uninferred, written
 
-__all__ = ["Skipped", "load_state_dict", "state_dict"]
+__all__ = ["Plan", "Skipped", "commit", "listed", "load_state_dict", "plan", "slots", "state_dict"]
 
 MAX_LISTED = 30  # faults that one message lists
 
@@ -27,6 +27,14 @@ class Skipped(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+
+class Plan(NamedTuple):
+    """What a load would set, and why it cannot; see Note [Load at once]."""
+
+    values: list[tuple[Slot, np.ndarray]]
+    skipped: Skipped
+    faults: list[str]
 
 
 class Slot:
@@ -40,16 +48,21 @@ class Slot:
         self.owners: list[tuple[Any, str]] = []
 
 
-def slots(module: Any) -> list[Slot]:
-    """Every parameter and buffer of a module with all its paths, in order."""
-    found: dict[int, Slot] = {}
+def places(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
+    """(path, entry, owner, name in it) of every parameter and buffer at each of its places."""
+    found = [part for part in module.walk(again=True) if isinstance(part[1], (Tensor, Uninferred))]
     paths: set[str] = set()
-    for path, entry, owner, name in module.walk(again=True):
-        if not isinstance(entry, (Tensor, Uninferred)):
-            continue
+    for path, _, _, _ in found:
         if path in paths:
             raise TapeError(f"two parameters have the path {path}: rename an attribute or a key")
         paths.add(path)
+    return found
+
+
+def slots(module: Any) -> list[Slot]:
+    """Every parameter and buffer of a module with all its paths, in order."""
+    found: dict[int, Slot] = {}
+    for path, entry, owner, name in places(module):
         slot = found.setdefault(id(entry), Slot(entry))
         slot.paths.append(path)
         slot.owners.append((owner, name))
@@ -58,10 +71,9 @@ def slots(module: Any) -> list[Slot]:
 
 def state_dict(module: Any) -> dict[str, np.ndarray]:
     """Copies of all parameters and buffers by path; see `Module.state_dict`."""
-    tree = [(path, entry) for path, entry, _, _ in module.walk(again=True)]
+    tree = [(path, entry) for path, entry, _, _ in places(module)]
     refuse_uninferred(tree, "state_dict")
-    slots(module)  # refuses a path that two have
-    return {path: np.array(entry) for path, entry in tree if isinstance(entry, Tensor)}
+    return {path: np.array(entry) for path, entry in tree}
 
 
 def load_state_dict(module: Any, state: Mapping[str, Any], strict: bool) -> Skipped:
@@ -70,78 +82,131 @@ def load_state_dict(module: Any, state: Mapping[str, Any], strict: bool) -> Skip
         raise TapeError(
             f"load_state_dict: takes a dictionary of arrays by path, got a {type(state).__name__}"
         )
-    known = slots(module)
     arrays = {path: np.asarray(value) for path, value in state.items()}
-    paths = [path for slot in known for path in slot.paths]
-    skipped = Skipped(
-        [p for slot in known if not any(q in arrays for q in slot.paths) for p in slot.paths],
-        [path for path in arrays if path not in set(paths)],
-    )
-    faults = [fault for slot in known for fault in misfits(slot, arrays)]
-    if strict:
-        faults += [f"missing: {path}" for path in skipped.missing_keys]
-        faults += [f"unexpected: {path}{nearest(path, paths)}" for path in skipped.unexpected_keys]
+    values, skipped, faults = plan(slots(module), arrays, strict)
     if faults:
-        more = [f"and {len(faults) - MAX_LISTED} more"] if len(faults) > MAX_LISTED else []
-        raise TapeError(
-            "\n  ".join(
-                [
-                    f"load_state_dict: nothing was loaded into this {type(module).__name__}:",
-                    *faults[:MAX_LISTED],
-                    *more,
-                ]
-            )
-        )
-    given = [(slot, [arrays[path] for path in slot.paths if path in arrays]) for slot in known]
-    commit([(slot, values[0]) for slot, values in given if values])
+        title = f"load_state_dict: nothing was loaded into this {type(module).__name__}:"
+        raise TapeError(listed(title, faults))
+    commit(values)
     return skipped
 
 
-def misfits(slot: Slot, arrays: dict[str, np.ndarray]) -> list[str]:
+def plan(known: list[Slot], arrays: Mapping[str, np.ndarray], strict: bool) -> Plan:
+    """What loading these arrays would set, and all that is wrong with them; nothing is changed.
+
+    Of paths that are not known the arrays do not matter.
+    """
+    paths = {path: None for slot in known for path in slot.paths}
+    skipped = Skipped(
+        [p for slot in known if not any(q in arrays for q in slot.paths) for p in slot.paths],
+        [path for path in arrays if path not in paths],
+    )
+    faults = [fault for slot in known for fault in misfits(slot, arrays)]
+    if strict:
+        half = MAX_LISTED // 2  # so that a long list of one kind does not hide the other
+        missing = [f"missing: {path}" for path in skipped.missing_keys]
+        near = skipped.missing_keys or list(paths)
+        n_hints = min(half, 20_000 // (1 + len(near)))  # each takes some 20 us a name
+        unexpected = [
+            f"unexpected: {path}{nearest(path, near) if i < n_hints else ''}"
+            for i, path in enumerate(skipped.unexpected_keys)
+        ]
+        faults += missing[:half] + unexpected[:half] + missing[half:] + unexpected[half:]
+    given = [(slot, [arrays[path] for path in slot.paths if path in arrays]) for slot in known]
+    return Plan([(slot, values[0]) for slot, values in given if values], skipped, faults)
+
+
+def listed(title: str, faults: list[str]) -> str:
+    """A message of a title and the first of many faults."""
+    more = [f"and {len(faults) - MAX_LISTED} more"] if len(faults) > MAX_LISTED else []
+    return "\n  ".join([title, *faults[:MAX_LISTED], *more])
+
+
+def misfits(slot: Slot, arrays: Mapping[str, np.ndarray]) -> list[str]:
     """What is wrong with the arrays given for one parameter."""
     entry, faults, fitting = slot.entry, [], []
     for path in slot.paths:
         if path not in arrays:
             continue
         array = arrays[path]
-        fits = (
-            entry.fits(array.shape)
-            if isinstance(entry, Uninferred)
-            else (entry.shape == array.shape)
-        )
-        if fits and array.dtype == entry.dtype:
+        if fits(entry, array.shape) and array.dtype == entry.dtype:
             fitting.append(path)
         else:
             faults.append(
                 f"{path}: {array.dtype} {array.shape} given, {entry.dtype} "
-                f"{written(entry.shape)} expected"
+                f"{written(entry.shape)} expected{transposed(entry, array.shape)}"
             )
     return faults + [
         f"{path} is {fitting[0]}, which is shared: two different values given"
         for path in fitting[1:]
-        if arrays[path].tobytes() != arrays[fitting[0]].tobytes()
+        if arrays[path] is not arrays[fitting[0]]
+        and arrays[path].tobytes() != arrays[fitting[0]].tobytes()
     ]
 
 
-def nearest(path: str, paths: list[str]) -> str:
-    """A hint at a known path that looks like this one, or nothing."""
+def fits(entry: Tensor | Uninferred, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter or buffer has this shape, or may yet have it."""
+    return entry.fits(shape) if isinstance(entry, Uninferred) else entry.shape == shape
+
+
+def transposed(entry: Tensor | Uninferred, shape: tuple[int, ...]) -> str:
+    """A hint for weights of libraries that put the axes of inputs and outputs last, or nothing."""
+    if fits(entry, shape) or len(shape) < 2:
+        return ""
+    axes = (len(shape) - 1, len(shape) - 2, *range(len(shape) - 2))
+    turned = tuple([shape[axis] for axis in axes])
+    how = ".T" if len(shape) == 2 else f".transpose{axes}"
+    return f": it would fit transposed, array{how}" if fits(entry, turned) else ""
+
+
+def nearest(path: str, paths: list[str], n: int = 1) -> str:
+    """A hint at the n known paths that look most like this one, or nothing."""
     from difflib import get_close_matches  # 3 ms to import, for an error
 
-    found = get_close_matches(path, paths, n=1)
-    return f" (did you mean {found[0]}?)" if found else ""
+    found = get_close_matches(path, paths, n)
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
-def commit(values: list[tuple[Slot, np.ndarray]]) -> None:
-    """Set the values; see Note [Load at once]."""
-    made = [(s, s.entry.holding(a)) for s, a in values if isinstance(s.entry, Uninferred)]
+def commit(
+    values: list[tuple[Slot, np.ndarray]], attributes: Iterable[tuple[Any, str, Any]] = ()
+) -> None:
+    """Set the values, then (object, name, value) of attributes; see Note [Load at once].
+
+    Setting an attribute must not fail but for Ctrl-C, which NumPy's generators look for when they
+    divide large integers: then it is set again, and Ctrl-C is raised at the end.
+    """
+    made = [(s, s.entry.filled(a)) for s, a in values if isinstance(s.entry, Uninferred)]
     old = [(s.entry, a) for s, a in values if isinstance(s.entry, Tensor)]
     overwrite([tensor for tensor, _ in old], copy_into, [array for _, array in old])
     for slot, tensor in made:
         slot.entry.value = tensor
         for owner, name in slot.owners:
-            attributes = vars(owner)
-            if attributes.get(name) is slot.entry:
-                attributes[name] = tensor
+            held = vars(owner)
+            if held.get(name) is slot.entry:
+                held[name] = tensor
+    interrupt = None
+    for thing, name, value in attributes:
+        for _ in range(100):
+            try:
+                setattr(thing, name, value)
+                break
+            except BaseException as error:
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+def settle(attributes: list[tuple[dict, dict]], held: list[tuple[Any, tuple, Any]]) -> None:
+    """Set attributes of modules, and which frozen modules hold parameters; None leaves gradients.
+
+    Like `commit` nothing interrupts it.
+    """
+    for own, values in attributes:
+        own.update(values)
+    for entry, holders, trains in held:
+        entry._holders = holders
+        if trains is not None:
+            entry.requires_grad_(trains)
 
 
 def copy_into(arrays: list[np.ndarray], values: list[np.ndarray]) -> None:

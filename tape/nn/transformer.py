@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,12 @@ import numpy as np
 from tape._core.tensor import Tensor
 from tape.nn.arguments import count, settings, share
 from tape.nn.attention import MultiHeadAttention
+from tape.nn.freeze import holding
 from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.nn.norm import LayerNorm
-from tape.nn.parameter import Uninferred, innermost, parameter
+from tape.nn.parameter import Uninferred, holders_of, innermost, is_parameter, parameter
+from tape.nn.state import settle
 from tape.ops.activated import function_of
 from tape.ops.linalg import linear
 from tape.ops.random import dropout
@@ -82,10 +83,8 @@ class TransformerEncoderLayer(Module):
         )
         self.linear1 = Dense(n, d_model, bias=bias, rng=rng, dtype=dtype)
         self.linear2 = Dense(d_model, n, bias=bias, rng=rng, dtype=dtype)
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, dtype=dtype)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, dtype=dtype)
-        if not bias:
-            self.norm1.bias = self.norm2.bias = None
+        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
+        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
 
     def forward(
         self,
@@ -162,7 +161,7 @@ class TransformerEncoder(Module):
         if not isinstance(encoder_layer, Module):
             kind = type(encoder_layer).__name__
             raise TypeError(f"TransformerEncoder: encoder_layer is a module, got a {kind}")
-        self.layers = [_copied(encoder_layer) for _ in range(n)]
+        self.layers = [encoder_layer.clone() for _ in range(n)]
         if innermost() is not None:
             for i, layer in enumerate(self.layers):
                 _named(self, f"layers.{i}", layer)
@@ -176,12 +175,6 @@ class TransformerEncoder(Module):
         for layer in self.layers:
             x = layer(x, mask, src_key_padding_mask, is_causal)
         return x if self.norm is None else self.norm(x)
-
-
-def _copied(module: Module) -> Module:
-    """A copy of a module that draws from the same generators, so that no two draw alike."""
-    generators = [getattr(part, "rng", None) for part in module.modules()]
-    return copy.deepcopy(module, {id(rng): rng for rng in generators if rng is not None})
 
 
 class _Copied:
@@ -201,12 +194,20 @@ class _Copied:
 
 def _named(owner: Module, prefix: str, layer: Module) -> None:
     """Have a copied layer take part in the scope that is open, with names of its own."""
-    for path, entry, holder, name in list(layer.walk()):
+    named: dict[int, Any] = {}
+    places = list(layer.walk(again=True))
+    for path, entry, holder, name in places:
         if isinstance(entry, Module) or name not in vars(holder):
             continue
-        waits = isinstance(entry, Uninferred)
-        init, kind = (entry.init, entry.kind) if waits else (_Copied(entry), type(entry))
-        value = parameter(
-            owner, f"{prefix}.{path}", entry.shape, init, dtype=entry.dtype, kind=kind
-        )
-        vars(holder)[name] = value
+        if id(entry) not in named:
+            waits = isinstance(entry, Uninferred)
+            init, kind = (entry.init, entry.kind) if waits else (_Copied(entry), type(entry))
+            rng = entry.rng if waits else None
+            value = parameter(
+                owner, f"{prefix}.{path}", entry.shape, init, rng, entry.dtype, kind=kind
+            )
+            if is_parameter(entry) and not (waits or entry.requires_grad or holders_of(entry)):
+                value.requires_grad_(False)  # by itself, whatever is frozen around it
+            named[id(entry)] = value
+        vars(holder)[name] = named[id(entry)]
+    settle([], holding([module for module in layer.modules() if module.is_frozen], stop=True))

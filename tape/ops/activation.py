@@ -19,9 +19,10 @@ from tape._kernels.activation import (
 )
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
+from tape.ops.cases import MISFIT, UNFIT, each, pairs, text_for
 from tape.ops.dtype import floating
 from tape.ops.elementwise import exp, square, zeros_like
-from tape.ops.logic import MISFIT, each, pairs, weak
+from tape.ops.logic import weak
 
 TWO_BY_SQRT_PI = 2 / math.sqrt(math.pi)
 SLOPED_MISFIT = [
@@ -40,7 +41,7 @@ def one_by_one(function):
     return over
 
 
-@op(shape=shapes.same, saves="y", kernel=RELU, samples=KINKED)
+@op(shape=shapes.same, saves="y", kernel=RELU, samples=KINKED, errors=UNFIT)
 def relu(x, /):
     """x where it is above 0, else 0, elementwise; NaN passes.
 
@@ -95,6 +96,7 @@ def relu_gate_jvp(dx, by):
     saves="x",
     kernel=LEAKY_RELU,
     samples=[*KINKED, sample((3,), negative_slope=0.5, low=0.5)],
+    errors=[*UNFIT, text_for("negative_slope", (3,))],
 )
 def leaky_relu(x, /, negative_slope=0.01):
     """x where it is above 0, else negative_slope * x, elementwise.
@@ -159,6 +161,7 @@ def logistic(x):
     kernel=SIGMOID,
     ref=logistic,
     samples=[*each(), *each(-700.0, 80.0)],
+    errors=UNFIT,
 )
 def sigmoid(x, /):
     """1 / (1 + exp(-x)), elementwise, to full accuracy in both tails.   Shapes: x (*s) -> y (*s)"""
@@ -199,7 +202,9 @@ def sigmoid_slope_jvp(dx, dy, x, y):
     return sigmoid_slope(dx, y) + dy * x * (1 - y * 2)
 
 
-@op(shape=shapes.same, saves="x", kernel=ERF, ref=one_by_one(math.erf), samples=each())
+@op(
+    shape=shapes.same, saves="x", kernel=ERF, ref=one_by_one(math.erf), samples=each(), errors=UNFIT
+)
 def erf(x, /):
     """2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x.   Shapes: x (*s) -> y (*s)"""
     return ERF(floating(x))
@@ -215,7 +220,14 @@ def erf_jvp(dx, x):
     return dx * exp(-square(x)) * TWO_BY_SQRT_PI
 
 
-@op(shape=shapes.same, saves="x", kernel=ERFC, ref=one_by_one(math.erfc), samples=each())
+@op(
+    shape=shapes.same,
+    saves="x",
+    kernel=ERFC,
+    ref=one_by_one(math.erfc),
+    samples=each(),
+    errors=UNFIT,
+)
 def erfc(x, /):
     """1 - erf(x) without loss of digits for large x, elementwise.   Shapes: x (*s) -> y (*s)"""
     return ERFC(floating(x))

@@ -12,19 +12,9 @@ from tape._kernels.dispatch import FloatLoop, Loop
 from tape._kernels.quotient import FloorDivide
 from tape.errors import DTypeError
 from tape.op import bad, op, sample
+from tape.ops.cases import MISFIT, PAIRS, TRUTHS, UNFIT, each, pairs
 from tape.ops.elementwise import exp, log, zeros_like
-from tape.ops.logic import (
-    MISFIT,
-    PAIRS,
-    each,
-    equal,
-    greater_equal,
-    less_equal,
-    logical_and,
-    pairs,
-    weak,
-    where,
-)
+from tape.ops.logic import equal, greater_equal, less_equal, logical_and, weak, where
 
 
 @op(shape=shapes.broadcast, kernel=Loop(np.add), linear=True, samples=pairs(), errors=MISFIT)
@@ -96,7 +86,13 @@ def divide_jvp(da, db, a, b):
     return (da - db * (a / b)) / b
 
 
-@op(shape=shapes.same, kernel=Loop(np.negative), linear=True, samples=each())
+@op(
+    shape=shapes.same,
+    kernel=Loop(np.negative),
+    linear=True,
+    samples=each(),
+    errors=[*UNFIT, TRUTHS],
+)
 def negative(x, /):
     """-x, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.negative(x)
@@ -184,17 +180,23 @@ def power_growth(g, a, b, y):
 
 @op(
     shape=shapes.broadcast,
+    saves="y",
     kernel=FloorDivide(np.floor_divide),
-    differentiable=False,
     samples=[
         sample((3, 4), (4,), low=0.5),
         sample((3,), (3,), dtypes=["int64"] * 2, low=1, high=9),
-        sample(np.array([np.inf, -np.inf, 5.0, -5.0]), np.array([2.0, 2.0, -np.inf, np.inf])),
+        sample(
+            np.array([np.inf, -np.inf, 5.0, -5.0]),
+            np.array([2.0, 2.0, -np.inf, np.inf]),
+            smooth=False,
+        ),
     ],
     errors=MISFIT,
 )
 def floor_divide(a, b, /):
     """floor(a / b), elementwise; an integer by zero is 0.   Shapes: a, b broadcast -> y
+
+    Its gradients are 0, as floor's.
 
     Where just one is infinite it is a / b, as the Array API has it: inf // 2 is inf, 5 // -inf is
     -0, for which Python and NumPy give NaN and -1.
@@ -207,6 +209,16 @@ def floor_divide(a, b, /):
         if is_odd.any():
             return np.where(is_odd, np.divide(a, b, dtype=y.dtype), y)
     return y
+
+
+@floor_divide.defvjp
+def floor_divide_vjp(g):
+    return zeros_like(g), zeros_like(g)
+
+
+@floor_divide.defjvp
+def floor_divide_jvp(y):
+    return zeros_like(y)
 
 
 @op(
@@ -234,7 +246,13 @@ def remainder_jvp(da, db, a, b):
     return da - db * floor_divide(a, b)
 
 
-@op(shape=shapes.same, kernel=Loop(np.positive), linear=True, samples=each())
+@op(
+    shape=shapes.same,
+    kernel=Loop(np.positive),
+    linear=True,
+    samples=each(),
+    errors=[*UNFIT, TRUTHS],
+)
 def positive(x, /):
     """+x: a copy.   Shapes: x (*s) -> y (*s)"""
     return np.positive(x)
@@ -245,7 +263,7 @@ def positive_vjp(g):
     return g
 
 
-@op(shape=shapes.same, reuse=False, linear=True, samples=each())
+@op(shape=shapes.same, reuse=False, linear=True, samples=each(), errors=UNFIT)
 def alias(x, /):
     """x as a node of its own, so that a gradient can stop here.   Shapes: x (*s) -> y (*s)"""
     return x.view()
@@ -283,19 +301,19 @@ def logaddexp_jvp(da, db, a, b):
     return da / (exp(b - a) + 1) + db / (exp(a - b) + 1)
 
 
-@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["bool"])])
+@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["bool"])], errors=UNFIT)
 def conj(x, /):
     """x itself: the conjugate of a real number.   Shapes: x (*s) -> y (*s)"""
     return x.view()
 
 
-@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["bool"])])
+@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["bool"])], errors=UNFIT)
 def real(x, /):
     """x itself: the real part of a real number.   Shapes: x (*s) -> y (*s)"""
     return x.view()
 
 
-@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["int64"])])
+@op(shape=shapes.same, linear=True, samples=[*each(), sample((3,), dtypes=["int64"])], errors=UNFIT)
 def imag(x, /):
     """Zeros: the imaginary part of a real number.   Shapes: x (*s) -> y (*s)"""
     return np.zeros_like(x)

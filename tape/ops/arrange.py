@@ -8,8 +8,10 @@ import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
+from tape._core.refusal import addressable, allocated
 from tape.errors import AxisError, DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
+from tape.ops.naming import named
 from tape.ops.reduce import broadcast_to
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import NO_AXIS, reshape
@@ -98,6 +100,7 @@ def roll_vjp(g, shift, axis):
     return roll(g, tuple([-s for s in shift]) if isinstance(shift, tuple) else -shift, axis)
 
 
+@named
 def broadcast_arrays(*xs):
     """Tensors stretched to their common shape, as a list.   Shapes: (*s_i) broadcast -> (*s) each
 
@@ -114,6 +117,7 @@ def broadcast_arrays(*xs):
     return [x if x.shape == shape else broadcast_to(x, shape) for x in xs]
 
 
+@named
 def meshgrid(*xs, indexing="xy"):
     """The coordinates of a grid, as a list: a tensor for each axis, all of the grid's shape.
 
@@ -195,6 +199,7 @@ def tile(x, /, reps):
     Raises:
         ShapeError: a repetition is negative or no integer.
     """
+    addressable(tiled(np.shape(x), reps=reps), x.itemsize)
     return np.tile(x, reps)
 
 
@@ -236,6 +241,8 @@ def repeated(x, *, repeats, axis):
 )
 def repeat_each(x, /, repeats, axis=None):
     """repeat with one number for all.   Shapes: x (..., n, ...) -> y (..., n * repeats, ...)"""
+    # NumPy's crashes where the size overflows.
+    addressable(repeated(x.shape, repeats=repeats, axis=axis), x.itemsize)
     return x.repeat(repeats, axis)
 
 
@@ -279,7 +286,9 @@ def repeat(x, repeats, /, axis=None):
             raise ShapeError(f"repeats {counts.shape} for {x.shape[axis]} elements along {axis}")
         if counts.size and counts.min() < 0:
             raise ShapeError(f"repeats must be at least 0, got {counts.min()}")
-        rows = np.repeat(np.arange(counts.size), counts.astype(np.intp))
+        n, counts = sum(counts.tolist()), counts.astype(np.intp)
+        addressable((n,), counts.itemsize)
+        rows = allocated("repeat", (n,), np.intp, lambda: np.arange(counts.size).repeat(counts))
         return x[(*(slice(None),) * axis, rows)]
     except TapeError as error:
         error.op = "repeat"

@@ -103,15 +103,20 @@ def lower(scores):
 
 def masked_softmax(scores, mask):
     """softmax of the scores along the last axis where a mask allows, 0 where it allows nothing."""
+    scores = masked(scores, mask)
+    barred = ~mask.numpy() if mask.dtype == bool else mask.numpy() == -math.inf
+    blind = barred.all(-1, keepdims=True) if barred.ndim else barred
+    if not blind.any():
+        return softmax(scores, -1)
+    return where(blind, 0.0, softmax(where(blind, 0.0, scores), -1))
+
+
+def masked(scores, mask):
+    """The scores with a mask of numbers added, or -inf where one of bools is False."""
     if mask.dtype.kind not in "bf":
         raise DTypeError(f"attn_mask is {mask.dtype}, expected bools or floats")
     if shapes.broadcast(scores.shape, mask.shape) != scores.shape:
         raise ShapeError(f"attn_mask {mask.shape} does not broadcast to the scores {scores.shape}")
     if mask.dtype == bool:
-        scores, barred = where(mask, scores, -math.inf), ~mask.numpy()
-    else:
-        scores, barred = scores + mask.astype(scores.dtype, copy=False), mask.numpy() == -math.inf
-    blind = barred.all(-1, keepdims=True) if barred.ndim else barred
-    if not blind.any():
-        return softmax(scores, -1)
-    return where(blind, 0.0, softmax(where(blind, 0.0, scores), -1))
+        return where(mask, scores, -math.inf)
+    return scores + mask.astype(scores.dtype, copy=False)

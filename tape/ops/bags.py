@@ -27,6 +27,9 @@ def embedding_bag(
     per_sample_weights=None,
     include_last_offset=False,
     padding_idx=None,
+    max_norm=None,
+    norm_type=2.0,
+    scale_grad_by_freq=False,
 ):
     """Sum, mean or largest of the rows of weight at the indices of each bag; 0 for an empty bag.
 
@@ -38,12 +41,16 @@ def embedding_bag(
         per_sample_weights: a factor for each index, for "sum" only.
         include_last_offset: whether the last offset is where the last bag ends.
         padding_idx: a row that no bag counts, and that gets no gradient.
+        max_norm, norm_type: longer rows are taken scaled to this norm, as `embedding` does.
+        scale_grad_by_freq: the gradient of a row is divided by how often it was looked up; not for
+            mode "max".
 
     Raises:
         IndexRangeError: an index is not in [0, N), or padding_idx not in [-N, N).
         ShapeError: the shapes do not fit, or the offsets are no starts of bags.
         DTypeError: the indices or offsets are not integers.
-        ValueError: mode is none of the three, or weighs what is no sum.
+        ValueError: mode is none of the three, weighs what is no sum, or shares out a maximum;
+            max_norm or norm_type is no number of at least 0.
 
     >>> import tape
     >>> weight = tape.tensor([[1.0], [2.0], [4.0]])
@@ -54,6 +61,8 @@ def embedding_bag(
         raise ValueError(f"embedding_bag: mode is {mode!r}, none of {', '.join(MODES)}")
     if per_sample_weights is not None and mode != "sum":
         raise ValueError(f"embedding_bag: per_sample_weights are for mode 'sum', not {mode!r}")
+    if scale_grad_by_freq and mode == "max":
+        raise ValueError("embedding_bag: scale_grad_by_freq is for modes 'sum' and 'mean'")
     indices, weight = asarray(integers(listed(indices), "indices")), asarray(weight)
     if weight.ndim != 2:
         raise ShapeError(f"weight (N, m) has two axes, got {weight.shape}")
@@ -74,9 +83,12 @@ def embedding_bag(
         flat, bags = flat[kept], bags[kept]
         scales = scales if scales is None else get_item(scales, kept, layout=(INDEX,))
     counts = np.bincount(bags, minlength=len(starts))[:, None]
-    if mode == "max":
+    if mode == "max" and max_norm is None:
         return largest_rows(weight, flat, counts)
-    rows = embedding(flat, weight)
+    bound = {"max_norm": max_norm, "norm_type": norm_type}
+    rows = embedding(flat, weight, **bound, scale_grad_by_freq=scale_grad_by_freq)
+    if mode == "max":
+        return largest_rows(rows, np.arange(flat.size), counts)
     if scales is not None:
         rows = rows * expand_dims(scales, axis=-1)
     shape = (len(starts), weight.shape[1])

@@ -9,8 +9,8 @@ import numpy as np
 from tape import shapes
 from tape._core.memory import asarray
 from tape.op import op, sample
+from tape.ops.cases import each, text_for
 from tape.ops.elementwise import sign
-from tape.ops.logic import each
 from tape.ops.naming import named
 from tape.ops.polygamma import in_float64
 
@@ -75,6 +75,7 @@ SAMPLES = [
         sample((3, 4), order=0, scaled=False),
         sample((3, 4), order=1, scaled=False),
     ],
+    errors=[text_for("order", (3,), scaled=False)],
 )
 def modified_bessel(x, /, order, scaled):
     """I of a whole order at x, elementwise, times exp(-|x|) if scaled.   Shapes: x (*s) -> y (*s)

@@ -225,6 +225,16 @@ def image_of(dy, w, *, image, geometry):
     shape=image_of,
     saves="dy w w.shape",
     samples=[sample(correlated(x, w, geometry=g), w, image=x[2:], geometry=g) for x, w, g in FORMS],
+    errors=[
+        bad((2, 4), (4, 3, 3, 2), image=(6, 5), geometry=PLAIN, error=ShapeError, match="four"),
+        bad(
+            *((2, 4, 4, 5), (4, 3, 3, 2)),
+            image=(6, 5),
+            geometry=PLAIN,
+            error=ShapeError,
+            match=r"dy \(2, 4, 4, 5\) is not what x \(2, 3, 6, 5\) and w \(4, 3, 3, 2\) give",
+        ),
+    ],
 )
 def conv2d_input_grad(dy, w, /, *, image, geometry):
     """Gradient of conv2d for its image: each window's share added back to where it came from.
@@ -247,6 +257,16 @@ def kernel_of(dy, x, *, window, geometry):
     saves="dy x x.shape",
     samples=[
         sample(correlated(x, w, geometry=g), x, window=w[2:], geometry=g) for x, w, g in FORMS
+    ],
+    errors=[
+        bad((2, 4), (2, 3, 6, 5), window=(3, 2), geometry=PLAIN, error=ShapeError, match="four"),
+        bad(
+            *((2, 4, 4, 5), (2, 3, 6, 5)),
+            window=(3, 2),
+            geometry=PLAIN,
+            error=ShapeError,
+            match=r"dy \(2, 4, 4, 5\) is not what x \(2, 3, 6, 5\) and w \(4, 3, 3, 2\) give",
+        ),
     ],
 )
 def conv2d_weight_grad(dy, x, /, *, window, geometry):

@@ -6,6 +6,7 @@ from tape import shapes
 from tape.errors import AxisError, ShapeError
 from tape.ops.dtype import real
 from tape.ops.fourier import complex_product
+from tape.ops.naming import named
 from tape.ops.transform import known_axes, real_inverse, real_transform, resized
 
 
@@ -20,6 +21,7 @@ def fast_length(n):
     return min([odd << (-(-n // odd) - 1).bit_length() for odd in odds])
 
 
+@named
 def convolve(x, w, /, *, axes=-1, circular=False):
     """Convolution along axes by way of frequencies: y[i] = sum_j w[j] x[i - j].
 
@@ -69,4 +71,4 @@ def convolve(x, w, /, *, axes=-1, circular=False):
     of_filter = real_transform("convolve", w, s, of_x, None)
     product = complex_product(of_signal, of_filter)
     y = real_inverse("convolve", product, s, of_x, None)
-    return resized(y, [a + ndim for a in of_x], whole)
+    return resized("convolve", y, [a + ndim for a in of_x], whole)

@@ -12,7 +12,8 @@ from operator import index
 import numpy as np
 
 from tape._core.convert import known_dtype
-from tape._core.memory import adopt
+from tape._core.memory import adopt, operand
+from tape._core.refusal import allocated, too_large
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.logic import is_real
@@ -39,9 +40,11 @@ def lengths(shape, name):
     return axes
 
 
-def shape_of(x):
-    """Shape of a tensor, array, number or nested list."""
-    return x.shape if hasattr(x, "shape") else np.shape(x)
+def shape_of(x, name):
+    """Shape of a tensor, array, number or nested list; errors are in the name of a function."""
+    if isinstance(x, (int, float)):
+        return ()
+    return x.shape if hasattr(x, "shape") else operand(x, name).shape
 
 
 def dtype_of(x):
@@ -64,6 +67,12 @@ def number(x, name, argument):
     return x
 
 
+def filled(name, make, shape, dtype, device, requires_grad):
+    """A leaf that make(shape, dtype) gives."""
+    axes, kind = lengths(shape, name), chosen(dtype, name)
+    return leaf(allocated(name, axes, kind, lambda: make(axes, kind)), device, requires_grad)
+
+
 def zeros(shape, *, dtype=None, device=None, requires_grad=False):
     """Zeros.   Shapes: -> (shape)
 
@@ -73,20 +82,21 @@ def zeros(shape, *, dtype=None, device=None, requires_grad=False):
 
     Raises:
         ShapeError: a length is negative or no integer.
+        SizeError: there is no memory for so many.
         DTypeError: tape has no such dtype.
         ValueError: device is neither None nor "cpu".
     """
-    return leaf(np.zeros(lengths(shape, "zeros"), chosen(dtype, "zeros")), device, requires_grad)
+    return filled("zeros", np.zeros, shape, dtype, device, requires_grad)
 
 
 def ones(shape, *, dtype=None, device=None, requires_grad=False):
     """Ones.   Shapes: -> (shape).   Raises: as `zeros`"""
-    return leaf(np.ones(lengths(shape, "ones"), chosen(dtype, "ones")), device, requires_grad)
+    return filled("ones", np.ones, shape, dtype, device, requires_grad)
 
 
 def empty(shape, *, dtype=None, device=None, requires_grad=False):
     """Whatever the memory holds, to be written over.   Shapes: -> (shape).   Raises: as `zeros`"""
-    return leaf(np.empty(lengths(shape, "empty"), chosen(dtype, "empty")), device, requires_grad)
+    return filled("empty", np.empty, shape, dtype, device, requires_grad)
 
 
 def full(shape, fill_value, *, dtype=None, device=None, requires_grad=False):
@@ -98,39 +108,54 @@ def full(shape, fill_value, *, dtype=None, device=None, requires_grad=False):
         ShapeError: fill_value has axes; and as `zeros`.
         DTypeError: fill_value does not fit the dtype; and as `zeros`.
     """
-    if shape_of(fill_value) != ():
-        raise ShapeError(f"full: the value has shape {shape_of(fill_value)}, expected a number")
+    if shape_of(fill_value, "full") != ():
+        found = shape_of(fill_value, "full")
+        raise ShapeError(f"full: the value has shape {found}, expected a number")
     kind = chosen(dtype or dtype_of(fill_value), "full")
     try:
         value = np.asarray(fill_value, kind)
     except (OverflowError, ValueError):  # the latter of NaN
         raise DTypeError(f"full: the number {fill_value!r} does not fit {kind}") from None
-    array = np.full(lengths(shape, "full"), value, kind)
+    axes = lengths(shape, "full")
+    array = allocated("full", axes, kind, lambda: np.full(axes, value, kind))
     return leaf(array, device, requires_grad)
 
 
 def zeros_like(x, /, *, dtype=None, device=None, requires_grad=False):
     """Zeros of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    kind = chosen(dtype or dtype_of(x), "zeros_like")
-    return leaf(np.zeros(shape_of(x), kind), device, requires_grad)
+    return filled(
+        "zeros_like",
+        np.zeros,
+        shape_of(x, "zeros_like"),
+        dtype or dtype_of(x),
+        device,
+        requires_grad,
+    )
 
 
 def ones_like(x, /, *, dtype=None, device=None, requires_grad=False):
     """Ones of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    kind = chosen(dtype or dtype_of(x), "ones_like")
-    return leaf(np.ones(shape_of(x), kind), device, requires_grad)
+    return filled(
+        "ones_like", np.ones, shape_of(x, "ones_like"), dtype or dtype_of(x), device, requires_grad
+    )
 
 
 def empty_like(x, /, *, dtype=None, device=None, requires_grad=False):
     """Whatever the memory holds, of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    kind = chosen(dtype or dtype_of(x), "empty_like")
-    return leaf(np.empty(shape_of(x), kind), device, requires_grad)
+    return filled(
+        "empty_like",
+        np.empty,
+        shape_of(x, "empty_like"),
+        dtype or dtype_of(x),
+        device,
+        requires_grad,
+    )
 
 
 def full_like(x, /, fill_value, *, dtype=None, device=None, requires_grad=False):
     """One number everywhere, of the shape and dtype of x.   Shapes: x (*s) -> (*s)"""
-    kind = dtype or dtype_of(x)
-    return full(shape_of(x), fill_value, dtype=kind, device=device, requires_grad=requires_grad)
+    shape, kind = shape_of(x, "full_like"), dtype or dtype_of(x)
+    return full(shape, fill_value, dtype=kind, device=device, requires_grad=requires_grad)
 
 
 def arange(start, /, stop=None, step=1, *, dtype=None, device=None, requires_grad=False):
@@ -149,6 +174,7 @@ def arange(start, /, stop=None, step=1, *, dtype=None, device=None, requires_gra
         ValueError: step is 0, or a number is infinite or NaN.
         TypeError: start, stop or step is no number.
         DTypeError: they do not fit the dtype.
+        SizeError: there is no memory for so many.
     """
     start, stop = (0, start) if stop is None else (start, stop)
     named = ("start", start), ("stop", stop), ("step", step)
@@ -157,14 +183,28 @@ def arange(start, /, stop=None, step=1, *, dtype=None, device=None, requires_gra
         raise ValueError(f"arange: no range from {start} to {stop} in steps of {step}")
     whole = all(isinstance(x, int) for x in numbers)
     kind = chosen(dtype or (np.int64 if whole else np.float32), "arange")
-    counted = kind if whole and kind.kind in "iu" else np.int64 if whole else np.float64
+    counted = kind if whole and kind.kind in "iu" else np.dtype("int64" if whole else "float64")
     try:
-        values = np.arange(*numbers, dtype=counted)
+        values = counting(numbers, counted, kind).astype(kind, copy=False)
+    except OverflowError:
+        raise DTypeError(f"arange: {start}, {stop} and {step} do not fit {kind}") from None
+    except (MemoryError, ValueError):
+        from fractions import Fraction  # needed by this error alone
+
+        start, stop, step = map(Fraction, numbers)
+        n = math.ceil((stop - start) / step)
+        raise too_large((n,), counted.itemsize, "arange") from None
+    return leaf(values, device, requires_grad)
+
+
+def counting(numbers, counted, kind):
+    """np.arange in the dtype `counted`; in float64 where that cannot hold them and `kind` can."""
+    try:
+        return np.arange(*numbers, dtype=counted)
     except OverflowError:
         if kind.kind != "f":
-            raise DTypeError(f"arange: {start}, {stop} and {step} do not fit {kind}") from None
-        values = np.arange(*map(float, numbers))
-    return leaf(values.astype(kind, copy=False), device, requires_grad)
+            raise
+        return np.arange(*map(float, numbers))
 
 
 def linspace(start, stop, /, num, *, dtype=None, device=None, endpoint=True, requires_grad=False):
@@ -178,12 +218,17 @@ def linspace(start, stop, /, num, *, dtype=None, device=None, endpoint=True, req
 
     Raises:
         ShapeError: num is negative or no integer.
+        SizeError: there is no memory for so many.
         TypeError: start or stop is no number.
     """
     (n,) = lengths(num, "linspace")
     ends = number(start, "linspace", "start"), number(stop, "linspace", "stop")
-    values = np.linspace(*map(float, ends), n, endpoint=endpoint)
-    return leaf(values.astype(chosen(dtype, "linspace"), copy=False), device, requires_grad)
+    first, last, kind = float(ends[0]), float(ends[1]), chosen(dtype, "linspace")
+
+    def make():
+        return np.linspace(first, last, n, endpoint=endpoint).astype(kind, copy=False)
+
+    return leaf(allocated("linspace", (n,), np.float64, make), device, requires_grad)
 
 
 def eye(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None, requires_grad=False):
@@ -194,7 +239,17 @@ def eye(n_rows, n_cols=None, /, *, k=0, dtype=None, device=None, requires_grad=F
     Raises: as `zeros`
     """
     rows, cols = lengths((n_rows, n_rows if n_cols is None else n_cols), "eye")
-    return leaf(np.eye(rows, cols, k, chosen(dtype, "eye")), device, requires_grad)
+    kind, k = chosen(dtype, "eye"), offset(k, "eye")
+    array = allocated("eye", (rows, cols), kind, lambda: np.eye(rows, cols, k, kind))
+    return leaf(array, device, requires_grad)
+
+
+def offset(k, name):
+    """The number of a diagonal, an integer."""
+    try:
+        return index(k)
+    except TypeError:
+        raise TypeError(f"{name}: k is an integer, got {k!r}") from None
 
 
 def matrices(x):
@@ -204,18 +259,33 @@ def matrices(x):
     return x
 
 
-TRIANGLES = [sample((3, 4)), sample((2, 3, 3), k=1), sample((4, 2), k=-1), sample((0, 3), k=5)]
-NO_MATRIX = [bad((3,), error=ShapeError, match=r"two axes or more, got \(3,\)")]
+def nearest_diagonal(k, shape):
+    """The number k of a diagonal, or if it is outside the matrices that of the next one outside."""
+    return max(-shape[-2], min(index(k), shape[-1]))
 
 
-@op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_MATRIX)
+TRIANGLES = [
+    sample((3, 4)),
+    sample((2, 3, 3), k=1),
+    sample((4, 2), k=-1),
+    sample((0, 3), k=5),
+    sample((2, 3), k=10**30),
+    sample((2, 3), k=-(10**30)),
+]
+NO_TRIANGLE = [
+    bad((3,), error=ShapeError, match=r"two axes or more, got \(3,\)"),
+    bad((2, 2), k=0.5, error=DTypeError, match=r"\(2, 2\), k=0\.5"),
+]
+
+
+@op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_TRIANGLE)
 def tril(x, /, k=0):
     """x with zeros above the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)
 
     Raises:
         ShapeError: x has fewer than two axes.
     """
-    return np.tril(x, k)
+    return np.tril(x, nearest_diagonal(k, x.shape))
 
 
 @tril.defvjp
@@ -223,14 +293,14 @@ def tril_vjp(g, k):
     return tril(g, k)
 
 
-@op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_MATRIX)
+@op(shape=matrices, linear=True, samples=TRIANGLES, errors=NO_TRIANGLE)
 def triu(x, /, k=0):
     """x with zeros below the k-th diagonal.   Shapes: x (..., m, n) -> y (..., m, n)
 
     Raises:
         ShapeError: x has fewer than two axes.
     """
-    return np.triu(x, k)
+    return np.triu(x, nearest_diagonal(k, x.shape))
 
 
 @triu.defvjp

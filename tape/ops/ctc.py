@@ -13,6 +13,7 @@ import numpy as np
 from tape._core.memory import asarray
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, IndexRangeError, ShapeError
+from tape.ops.elementwise import sqrt
 from tape.ops.index import get_item
 from tape.ops.join import concat, stack
 from tape.ops.key import WHOLE
@@ -20,6 +21,7 @@ from tape.ops.logic import isinf, where
 from tape.ops.lookup import take_along_axis
 from tape.ops.loss import reduced
 from tape.ops.naming import named
+from tape.ops.reduce import sum as sum_over
 from tape.ops.regression import check_reduction
 from tape.ops.shape import expand_dims, reshape
 from tape.ops.softmax import log_softmax, logsumexp
@@ -44,7 +46,8 @@ def ctc_loss(
         label_lengths: how many labels count, for each sequence.
         blank: the class that stands for no label.
         reduction: "mean" (of each loss divided by the number of its labels), "sum" or "none".
-        zero_infinity: count a sequence that no alignment gives, whose loss is inf, as 0.
+        zero_infinity: count a sequence that no alignment gives, whose loss is inf and whose
+            gradient NaN, as 0.
 
     Raises:
         ShapeError: shapes or lengths do not fit.
@@ -71,13 +74,24 @@ def ctc_loss(
     used = lengths_of(input_lengths, "input_lengths", n, times)
     rows, counts = labels_of(labels, label_lengths, n, n_classes)
     y = -log_likelihood(x, rows, used, counts, blank)
+    none = isinf(y)
     if zero_infinity:
-        y = where(isinf(y), 0.0, y)
+        y = where(none, 0.0, y)
+    elif none.numpy().any():
+        y = y + undefined(x, used, none)
     if alone:
         y = reshape(y, ())
     if reduction == "mean":
         y = y / Tensor(np.maximum(counts, 1).reshape(y.shape).astype(y.dtype))
     return reduced(y, reduction)
+
+
+def undefined(x, used, none):
+    """0 for each sequence, with NaN as its gradient where there is no alignment to have one."""
+    counted = (np.arange(x.shape[0])[:, None] < used) & none.numpy()
+    counted = counted[..., None] & np.isfinite(x.numpy())
+    zeros = sum_over(where(counted, x, 0.0), (0, 2)) * 0.0
+    return where(none, sqrt(zeros), 0.0)
 
 
 def integers_of(values, what):

@@ -19,6 +19,7 @@ from tape.ops.diagonal import matrix_diagonal, on_diagonal
 from tape.ops.dtype import floating
 from tape.ops.linalg import matmul
 from tape.ops.logic import equal, logical_and, where
+from tape.ops.naming import named
 from tape.ops.packed import (
     attempted,
     converged,
@@ -94,6 +95,7 @@ def half(x):
             error=LinAlgError,
             match=r"the matrix at \[1\] of x \(2, 2, 2\) is not positive definite",
         ),
+        bad(NO_NUMBERS, error=LinAlgError, match="holds NaN or inf and is not positive definite"),
     ],
     smooth=False,  # see Note [Symmetric arguments]
 )
@@ -109,9 +111,14 @@ def cholesky(x, /, *, upper=False):
         ShapeError: x does not hold square matrices.
         LinAlgError: a matrix is not positive definite.
     """
-    return attempted(
-        lambda a: np.linalg.cholesky(a, upper=upper), floating(x), "is not positive definite"
-    )
+
+    def root(a):
+        y = np.linalg.cholesky(a, upper=upper)
+        if np.isnan(np.diagonal(y, axis1=-2, axis2=-1)).any():  # some libraries go on with it
+            raise np.linalg.LinAlgError
+        return y
+
+    return attempted(root, floating(x), "is not positive definite")
 
 
 @cholesky.defvjp
@@ -197,6 +204,7 @@ def eigh_jvp(dx, y):
     return packed_tensors(w.ndim - 1, matrix_diagonal(inner), dv)
 
 
+@named
 def eigh(x, /, *, UPLO="L"):
     """Eigenvalues of symmetric matrices, ascending, and eigenvectors, as columns of length one.
 
@@ -323,6 +331,7 @@ def eig_jvp(dx, y):
     return packed_tensors(w.ndim - 1, matrix_diagonal(inner), dv)
 
 
+@named
 def eig(x, /):
     """Eigenvalues, in no order, and eigenvectors, as columns of length one; all must be real.
 

@@ -13,6 +13,7 @@ from tape.ops.diagonal import matrix_diagonal, on_diagonal
 from tape.ops.dtype import floating
 from tape.ops.linalg import matmul
 from tape.ops.logic import where
+from tape.ops.naming import named
 from tape.ops.orthogonal import svd
 from tape.ops.packed import square
 from tape.ops.reduce import sum as sum_over
@@ -31,6 +32,12 @@ class SlogdetResult(NamedTuple):
 def one_each(x):
     """Shape rule: square matrices -> a number each."""
     return square(x)[:-2]
+
+
+def unknown(y, x):
+    """y, but NaN for matrices that hold one: elimination may take no notice and end with 0."""
+    holds = np.isnan(x).any((-2, -1))
+    return np.where(holds, np.asarray(np.nan, y.dtype), y) if holds.any() else y
 
 
 @op(
@@ -56,7 +63,8 @@ def det(x, /):
     Raises:
         ShapeError: x does not hold square matrices.
     """
-    return np.asarray(np.linalg.det(floating(x)))
+    x = floating(x)
+    return unknown(np.asarray(np.linalg.det(x)), x)
 
 
 @det.defvjp
@@ -161,8 +169,8 @@ def packed_slogdet(x, /):
 
     Shapes: x (..., n, n) -> y (..., 2)
     """
-    sign, logarithm = np.linalg.slogdet(floating(x))
-    return np.stack([sign, logarithm], -1)
+    x = floating(x)
+    return np.stack([unknown(np.asarray(part), x) for part in np.linalg.slogdet(x)], -1)
 
 
 def slope(x):
@@ -185,6 +193,7 @@ def packed_slogdet_jvp(dx, x):
     return reshape(dy, (*dy.shape, 1)) * np.array([0, 1], dy.dtype)
 
 
+@named
 def slogdet(x, /):
     """Signs and logarithms of the absolute values of determinants, (sign, logabsdet).
 

@@ -9,7 +9,8 @@ from tape._core.memory import asarray
 from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.arithmetic import multiply
-from tape.ops.create import matrices
+from tape.ops.create import matrices, nearest_diagonal
+from tape.ops.naming import named
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import moveaxis, reshape
 
@@ -39,6 +40,8 @@ def diagonal_shape(x, *, offset):
         sample((2, 3, 3), offset=1),
         sample((4, 2), offset=-2),
         sample((2, 3), offset=5),
+        sample((2, 3), offset=10**30),
+        sample((2, 3), offset=-(10**30)),
         sample((0, 3)),
         sample((2, 3), dtypes=["int64"]),
     ],
@@ -53,7 +56,7 @@ def matrix_diagonal(x, /, *, offset=0):
     Raises:
         ShapeError: x has fewer than two axes.
     """
-    return np.diagonal(x, offset, -2, -1)
+    return np.diagonal(x, nearest_diagonal(offset, x.shape), -2, -1)
 
 
 @matrix_diagonal.defvjp
@@ -75,6 +78,7 @@ def on_diagonal_shape(x, *, offset, shape):
         sample((3,), shape=(3, 4)),
         sample((2, 2), offset=1, shape=(3, 3)),
         sample((2,), offset=-2, shape=(4, 2)),
+        sample((0,), offset=10**30, shape=(2, 3)),
     ],
     errors=[bad((2,), shape=(3, 3), error=ShapeError, match=r"\(2,\) are no diagonals 0")],
 )
@@ -84,7 +88,7 @@ def on_diagonal(x, /, *, offset=0, shape):
     Shapes: x (..., k) -> y (..., m, n), shape being (m, n)
     """
     y = np.zeros(x.shape[:-1] + shape, x.dtype)
-    rows = np.arange(x.shape[-1])
+    rows, offset = np.arange(x.shape[-1]), nearest_diagonal(offset, shape)
     y[..., rows + max(0, -offset), rows + max(0, offset)] = x
     return y
 
@@ -94,6 +98,7 @@ def on_diagonal_vjp(g, offset):
     return matrix_diagonal(g, offset=offset)
 
 
+@named
 def diagonal(x, /, offset=0, axis1=0, axis2=1):
     """The offset-th diagonals of the matrices along two axes, as NumPy; they become the last axis.
 
@@ -124,6 +129,7 @@ def matrices_last(name, x, axis1, axis2):
         raise
 
 
+@named
 def trace(x, /, offset=0, axis1=0, axis2=1, dtype=None):
     """Sums of the offset-th diagonals of the matrices along two axes, as NumPy.
 
@@ -159,6 +165,7 @@ def matrix_trace(x, /, *, offset=0, dtype=None):
     return sum_over(matrix_diagonal(asarray(x), offset=offset), -1, dtype=dtype)
 
 
+@named
 def diag(x, /, k=0):
     """The k-th diagonal of a matrix, or the square matrix whose k-th diagonal is a vector.
 
@@ -180,6 +187,7 @@ def diag(x, /, k=0):
     return on_diagonal(x, offset=k, shape=(n, n))
 
 
+@named
 def kron(a, b, /):
     """Kronecker product: every element of a times all of b, laid out as blocks.
 

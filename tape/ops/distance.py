@@ -41,7 +41,7 @@ def p_norm(x, /, p, axis, keepdims=False):
     Shapes: x (*s) -> y (s without the axes)
     """
     x = floating(x)
-    axis = axis if axis is None else shapes.axes_of(x.ndim, axis)
+    axis = axis if axis is None else shapes.lines_of(x.ndim, axis)
     if p == 2.0:
         return np.sqrt(np.add.reduce(x * x, axis, keepdims=keepdims))
     return np.add.reduce(np.absolute(x) ** p, axis, keepdims=keepdims) ** (1.0 / p)

@@ -8,7 +8,8 @@ from tape import shapes
 from tape._core.convert import known_dtype
 from tape._core.exchange import check_device
 from tape._core.memory import asarray
-from tape.op import op, sample
+from tape.errors import DTypeError
+from tape.op import bad, op, sample
 from tape.ops.logic import weak
 
 
@@ -28,6 +29,7 @@ def floating(x):
         sample((), dtype=np.dtype("float32"), smooth=False),
         sample((0, 3), dtype=np.dtype("float32"), smooth=False),
     ],
+    errors=[bad((3,), dtype="text", error=DTypeError, match="dtype='text'")],
 )
 def cast(x, /, dtype):
     """x converted to another dtype; its cotangent is converted back.   Shapes: x (*s) -> y (*s)"""

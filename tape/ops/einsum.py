@@ -11,6 +11,7 @@ from tape import shapes
 from tape._core.memory import asarray
 from tape.errors import AxisError, ShapeError
 from tape.ops.contract import contract, diagonals, sizes_of, unique
+from tape.ops.naming import named
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import permute_dims
 
@@ -142,6 +143,7 @@ def axes_in_order(x, given):
     return axes
 
 
+@named
 def tensordot(a, b, /, axes=2):
     """Products summed over pairs of axes, one of a and one of b.
 
@@ -180,6 +182,7 @@ def tensordot(a, b, /, axes=2):
     return contract(a, b, f"{''.join(in_a)},{''.join(in_b)}->{''.join(result)}")
 
 
+@named
 def vecdot(a, b, /, *, axis=-1):
     """Dot products of the vectors along an axis, the others broadcast.
 

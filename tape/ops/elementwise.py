@@ -10,7 +10,8 @@ from tape import shapes
 from tape._kernels.activation import TANH_SLOPE
 from tape._kernels.dispatch import Loop
 from tape.op import op, sample
-from tape.ops.logic import MISFIT, each, pairs, where
+from tape.ops.cases import MISFIT, TRUTHS, UNFIT, each, pairs
+from tape.ops.logic import where
 
 LN2, LN10 = math.log(2.0), math.log(10.0)
 
@@ -20,7 +21,7 @@ def zeros_like(a):
     return where(True, 0.0, a)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.square), samples=each())
+@op(shape=shapes.same, saves="x", kernel=Loop(np.square), samples=each(), errors=UNFIT)
 def square(x, /):
     """x * x, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.square(x)
@@ -36,7 +37,7 @@ def square_jvp(dx, x):
     return dx * x * 2
 
 
-@op(shape=shapes.same, saves="y", kernel=Loop(np.sqrt), samples=each(low=0.5))
+@op(shape=shapes.same, saves="y", kernel=Loop(np.sqrt), samples=each(low=0.5), errors=UNFIT)
 def sqrt(x, /):
     """Square root, elementwise; its gradient at 0 is inf.   Shapes: x (*s) -> y (*s)"""
     return np.sqrt(x)
@@ -52,7 +53,7 @@ def sqrt_jvp(dx, y):
     return dx / (y * 2)
 
 
-@op(shape=shapes.same, saves="y", kernel=Loop(np.exp), samples=each())
+@op(shape=shapes.same, saves="y", kernel=Loop(np.exp), samples=each(), errors=UNFIT)
 def exp(x, /):
     """e ** x, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.exp(x)
@@ -68,7 +69,7 @@ def exp_jvp(dx, y):
     return dx * y
 
 
-@op(shape=shapes.same, saves="y", kernel=Loop(np.expm1), samples=each())
+@op(shape=shapes.same, saves="y", kernel=Loop(np.expm1), samples=each(), errors=UNFIT)
 def expm1(x, /):
     """e ** x - 1 without loss of digits near 0, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.expm1(x)
@@ -84,7 +85,7 @@ def expm1_jvp(dx, y):
     return dx * (y + 1)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.log), samples=each(low=0.5))
+@op(shape=shapes.same, saves="x", kernel=Loop(np.log), samples=each(low=0.5), errors=UNFIT)
 def log(x, /):
     """Natural logarithm, elementwise; -inf at 0, NaN below.   Shapes: x (*s) -> y (*s)"""
     return np.log(x)
@@ -100,7 +101,7 @@ def log_jvp(dx, x):
     return dx / x
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.log1p), samples=each(low=-0.5))
+@op(shape=shapes.same, saves="x", kernel=Loop(np.log1p), samples=each(low=-0.5), errors=UNFIT)
 def log1p(x, /):
     """log(1 + x) without loss of digits near 0, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.log1p(x)
@@ -116,7 +117,7 @@ def log1p_jvp(dx, x):
     return dx / (x + 1)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.log2), samples=each(low=0.5))
+@op(shape=shapes.same, saves="x", kernel=Loop(np.log2), samples=each(low=0.5), errors=UNFIT)
 def log2(x, /):
     """Logarithm to base 2, elementwise; -inf at 0, NaN below.   Shapes: x (*s) -> y (*s)"""
     return np.log2(x)
@@ -132,7 +133,7 @@ def log2_jvp(dx, x):
     return dx / (x * LN2)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.log10), samples=each(low=0.5))
+@op(shape=shapes.same, saves="x", kernel=Loop(np.log10), samples=each(low=0.5), errors=UNFIT)
 def log10(x, /):
     """Logarithm to base 10, elementwise; -inf at 0, NaN below.   Shapes: x (*s) -> y (*s)"""
     return np.log10(x)
@@ -152,6 +153,7 @@ def log10_jvp(dx, x):
     shape=shapes.same,
     saves="y",
     samples=[*each(low=0.5), sample((3,), dtypes=["int64"], low=1, high=9)],
+    errors=UNFIT,
 )
 def reciprocal(x, /):
     """1 / x, elementwise; integers give float64.   Shapes: x (*s) -> y (*s)"""
@@ -168,7 +170,7 @@ def reciprocal_jvp(dx, y):
     return -dx * y * y
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.sin), samples=each())
+@op(shape=shapes.same, saves="x", kernel=Loop(np.sin), samples=each(), errors=UNFIT)
 def sin(x, /):
     """Sine of radians, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.sin(x)
@@ -184,7 +186,7 @@ def sin_jvp(dx, x):
     return dx * cos(x)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.cos), samples=each())
+@op(shape=shapes.same, saves="x", kernel=Loop(np.cos), samples=each(), errors=UNFIT)
 def cos(x, /):
     """Cosine of radians, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.cos(x)
@@ -200,7 +202,13 @@ def cos_jvp(dx, x):
     return -dx * sin(x)
 
 
-@op(shape=shapes.same, saves="y", kernel=Loop(np.tanh), samples=each() + each(-20.0, 20.0))
+@op(
+    shape=shapes.same,
+    saves="y",
+    kernel=Loop(np.tanh),
+    samples=each() + each(-20.0, 20.0),
+    errors=UNFIT,
+)
 def tanh(x, /):
     """Hyperbolic tangent, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.tanh(x)
@@ -242,6 +250,7 @@ def tanh_slope_jvp(dx, dy, x, y):
     saves="x",
     kernel=Loop(np.absolute),
     samples=each(0.5, 2.0) + each(smooth=False),
+    errors=UNFIT,
 )
 def abs(x, /):
     """|x|, elementwise; the gradient at 0 is 0.   Shapes: x (*s) -> y (*s)"""
@@ -258,7 +267,12 @@ def abs_jvp(dx, x):
     return dx * sign(x)
 
 
-@op(shape=shapes.same, kernel=Loop(np.sign), samples=each(0.5, 2.0) + each(smooth=False))
+@op(
+    shape=shapes.same,
+    kernel=Loop(np.sign),
+    samples=each(0.5, 2.0) + each(smooth=False),
+    errors=[*UNFIT, TRUTHS],
+)
 def sign(x, /):
     """-1, 0 or 1, elementwise, NaN for NaN; its gradient is 0.   Shapes: x (*s) -> y (*s)"""
     return np.sign(x)

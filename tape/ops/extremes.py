@@ -9,6 +9,7 @@ from tape._kernels.dispatch import Loop
 from tape._kernels.reduction import Reduction
 from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
+from tape.ops.cases import MISFIT
 from tape.ops.logic import where
 from tape.ops.reduce import ADD, FORMS, WRONG_AXES, reductions, spread
 from tape.ops.reduce import sum as sum_over
@@ -37,7 +38,12 @@ def extreme(x, *, axis, keepdims):
     return shapes.reduce(x, axis=axis, keepdims=keepdims)
 
 
-@op(shape=shapes.broadcast, differentiable=False, samples=[sample(TIES, np.array([[3.0], [2.0]]))])
+@op(
+    shape=shapes.broadcast,
+    differentiable=False,
+    samples=[sample(TIES, np.array([[3.0], [2.0]]))],
+    errors=MISFIT,
+)
 def attains(x, y, /):
     """Whether x equals y, NaN equal to itself.   Shapes: x, y broadcast -> result"""
     same = np.equal(x, y)
@@ -109,13 +115,14 @@ def extreme_jvp(dx, x, y, axis, keepdims):
 def one_extreme(x, *, axis, keepdims):
     """Shape rule: of a search along one axis, or through all elements."""
     if axis is not None:
-        axis = shapes.axis_of(len(x), axis)
+        axis = shapes.line_of(len(x), axis)
     return extreme(x, axis=axis, keepdims=keepdims)
 
 
 SEARCHES = [
     *[sample((2, 3, 4), **form) for form in FORMS[:3]],
     sample((), keepdims=True),
+    sample((), axis=0),
     sample((0, 3), axis=1),
     sample(TIES, axis=1),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import NamedTuple
 
 from tape._core.memory import asarray
@@ -41,10 +42,14 @@ def each_axis(setting, n, name):
     """One integer for all n axes of an image, or one for each, as a tuple."""
     values = tuple(setting) if isinstance(setting, (tuple, list)) else (setting,)
     values = values * n if len(values) == 1 else values
-    if len(values) != n or not all(hasattr(v, "__index__") for v in values):
+    try:
+        numbers = tuple([index(v) for v in values])
+    except TypeError:  # of arrays too, which have an __index__
+        numbers = ()
+    if len(numbers) != n:
         several = {1: "a tuple of one", 2: "a pair of them"}.get(n, f"{n} of them")
         raise ShapeError(f"{name} is an integer or {several}, got {setting!r}")
-    return tuple([int(v) for v in values])
+    return numbers
 
 
 def pair(setting, name):

@@ -14,6 +14,7 @@ from tape.ops.arithmetic import power
 from tape.ops.dtype import floating
 from tape.ops.elementwise import square
 from tape.ops.geometry import Geometry
+from tape.ops.naming import named
 from tape.ops.norm import batch_norm, layer_norm
 from tape.ops.pool import window_mean2d
 from tape.ops.reduce import mean
@@ -39,6 +40,7 @@ def affine(y, weight, bias):
     return y if bias is None else y + reshape(asarray(bias), spread)
 
 
+@named
 def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     """weight * (x - mean) / sqrt(var + eps) + bias, mean and var of each example's groups.
 
@@ -70,6 +72,7 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     return affine(reshape(layer_norm(groups, eps=eps), x.shape), weight, bias)
 
 
+@named
 def instance_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
     """weight * (x - mean) / sqrt(var + eps) + bias, mean and var of each example's channels.
 
@@ -148,6 +151,7 @@ def scaled_slope(d, x, y, axis, eps):
     return (d - y * mean(d * y, axis=axis, keepdims=True)) * scale
 
 
+@named
 def rms_norm(x, weight=None, axis=-1, eps=None):
     """weight * x / sqrt(mean of x * x + eps), the mean taken along axes of each example.
 
@@ -186,6 +190,7 @@ def rms_norm(x, weight=None, axis=-1, eps=None):
     return y * reshape(weight, tuple([n if a in axes else 1 for a, n in enumerate(y.shape)]))
 
 
+@named
 def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
     """x / (k + alpha * mean of x * x over `size` neighbouring channels) ** beta.
 

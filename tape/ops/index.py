@@ -157,6 +157,15 @@ def filling(part, *indices, layout, shape):
     shape=filling,
     saves="indices",
     samples=[sample(y, *i, layout=layout, shape=x) for x, i, layout, y in KEYS + REPEATING],
+    errors=[
+        bad(
+            (5,),
+            layout=(1,),
+            shape=(3, 4),
+            error=ShapeError,
+            match=r"part \(5,\) is not of the",
+        )
+    ],
 )
 def get_item_grad(part, /, *indices, layout, shape):
     """Zeros of a shape with `part` added in at a key: what x[key] had from x's gradient.

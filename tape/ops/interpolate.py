@@ -6,6 +6,7 @@ import math
 
 from tape._core.memory import asarray
 from tape.errors import ShapeError, TapeError
+from tape.ops.naming import named
 from tape.ops.resample import Plan, is_real, length, resample
 
 # What is done along each axis, and how many axes behind N and C the mode is for.
@@ -21,6 +22,7 @@ MODES = {
 SMOOTH = ("linear", "cubic")
 
 
+@named
 def interpolate(
     x,
     size=None,
@@ -40,7 +42,8 @@ def interpolate(
     Args:
         size: length along each axis of s, or one for all.
         scale_factor: instead of size, how many times as long, n_out = floor(n_in * scale_factor); a
-            number above 0, or one for each axis.
+            number above 0, or one for each axis. Linear modes copy along an axis that keeps its
+            length; so does "nearest" of images, which goes by halves where a length is doubled.
         mode: "nearest" (element floor(i * n_in / n_out)), "nearest-exact" (the one whose square i's
             centre lies in), "linear", "bilinear" and "trilinear" for sequences, images and volumes,
             "bicubic" for images (Keys, a = -0.75), or "area": means, as adaptive_avg_pool.
@@ -109,7 +112,20 @@ def plans(x, kind, n, size, scale_factor, align_corners):
             raise ShapeError(
                 f"lengths must be at least 1, got x {x} and {m} for a length of {n_in}"
             )
+        if simple(kind, n, n_in, m):
+            factor = None
         yield Plan(kind, n_in, m, stride(n_in, m, factor, align_corners), bool(align_corners))
+
+
+def simple(kind, n, n_in, n_out):
+    """Whether only the lengths count, not the scale they came from, as it is in PyTorch.
+
+    Along an axis that keeps its length a linear mode copies, and so does "nearest" of images, which
+    doubles each element where the length is doubled.
+    """
+    if kind == "nearest":
+        return n == 2 and n_out in (n_in, 2 * n_in)
+    return kind == "linear" and n_in == n_out
 
 
 def spread(setting, n, name):

@@ -9,7 +9,7 @@ from operator import index
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import operand
 from tape.errors import AxisError, DTypeError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.shape import reshape
@@ -174,7 +174,7 @@ def unstack(x, /, axis=0):
     >>> [row.tolist() for row in tape.unstack(tape.tensor([[1.0, 2.0], [3.0, 4.0]]))]
     [[1.0, 2.0], [3.0, 4.0]]
     """
-    x = asarray(x)
+    x = operand(x, "unstack")
     axis = axis_in("unstack", x.ndim, axis)
     before = (slice(None),) * axis
     return tuple([x[(*before, i)] for i in range(x.shape[axis])])
@@ -205,7 +205,7 @@ def split(x, sections, /, axis=0):
     >>> [part.tolist() for part in tape.split(x, [1])]
     [[1.0], [2.0, 3.0, 4.0]]
     """
-    x = asarray(x)
+    x = operand(x, "split")
     axis = axis_in("split", x.ndim, axis)
     n, before = x.shape[axis], (slice(None),) * axis
     if hasattr(sections, "__index__") and not getattr(sections, "ndim", 0):

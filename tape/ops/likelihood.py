@@ -8,9 +8,10 @@ from tape import shapes
 from tape._core.memory import asarray
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
+from tape.ops.cases import MISFIT
 from tape.ops.dtype import astype, floating
 from tape.ops.elementwise import exp, log, log1p
-from tape.ops.logic import MISFIT, clip, not_equal, where
+from tape.ops.logic import clip, not_equal, where
 from tape.ops.lookup import take, take_along_axis
 from tape.ops.loss import checked, reduced
 from tape.ops.naming import named

@@ -10,27 +10,7 @@ from tape import shapes
 from tape._kernels.dispatch import Loop
 from tape.errors import ShapeError, TapeError
 from tape.op import bad, op, sample
-
-# Pairs of shapes that every binary op is tried on: equal, row, column, scalar, empty.
-PAIRS = [((3, 4), (3, 4)), ((3, 4), (4,)), ((2, 3, 1), (4,)), ((), (3,)), ((0, 3), (3,))]
-MISFIT = [bad((3, 4), (3,), error=ShapeError, match=r"\(3, 4\) and \(3,\) do not broadcast")]
-UNARY = [(3, 4), (), (0, 3)]
-
-
-def pairs(low=-2.0, high=2.0, **facts):
-    """Samples of a binary op over a range."""
-    drawn = [sample(*pair, low=low, high=high, **facts) for pair in PAIRS]
-    return [*drawn, sample((3,), 1.5, low=low, high=high, **facts)]
-
-
-def each(low=-2.0, high=2.0, **facts):
-    """Samples of a unary op over a range."""
-    return [sample(s, low=low, high=high, **facts) for s in UNARY]
-
-
-def truths(n):
-    """Samples of a logical op of n operands."""
-    return [sample(*[(3, 4)] * n, dtypes=["bool"] * n), sample(*[(2,)] * n)]
+from tape.ops.cases import MISFIT, UNFIT, each, pairs, text_for, truths
 
 
 @op(
@@ -105,90 +85,70 @@ def greater_equal(a, b, /):
     return np.greater_equal(a, b)
 
 
-@op(shape=shapes.same, differentiable=False, samples=each())
+@op(shape=shapes.same, differentiable=False, samples=each(), errors=UNFIT)
 def isnan(x, /):
     """Whether x is NaN, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.isnan(x)
 
 
-@op(shape=shapes.same, differentiable=False, samples=each())
+@op(shape=shapes.same, differentiable=False, samples=each(), errors=UNFIT)
 def isinf(x, /):
     """Whether x is inf or -inf, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.isinf(x)
 
 
-@op(shape=shapes.same, differentiable=False, samples=each())
+@op(shape=shapes.same, differentiable=False, samples=each(), errors=UNFIT)
 def isfinite(x, /):
     """Whether x is neither NaN nor infinite, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.isfinite(x)
 
 
-@op(shape=shapes.broadcast, kernel=Loop(np.logical_and), differentiable=False, samples=truths(2))
+@op(
+    shape=shapes.broadcast,
+    kernel=Loop(np.logical_and),
+    differentiable=False,
+    samples=truths(2),
+    errors=MISFIT,
+)
 def logical_and(a, b, /):
     """Whether both are true (not zero), elementwise.   Shapes: a, b broadcast -> y"""
     return np.logical_and(a, b)
 
 
-@op(shape=shapes.broadcast, kernel=Loop(np.logical_or), differentiable=False, samples=truths(2))
+@op(
+    shape=shapes.broadcast,
+    kernel=Loop(np.logical_or),
+    differentiable=False,
+    samples=truths(2),
+    errors=MISFIT,
+)
 def logical_or(a, b, /):
     """Whether one is true (not zero), elementwise.   Shapes: a, b broadcast -> y"""
     return np.logical_or(a, b)
 
 
-@op(shape=shapes.broadcast, kernel=Loop(np.logical_xor), differentiable=False, samples=truths(2))
+@op(
+    shape=shapes.broadcast,
+    kernel=Loop(np.logical_xor),
+    differentiable=False,
+    samples=truths(2),
+    errors=MISFIT,
+)
 def logical_xor(a, b, /):
     """Whether exactly one is true (not zero), elementwise.   Shapes: a, b broadcast -> y"""
     return np.logical_xor(a, b)
 
 
-@op(shape=shapes.same, kernel=Loop(np.logical_not), differentiable=False, samples=truths(1))
+@op(
+    shape=shapes.same,
+    kernel=Loop(np.logical_not),
+    differentiable=False,
+    samples=truths(1),
+    errors=UNFIT,
+)
 def logical_not(x, /):
     """Whether x is false (zero), elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.logical_not(x)
-
-
-INTEGERS = [sample((3, 4), (4,), dtypes=["int64", "int64"], low=0, high=7)]
-
-
-@op(shape=shapes.broadcast, kernel=Loop(np.bitwise_and), differentiable=False, samples=INTEGERS)
-def bitwise_and(a, b, /):
-    """a & b of integers or bools, elementwise.   Shapes: a, b broadcast -> y"""
-    return np.bitwise_and(a, b)
-
-
-@op(shape=shapes.broadcast, kernel=Loop(np.bitwise_or), differentiable=False, samples=INTEGERS)
-def bitwise_or(a, b, /):
-    """a | b of integers or bools, elementwise.   Shapes: a, b broadcast -> y"""
-    return np.bitwise_or(a, b)
-
-
-@op(shape=shapes.broadcast, kernel=Loop(np.bitwise_xor), differentiable=False, samples=INTEGERS)
-def bitwise_xor(a, b, /):
-    """a ^ b of integers or bools, elementwise.   Shapes: a, b broadcast -> y"""
-    return np.bitwise_xor(a, b)
-
-
-@op(shape=shapes.broadcast, kernel=Loop(np.left_shift), differentiable=False, samples=INTEGERS)
-def bitwise_left_shift(a, b, /):
-    """a << b of integers, elementwise.   Shapes: a, b broadcast -> y"""
-    return np.left_shift(a, b)
-
-
-@op(shape=shapes.broadcast, kernel=Loop(np.right_shift), differentiable=False, samples=INTEGERS)
-def bitwise_right_shift(a, b, /):
-    """a >> b of integers, elementwise.   Shapes: a, b broadcast -> y"""
-    return np.right_shift(a, b)
-
-
-@op(
-    shape=shapes.same,
-    kernel=Loop(np.invert),
-    differentiable=False,
-    samples=[sample((3, 4), dtypes=["int64"]), sample((3,), dtypes=["bool"])],
-)
-def bitwise_invert(x, /):
-    """~x of integers or bools, elementwise.   Shapes: x (*s) -> y (*s)"""
-    return np.invert(x)
 
 
 CHOICES = [
@@ -296,7 +256,13 @@ CLIPPED = [
 ]
 
 
-@op(shape=shapes.same, name="clip", saves="x", samples=CLIPPED)
+@op(
+    shape=shapes.same,
+    name="clip",
+    saves="x",
+    samples=CLIPPED,
+    errors=[*UNFIT, text_for("min", (3,)), text_for("max", (3,))],
+)
 def clip_between(x, /, min=None, max=None):
     """clip with numbers as bounds; the gradient is 1 on [min, max].   Shapes: x (*s) -> y (*s)"""
     y = x if isinstance(x, np.ndarray) else np.asarray(x, weak(x))

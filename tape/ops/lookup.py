@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tape import shapes
@@ -10,10 +12,12 @@ from tape._core.tensor import Tensor
 from tape.errors import AxisError, DTypeError, IndexRangeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.arrange import is_count
+from tape.ops.cases import UNFIT
 from tape.ops.dtype import known_dtype
 from tape.ops.index import add_run, get_item, get_item_grad
 from tape.ops.key import INDEX, WHOLE, array_of, check_range
-from tape.ops.logic import equal, where
+from tape.ops.logic import equal, is_real, where
+from tape.ops.naming import named
 from tape.ops.shape import expand_dims, reshape
 
 COLUMNS = np.array([[2, 0, -1], [1, 1, 0]])
@@ -126,8 +130,11 @@ def take_along_axis_jvp(dx, indices, axis):
     return take_along_axis(dx, indices, axis=axis)
 
 
-def rows(indices, weight, *, padding_idx):
+def rows(indices, weight, *, padding_idx, max_norm, norm_type):
     """Shape rule: one row of weight for each index."""
+    for name, value in (("max_norm", max_norm), ("norm_type", norm_type)):
+        if value is not None and not (is_real(value) and value >= 0):
+            raise ValueError(f"embedding: {name} must be a number of at least 0, got {value!r}")
     if len(weight) != 2:
         raise ShapeError(f"weight (n, m) has two axes, got {weight}")
     n = weight[0]
@@ -148,6 +155,9 @@ def rows(indices, weight, *, padding_idx):
         sample(np.zeros((0, 2), np.int64), (4, 3)),
         sample(PADDED, (4, 3), padding_idx=3, smooth=False),
         sample(PADDED, (4, 3), padding_idx=-4, smooth=False),
+        sample(PADDED, (4, 3), padding_idx=0, scale_grad_by_freq=True, smooth=False),
+        sample(PADDED, (4, 3), max_norm=0.5, smooth=False),
+        sample(np.array(2), (4, 3), max_norm=0.5, norm_type=math.inf, smooth=False),
     ],
     errors=[
         bad(PADDED, (3, 2), error=IndexRangeError, match=r"index 3 at \(0, 0\) .* 3 rows"),
@@ -155,35 +165,60 @@ def rows(indices, weight, *, padding_idx):
         bad(PADDED, (4, 2), padding_idx=4, error=IndexRangeError, match="4 is none of 4 rows"),
         bad(PADDED, (4,), error=ShapeError, match="two axes"),
         bad((2,), (4, 2), error=DTypeError, match="indices must be integers, got float"),
+        bad(PADDED, (4, 2), max_norm=-1.0, error=ValueError, match="max_norm must be a number"),
+        bad(PADDED, (4, 2), norm_type="fro", error=ValueError, match="at least 0, got 'fro'"),
     ],
 )
-def rows_at(indices, weight, /, *, padding_idx=None):
+def rows_at(
+    indices, weight, /, *, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False
+):
     """embedding of arrays or tensors.   Shapes: indices (*s), weight (n, m) -> y (*s, m)"""
     index = np.asarray(indices)
     integers(index, "indices")
     n = weight.shape[0]
     check_range(index, 0, n, f"index {{0}} at {{1}} is out of range for a weight of {n} rows")
     if weight.flags.c_contiguous:
-        return weight.take(index.astype(np.intp, copy=False), 0)
-    return weight[index]
+        found = weight.take(index.astype(np.intp, copy=False), 0)
+    else:
+        found = weight[index]
+    return found if max_norm is None else bounded(found, max_norm, norm_type)
+
+
+def bounded(rows, max_norm, norm_type):
+    """An array, its last axis scaled to a norm where it is longer than that."""
+    norms = np.linalg.norm(rows, norm_type, -1, True) if rows.size else rows[..., :1]
+    factor = np.where(norms > max_norm, max_norm / (norms + 1e-7), 1.0)
+    return rows * factor.astype(rows.dtype, copy=False)
 
 
 @rows_at.defvjp("weight")
-def rows_at_vjp(g, indices, weight_shape, padding_idx):
+def rows_at_vjp(g, indices, weight_shape, padding_idx, scale_grad_by_freq):
+    g = shared_by_freq(g, indices, scale_grad_by_freq)
     g = without_padding(g, indices, weight_shape, padding_idx)
     return get_item_grad(g, indices, layout=(INDEX,), shape=weight_shape)
 
 
 @rows_at.defadd("weight")
-def rows_at_add(total, g, indices, padding_idx):
-    if padding_idx is None:
-        add_run(total, g.numpy(), [np.asarray(indices)], (0, 1))
-    return padding_idx is None
+def rows_at_add(total, g, indices, padding_idx, scale_grad_by_freq):
+    if padding_idx is not None or scale_grad_by_freq:
+        return False
+    add_run(total, g.numpy(), [np.asarray(indices)], (0, 1))
+    return True
 
 
 @rows_at.defjvp
-def rows_at_jvp(indices, dweight, padding_idx):
-    return without_padding(rows_at(indices, dweight), indices, dweight.shape, padding_idx)
+def rows_at_jvp(indices, dweight, padding_idx, scale_grad_by_freq):
+    moved = shared_by_freq(rows_at(indices, dweight), indices, scale_grad_by_freq)
+    return without_padding(moved, indices, dweight.shape, padding_idx)
+
+
+def shared_by_freq(rows, indices, scale_grad_by_freq):
+    """Rows divided by how often their index is looked up."""
+    if not scale_grad_by_freq or not rows.size:
+        return rows
+    index = np.asarray(indices)
+    counts = np.bincount(index.ravel().astype(np.intp))[index]
+    return rows / Tensor(counts[..., None].astype(rows.dtype))
 
 
 def without_padding(rows, indices, weight_shape, padding_idx):
@@ -194,17 +229,26 @@ def without_padding(rows, indices, weight_shape, padding_idx):
     return where(is_padding, 0.0, rows)
 
 
-def embedding(indices, weight, *, padding_idx=None):
+def embedding(
+    indices, weight, *, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False
+):
     """The row of weight for each index; no negative ones.
 
     The gradient of a row is the sum of g where it was looked up; that of row `padding_idx` is zero.
 
     Shapes: indices (*s) in [0, n), weight (n, m) -> y (*s, m)
 
+    Args:
+        max_norm: longer rows are taken scaled to this norm; their gradient is that of rows which
+            have it already. The weight stays as it is: `nn.Embedding` scales it too, as PyTorch.
+        norm_type: order of that norm, at least 0, inf included.
+        scale_grad_by_freq: the gradient of a row is the mean of g where it was looked up.
+
     Raises:
         IndexRangeError: an index is not in [0, n), or padding_idx not in [-n, n).
         DTypeError: the indices are not integers.
         ShapeError: weight is no matrix.
+        ValueError: max_norm or norm_type is no number of at least 0.
 
     >>> import tape
     >>> tape.embedding([1, 1], tape.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
@@ -215,7 +259,14 @@ def embedding(indices, weight, *, padding_idx=None):
     except TapeError as error:
         error.op = "embedding"
         raise
-    return rows_at(indices, weight, padding_idx=padding_idx)
+    return rows_at(
+        indices,
+        weight,
+        padding_idx=padding_idx,
+        max_norm=max_norm,
+        norm_type=norm_type,
+        scale_grad_by_freq=scale_grad_by_freq,
+    )
 
 
 def hot(labels, *, n_classes):
@@ -286,12 +337,14 @@ def one_hot(labels, n_classes, dtype="float32"):
         sample(()),
         sample((0, 3)),
     ],
+    errors=UNFIT,
 )
 def argwhere(x, /):
     """Indices of the elements that are not zero, in C order.   Shapes: x (*s) -> y (n, len(s))"""
     return np.argwhere(x)
 
 
+@named
 def nonzero(x, /):
     """The indices of the elements that are not zero, one 1-d tensor for each axis of x.
 

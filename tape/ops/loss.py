@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import operand
 from tape._core.tensor import Tensor
 from tape._kernels import rows
 from tape.errors import DTypeError, IndexRangeError, ShapeError, TapeError
@@ -241,9 +241,9 @@ def cross_entropy(
     1.3862943649291992
     """
     if not isinstance(labels, (Tensor, np.ndarray)):
-        labels = np.asarray(labels)
+        labels = operand(labels, "cross_entropy").numpy()
     if not isinstance(logits, (Tensor, np.ndarray)):
-        logits = asarray(logits)
+        logits = operand(logits, "cross_entropy")
     plain = weight is None and ignore_index is None and not label_smoothing
     if plain and axis is None and logits.ndim == 2 and labels.ndim == 1:
         return cross_entropy_rows(logits, labels, reduction)
@@ -251,7 +251,7 @@ def cross_entropy(
         raise ValueError(f"cross_entropy: reduction is {reduction!r}, not {CHOICE}")
     if not is_real(label_smoothing) or not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing!r}, not in [0, 1]")
-    weight = None if weight is None else asarray(weight)
+    weight = None if weight is None else operand(weight, "cross_entropy")
     try:
         y, total = losses(logits, labels, axis, weight, label_smoothing, ignore_index)
     except TapeError as error:
@@ -338,9 +338,9 @@ def mse_loss(x, target, reduction="mean"):
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"mse_loss: reduction is {reduction!r}, not {CHOICE}")
-    x = x if isinstance(x, Tensor) else asarray(x)
+    x = x if isinstance(x, Tensor) else operand(x, "mse_loss")
     if not isinstance(target, (int, float)):
-        target = target if isinstance(target, Tensor) else asarray(target)
+        target = target if isinstance(target, Tensor) else operand(target, "mse_loss")
         if x.shape != target.shape:
             raise ShapeError(f"mse_loss: x has shape {x.shape}, target {target.shape}")
     return reduced(square(x - target), reduction)

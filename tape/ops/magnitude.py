@@ -18,6 +18,7 @@ from tape.ops.extremes import attains
 from tape.ops.extremes import max as largest
 from tape.ops.extremes import min as smallest
 from tape.ops.logic import equal, not_equal, where
+from tape.ops.naming import named
 from tape.ops.orthogonal import svdvals
 from tape.ops.reduce import FORMS, WRONG_AXES, spread
 from tape.ops.reduce import sum as sum_over
@@ -34,7 +35,7 @@ def measured(x, *, axis, keepdims, ord):
     if isinstance(ord, bool) or not isinstance(ord, (int, float)):
         raise ValueError(f"vector_norm: ord is a number, inf or -inf, got {ord!r}")
     if ord == -math.inf:
-        for a in shapes.axes_of(len(x), axis):
+        for a in shapes.lines_of(len(x), axis):
             if x[a] == 0:
                 raise ShapeError(f"axis {a} of {x} is empty, and ord={ord} has no identity")
     return shapes.reduce(x, axis=axis, keepdims=keepdims)
@@ -53,6 +54,7 @@ def measured(x, *, axis, keepdims, ord):
         sample((0, 3), axis=0),
         sample((0, 3), axis=0, ord=math.inf),
         sample((2, 3), dtypes=["int64"]),
+        *[sample((), axis=0, ord=ord) for ord in [0, 1, 2, 3, math.inf]],
         sample(()),
     ],
     errors=[
@@ -76,7 +78,7 @@ def vector_norm(x, /, *, axis=None, keepdims=False, ord=2):
         ValueError: ord is no number.
     """
     x = floating(x)
-    axis = shapes.axes_of(x.ndim, axis)
+    axis = shapes.lines_of(x.ndim, axis)
     if ord == 2:
         return np.sqrt(np.square(x).sum(axis, keepdims=keepdims))
     x = np.abs(x)
@@ -131,6 +133,7 @@ def vector_norm_jvp(dx, x, y, axis, keepdims, ord):
     return sum_over(steps, axis, keepdims=keepdims)
 
 
+@named
 def matrix_norm(x, /, *, keepdims=False, ord="fro"):
     """Norms of stacked matrices.
 
@@ -179,6 +182,7 @@ def norm_of_matrices(name, x, ord, keepdims):
     return expand_dims(y, axis=(-2, -1)) if keepdims else y
 
 
+@named
 def norm(x, /, ord=None, axis=None, keepdims=False):
     """The norm of vectors or matrices, as NumPy chooses which.
 
@@ -221,6 +225,7 @@ def norm(x, /, ord=None, axis=None, keepdims=False):
     return expand_dims(y, axis=shapes.axes_of(x.ndim, axes))
 
 
+@named
 def cond(x, /, p=None):
     """Condition numbers: how many times larger relative errors can get in solving with x.
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, operand
 from tape._kernels import rows
 from tape.errors import AxisError, ShapeError, TapeError
 from tape.op import bad, op, sample
@@ -251,8 +251,8 @@ def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
     >>> tape.layer_norm(tape.tensor([1.0, 2.0, 3.0]), eps=0.0).tolist()
     [-1.2247449159622192, 0.0, 1.2247449159622192]
     """
-    x, axis = asarray(x), tuple(axis) if isinstance(axis, list) else axis
-    weight, bias = given(weight), given(bias)
+    x, axis = operand(x, "layer_norm"), tuple(axis) if isinstance(axis, list) else axis
+    weight, bias = given(weight, "layer_norm"), given(bias, "layer_norm")
     try:
         axes = shapes.axes_of(x.ndim, axis)
     except TapeError as error:
@@ -273,9 +273,9 @@ def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
     return y if bias is None else y + reshape(bias, spread)
 
 
-def given(x):
+def given(x, name):
     """x as a tensor; None stays."""
-    return None if x is None else asarray(x)
+    return None if x is None else operand(x, name)
 
 
 def axes_of_batch(x):
@@ -327,8 +327,10 @@ def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
     >>> tape.batch_norm(x, eps=0.0).tolist()
     [[-1.0], [1.0]]
     """
-    x = asarray(x)
-    weight, bias, mean, var = given(weight), given(bias), given(mean), given(var)
+    x = operand(x, "batch_norm")
+    weight, bias, mean, var = [given(t, "batch_norm") for t in (weight, bias, mean, var)]
+    if x.shape == (0,):
+        return x * 1  # PyTorch has no channels to look for either
     axes_of_batch(x)
     if (mean is None) != (var is None):
         raise ShapeError("batch_norm: mean and var are given both or neither")

@@ -15,6 +15,7 @@ from tape.ops.diagonal import matrix_diagonal, on_diagonal
 from tape.ops.dtype import floating
 from tape.ops.join import concat
 from tape.ops.linalg import matmul
+from tape.ops.naming import named
 from tape.ops.packed import converged, cut, packed, packed_tensors, total
 from tape.ops.reduce import sum as sum_over
 from tape.ops.shape import matrix_transpose
@@ -125,6 +126,7 @@ def qr_jvp(dx, y, x_shape, mode):
     return packed_tensors(len(x_shape) - 2, dq, dr)
 
 
+@named
 def qr(x, /, *, mode="reduced"):
     """Q with orthonormal columns and upper triangular R, x = Q @ R, from Householder reflections.
 
@@ -240,6 +242,7 @@ def widened(x, shape, axis):
     return concat([x, np.zeros(rest, x.dtype)], axis=axis)
 
 
+@named
 def svd(x, /, *, full_matrices=True):
     """Singular values, descending, and vectors: x = U @ diag(S) @ Vh, by columns of U, rows of Vh.
 

@@ -8,6 +8,7 @@ from tape._core.memory import asarray
 from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.lookup import take
+from tape.ops.naming import named
 
 LARGEST = 2**62  # so that no length overflows
 SPELLED = {"edge": "replicate", "wrap": "circular", "symmetric": None}  # NumPy's names
@@ -107,6 +108,7 @@ def circular(n, before, after):
 MODES = {"reflect": reflect, "replicate": replicate, "circular": circular}
 
 
+@named
 def pad(x, /, widths, mode="constant", value=0.0):
     """x in a frame: of a value, or of what stands at x's borders.
 

@@ -17,6 +17,7 @@ from tape.ops.geometry import (
     pair,
     windows,
 )
+from tape.ops.naming import named
 from tape.ops.shape import permute_dims, reshape
 
 
@@ -126,6 +127,7 @@ def sums_of_vjp(g, window, geometry):
     return columns_of(g, window=window, geometry=geometry)
 
 
+@named
 def unfold(x, kernel, dilation=1, padding=0, stride=1):
     """The windows of images as columns (im2col).
 
@@ -156,6 +158,7 @@ def unfold(x, kernel, dilation=1, padding=0, stride=1):
     return reshape(y, y.shape[1:]) if alone else y
 
 
+@named
 def fold(x, output_size, kernel, dilation=1, padding=0, stride=1):
     """Images in which each pixel is the sum of the columns' entries for it (col2im).
 
@@ -201,6 +204,7 @@ def factor_of(x, factor, name, argument):
     return x, int(factor)
 
 
+@named
 def pixel_shuffle(x, upscale_factor):
     """Groups of r * r channels laid out as squares of pixels, r the factor.
 
@@ -230,6 +234,7 @@ def pixel_shuffle(x, upscale_factor):
     return reshape(permute_dims(apart, order), (*lead, C // (r * r), H * r, W * r))
 
 
+@named
 def pixel_unshuffle(x, downscale_factor):
     """Squares of r * r pixels as that many channels: the inverse of pixel_shuffle.
 

@@ -9,6 +9,7 @@ from tape.errors import DTypeError, IndexRangeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.dtype import astype
 from tape.ops.geometry import Geometry, batched, known_float, padding_pairs, pair, windows
+from tape.ops.naming import named
 from tape.ops.shape import reshape
 
 
@@ -42,6 +43,7 @@ def pooled(x, *, window, geometry):
     return (*x[:2], *windows(x[2:], window, geometry))
 
 
+@named
 def max_pool2d(
     x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
 ):
@@ -128,9 +130,14 @@ def picked(x, index):
 
 
 PICKS = [sample((2, 3, 4, 4), (2, 3, 2, 2), dtypes=[None, "int32"], low=0, high=15)]
+MISPICKED = [
+    bad((2, 3, 4, 4), (2, 1, 2, 2), error=ShapeError, match=r"equal N and C, got \(2, 3, 4, 4\)"),
+    bad((1, 1, 2, 2), np.full((1, 1, 1, 1), 4, np.int32), error=IndexRangeError, match="4"),
+    bad((1, 1, 2, 2), (1, 1, 1, 1), error=DTypeError, match=r"not defined for .* \(1, 1, 1, 1\)"),
+]
 
 
-@op(name="max_pool2d", shape=picked, saves="index x.shape", samples=PICKS)
+@op(name="max_pool2d", shape=picked, saves="index x.shape", samples=PICKS, errors=MISPICKED)
 def pick2d(x, index, /):
     """The elements of each plane at an index, counted along H * W: max_pool2d, its choice made.
 
@@ -153,7 +160,9 @@ def pick2d_jvp(dx, index):
 
 
 def placed(y, index, *, image):
-    """Shape rule of place2d."""
+    """Shape rule of place2d: a place for each element."""
+    if len(y) != 4 or index != y or len(image) != 2:
+        raise ShapeError(f"x {y} and index {index} must be (N, C, Ho, Wo), for images {image}")
     return (*y[:2], *image)
 
 
@@ -162,6 +171,15 @@ def placed(y, index, *, image):
     saves="index",
     samples=[
         sample((2, 3, 2, 2), (2, 3, 2, 2), dtypes=[None, "int32"], low=0, high=15, image=(4, 4))
+    ],
+    errors=[
+        bad((2, 3, 2, 2), (2, 3, 2), image=(4, 4), error=ShapeError, match=r"\(2, 3, 2\) must"),
+        bad(
+            *((1, 1, 1, 1), np.full((1, 1, 1, 1), 4, np.int32)),
+            image=(2, 2),
+            error=IndexRangeError,
+            match="4",
+        ),
     ],
 )
 def place2d(x, index, /, *, image):
@@ -185,6 +203,7 @@ def place2d_jvp(dx, index, image):
     return place2d(dx, index, image=image)
 
 
+@named
 def avg_pool2d(
     x,
     kernel,
@@ -279,6 +298,14 @@ def spread_shape(y, *, image, window, geometry):
     samples=[
         sample(pooled(x, window=k, geometry=g), image=x[2:], window=k, geometry=g)
         for x, k, g in FORMS
+    ],
+    errors=[
+        bad(
+            (2, 3, 2, 2),
+            **{"image": (6, 5), "window": (2, 2), "geometry": Geometry(stride=(2, 2))},
+            error=ShapeError,
+            match=r"\(2, 3, 2, 2\) are not the means of windows \(2, 2\) over images \(6, 5\)",
+        )
     ],
 )
 def spread_mean2d(x, /, *, image, window, geometry, count_include_pad=True, divisor=0):

@@ -11,6 +11,7 @@ from tape.ops.arithmetic import power
 from tape.ops.elementwise import abs as absolute
 from tape.ops.elementwise import sign
 from tape.ops.geometry import each_axis
+from tape.ops.naming import named
 from tape.ops.pool import avg_pool2d, max_pool2d
 from tape.ops.shape import reshape
 
@@ -40,6 +41,7 @@ def without_row(y):
     return reshape(y, (*y.shape[:-2], y.shape[-1]))
 
 
+@named
 def max_pool1d(
     x, kernel, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
 ):
@@ -72,6 +74,7 @@ def max_pool1d(
     return (without_row(y[0]), without_row(y[1])) if return_indices else without_row(y)
 
 
+@named
 def avg_pool1d(x, kernel, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
     """The mean of each window.
 

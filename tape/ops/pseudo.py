@@ -14,6 +14,7 @@ from tape.ops.create import matrices
 from tape.ops.dtype import floating
 from tape.ops.elementwise import square as squared
 from tape.ops.linalg import matmul
+from tape.ops.naming import named
 from tape.ops.orthogonal import NO_MATRIX, svdvals
 from tape.ops.packed import converged
 from tape.ops.reduce import sum as sum_over
@@ -77,6 +78,7 @@ def numerical_rank(x, /, *, rtol=None):
     return np.asarray((s > limit[..., None]).sum(-1, dtype=np.int64))
 
 
+@named
 def matrix_rank(x, /, *, rtol=None):
     """How many singular values are not zero, int64.   Shapes: x (..., m, n) -> y (...)
 
@@ -150,6 +152,7 @@ def pinv_jvp(dx, x, y):
     return slope - matmul(y, matmul(dx, y))
 
 
+@named
 def pinv(x, /, *, rtol=None):
     """Pseudo-inverses (Moore, Penrose): y of the least norm for which x @ y is nearest to 1.
 
@@ -174,6 +177,7 @@ def pinv(x, /, *, rtol=None):
     return pseudo_inverse(asarray(x), rtol=as_setting(rtol))
 
 
+@named
 def lstsq(a, b, /, *, rtol=None):
     """The solution of a @ solution = b with the least squared error, of these the shortest one.
 

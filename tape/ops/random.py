@@ -12,10 +12,13 @@ import threading
 
 import numpy as np
 
+from tape import shapes
 from tape._core.convert import known_dtype
-from tape._core.memory import adopt, asarray
+from tape._core.memory import adopt, operand
+from tape._core.refusal import allocated
 from tape.errors import DTypeError, ShapeError
-from tape.op import op, sample
+from tape.op import bad, op, sample
+from tape.ops.cases import text_for
 from tape.ops.create import leaf, lengths, shape_of
 from tape.ops.logic import is_real
 
@@ -143,7 +146,8 @@ def normal(shape=(), mean=0.0, std=1.0, *, dtype=None, rng=None, requires_grad=F
     real("normal", mean=mean, std=std)
     if not (std >= 0 and fit(kind, mean, std)):
         raise ValueError(f"normal: mean {mean} and std {std}, expected finite {kind} and std >= 0")
-    array = generator(rng, "normal").standard_normal(lengths(shape, "normal"), kind)
+    rng, size = generator(rng, "normal"), lengths(shape, "normal")
+    array = allocated("normal", size, kind, lambda: rng.standard_normal(size, kind))
     if type(array) is not np.ndarray:
         array = np.asarray(array, kind)
     if std != 1.0:
@@ -171,7 +175,8 @@ def uniform(shape=(), low=0.0, high=1.0, *, dtype=None, rng=None, requires_grad=
     if not (low <= high and fit(kind, low, high, high - low)):
         raise ValueError(f"uniform: no range of {kind} from {low} to {high}")
     first, last = kind.type(low), kind.type(high)
-    array = np.asarray(generator(rng, "uniform").random(lengths(shape, "uniform"), kind))
+    rng, size = generator(rng, "uniform"), lengths(shape, "uniform")
+    array = np.asarray(allocated("uniform", size, kind, lambda: rng.random(size, kind)))
     if (first, last) != (0.0, 1.0):
         array *= last - first
         array += first
@@ -197,8 +202,8 @@ def integers(low, high=None, shape=(), *, dtype=None, rng=None):
         raise DTypeError(f"integers: draws integers, not {kind}")
     if first < np.iinfo(kind).min or last > np.iinfo(kind).max + 1:
         raise ValueError(f"integers: {kind} does not reach from {first} to {last}")
-    size = lengths(shape, "integers")
-    array = generator(rng, "integers").integers(first, last, size, kind)
+    rng, size = generator(rng, "integers"), lengths(shape, "integers")
+    array = allocated("integers", size, kind, lambda: rng.integers(first, last, size, kind))
     return leaf(np.asarray(array), None, False)
 
 
@@ -209,7 +214,9 @@ def permutation(n, *, rng=None):
         ShapeError: n is negative or no integer.
     """
     (n,) = lengths(n, "permutation")
-    return leaf(generator(rng, "permutation").permutation(n), None, False)
+    rng = generator(rng, "permutation")
+    array = allocated("permutation", (n,), np.int64, lambda: rng.permutation(n))
+    return leaf(array, None, False)
 
 
 def bernoulli(p=0.5, shape=None, *, dtype=None, rng=None):
@@ -232,12 +239,15 @@ def bernoulli(p=0.5, shape=None, *, dtype=None, rng=None):
     if not np.all((chance >= 0) & (chance <= 1)):
         raise ValueError("bernoulli: a probability is outside of [0, 1]")
     kind = known_dtype(dtype or np.float32, "bernoulli")
-    size = shape_of(p) if shape is None else lengths(shape, "bernoulli")
+    size = shape_of(p, "bernoulli") if shape is None else lengths(shape, "bernoulli")
     try:
-        chance = np.broadcast_to(chance, size)
-    except ValueError:
-        raise ShapeError(f"bernoulli: p {chance.shape} does not broadcast to {size}") from None
-    array = np.asarray(generator(rng, "bernoulli").random(size) < chance)
+        fits = shapes.broadcast(chance.shape, size) == size
+    except ShapeError:
+        fits = False
+    if not fits:
+        raise ShapeError(f"bernoulli: p {chance.shape} does not broadcast to {size}")
+    rng = generator(rng, "bernoulli")
+    array = np.asarray(allocated("bernoulli", size, np.float64, lambda: rng.random(size) < chance))
     return leaf(array.astype(kind, copy=False), None, False)
 
 
@@ -253,6 +263,17 @@ def same_as_gate(x, dropped):
     name="dropout",
     saves="dropped",
     samples=[sample((3, 4), (3, 4), dtypes=[None, "bool"], scale=2.0)],
+    errors=[
+        bad(
+            (3,),
+            (2,),
+            dtypes=[None, "bool"],
+            scale=2.0,
+            error=ShapeError,
+            match=r"x is \(3,\), but what to drop \(2,\)",
+        ),
+        text_for("scale", (3,), (3,), dtypes=[None, "bool"]),
+    ],
 )
 def drop(x, dropped, /, scale):
     """0 where dropped, else x * scale: dropout with its choice made.   Shapes: all (*s)"""
@@ -298,7 +319,7 @@ def dropout(x, p=0.5, training=True, rng=None):
     """
     if not is_real(p) or not 0 <= p <= 1:
         raise ValueError(f"dropout: p is {p!r}, expected a probability in [0, 1]")
-    x = asarray(x)
+    x = operand(x, "dropout")
     if not training or p == 0:
         return x
     dropped = adopt(np.asarray(generator(rng, "dropout").random(x.shape, np.float32) < p))

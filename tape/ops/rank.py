@@ -73,6 +73,7 @@ def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
     samples=[
         *[sample((2, 3, 4), **form) for form in FORMS[:3]],
         sample((), keepdims=True),
+        sample((), axis=-1),
         sample((0, 3), axis=1),
         sample(TIES, axis=1, smooth=False),
         sample(np.array([[1.0, np.nan], [3.0, 2.0]]), axis=1, smooth=False),
@@ -92,7 +93,7 @@ def median(x, /, axis=None, *, keepdims=False):
         ShapeError: the axis is empty.
     """
     x = np.asarray(x)
-    if axis is None:
+    if axis is None or x.ndim == 0:
         flat, shape = x.reshape(-1), (1,) * x.ndim if keepdims else ()
         return median_of(flat).reshape(shape)
     y = median_of(np.moveaxis(x, axis, -1))
@@ -126,6 +127,8 @@ def median_jvp(dx, x, y, axis, keepdims):
 def quantile(x, /, q, axis=None, *, keepdims=False, method="linear"):
     """The number below which a share q of an axis (None: of all) lies, NaN if there is one.
 
+    The gradient goes to the elements it lies between, or to the last NaN.
+
     In order, it stands at place q * (n - 1), between elements by `method`.
 
     Shapes: x (*s), q () -> y (s without the axis); q (m) -> y (m, s without the axis)
@@ -155,6 +158,8 @@ def quantile(x, /, q, axis=None, *, keepdims=False, method="linear"):
     values = shares.numpy()
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError(f"quantile: q {values.tolist()} is not in [0, 1]")
+    if x.ndim == 0 and axis is not None:
+        axis = shapes.lines_of(0, axis) or None
     ndim, flat = x.ndim, reshape(x, (x.size,)) if axis is None else x
     at = shapes.axis_of(flat.ndim, 0 if axis is None else axis)
     n = flat.shape[at]
@@ -162,9 +167,10 @@ def quantile(x, /, q, axis=None, *, keepdims=False, method="linear"):
         raise ShapeError(f"axis {at} of {flat.shape} is empty: it has no quantile")
     rows = moveaxis(flat, at, 0)
     order = rows.numpy().argsort(0, kind="stable")
-    has_nan = isnan(take_along_axis(rows, order[-1:], axis=0))
+    last = take_along_axis(rows, order[-1:], axis=0)
     y = between(take_along_axis(rows, order, axis=0), shares * (n - 1), method)
-    y = where(has_nan if shares.ndim else squeeze(has_nan, axis=0), np.nan, y)
+    last = last if shares.ndim else squeeze(last, axis=0)
+    y = where(isnan(last), last, y)
     if keepdims:
         kept = (1,) * ndim if axis is None else (*flat.shape[:at], 1, *flat.shape[at + 1 :])
         y = reshape(y, shares.shape + kept)
@@ -187,4 +193,5 @@ def between(rows, place, method):
     else:
         weight = place - Tensor(below.astype(rows.dtype))
     weight = reshape(weight, weight.shape + (1,) * (rows.ndim - 1))
-    return low + (high - low) * weight
+    step = high - low  # from the nearer end, which is exact there and keeps infinities
+    return where(weight.numpy() < 0.5, low + step * weight, high - step * (1 - weight))

@@ -36,7 +36,12 @@ WRONG_AXES = [
 def reductions(**facts):
     """Samples of a reduction that takes any axes, on any shape but an empty one."""
     drawn = [sample((2, 3, 4), **form, **facts) for form in FORMS]
-    return [*drawn, sample((), **facts), sample((1, 3), axis=0, **facts)]
+    return [
+        *drawn,
+        sample((), **facts),
+        sample((), axis=-1, **facts),
+        sample((1, 3), axis=0, **facts),
+    ]
 
 
 def over_nothing(**facts):
@@ -48,7 +53,7 @@ def count(x_shape, axis):
     """How many elements one element of the result is made of."""
     if axis is None:
         return math.prod(x_shape)
-    return math.prod([x_shape[a] for a in shapes.axes_of(len(x_shape), axis)])
+    return math.prod([x_shape[a] for a in shapes.lines_of(len(x_shape), axis)])
 
 
 def spread(g, x_shape, axis, keepdims):
@@ -316,7 +321,7 @@ def std_jvp(dx, x, y, axis, correction, keepdims):
 
 def along_last(x, axis):
     """x with the axes as one last axis, and the order of the axes that was made for it."""
-    axes = shapes.axes_of(x.ndim, axis)
+    axes = shapes.lines_of(x.ndim, axis)
     kept = tuple([a for a in range(x.ndim) if a not in axes])
     x = permute_dims(x, kept + axes)
     return reshape(x, (*x.shape[: len(kept)], math.prod(x.shape[len(kept) :]))), kept + axes
@@ -324,7 +329,7 @@ def along_last(x, axis):
 
 def prod_slope(x, axis):
     """d prod / dx: for each element the product of the others."""
-    if isinstance(axis, int):
+    if isinstance(axis, int) and x.ndim:
         return products_of_others(x, axis)
     flat, order = along_last(x, axis)
     others = reshape(products_of_others(flat, -1), tuple([x.shape[a] for a in order]))

@@ -11,10 +11,11 @@ from tape._core.memory import asarray
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.op import op, sample
+from tape.ops.cases import each, text_for
 from tape.ops.dtype import floating
 from tape.ops.elementwise import abs as absolute
 from tape.ops.elementwise import exp, log, square
-from tape.ops.logic import clip, each, greater, is_real, where
+from tape.ops.logic import clip, greater, is_real, where
 from tape.ops.loss import CHOICE, REDUCTIONS, reduced
 from tape.ops.naming import named
 from tape.ops.shape import expand_dims
@@ -63,6 +64,7 @@ def l1_loss(x, target, reduction="mean"):
         sample((3, 4), delta=3.0),
         sample((3, 4), delta=0.5, low=0.6),
     ],
+    errors=[text_for("delta", (3,))],
 )
 def bowl(x, /, delta):
     """x**2 / 2 where |x| <= delta, else delta * (|x| - delta / 2): straight lines far out.
@@ -146,8 +148,8 @@ def gaussian_nll_loss(x, target, var, full=False, eps=1e-6, reduction="mean"):
 
     y = (log(max(var, eps)) + (x - target)**2 / max(var, eps)) / 2
 
-    Shapes: x (*s), target broadcasts with it, var (*s), (*s) with a last axis of 1 or without the
-    last axis, or a number -> y () or, with reduction "none", (*s)
+    Shapes: x (*s), target broadcasts with it, var (*s), (*s) with one axis of length 1 or without
+    the last axis, or a number -> y () or, with reduction "none", (*s)
 
     Args:
         full: whether to add the constant log(2 pi) / 2.
@@ -171,9 +173,10 @@ def gaussian_nll_loss(x, target, var, full=False, eps=1e-6, reduction="mean"):
     if var.ndim and var.shape != x.shape:
         if var.shape == x.shape[:-1]:
             var = expand_dims(var, axis=-1)
-        elif var.shape not in ((*x.shape[:-1], 1), (1,)):
+        elif var.shape != (1,) and var.shape not in one_for_all(x.shape):
             raise ShapeError(
-                f"var {var.shape} fits neither x {x.shape} nor x without its last axis"
+                f"var {var.shape} fits neither x {x.shape} nor x without its last axis, nor has it "
+                "length 1 in place of one of x's"
             )
     values = var.numpy()
     if (values < 0).any():
@@ -181,6 +184,11 @@ def gaussian_nll_loss(x, target, var, full=False, eps=1e-6, reduction="mean"):
     var = var + Tensor(np.maximum(values, eps) - values)
     y = (log(var) + square(x - target) / var) * 0.5
     return reduced(y + 0.5 * math.log(2 * math.pi) if full else y, reduction)
+
+
+def one_for_all(shape):
+    """A shape with one axis, each in turn, of length 1."""
+    return [(*shape[:axis], 1, *shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 @named

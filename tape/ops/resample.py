@@ -171,6 +171,8 @@ def resample(x, /, *, axis, plan, adjoint):
     Shapes: x (..., n_in, ...) -> y (..., n_out, ...)
     """
     x = known_float(x)
+    if not x.size:
+        return np.zeros(along(x.shape, axis=axis, plan=plan, adjoint=adjoint), x.dtype)
     axis %= x.ndim
     index, weight, count = taps(plan, adjoint)
     behind = (1,) * (x.ndim - axis - 1)

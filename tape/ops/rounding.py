@@ -10,8 +10,9 @@ from tape import shapes
 from tape._kernels.dispatch import Loop
 from tape.errors import DTypeError
 from tape.op import bad, op, sample
+from tape.ops.cases import MISFIT, PAIRS, UNFIT, each, pairs
 from tape.ops.elementwise import zeros_like
-from tape.ops.logic import MISFIT, PAIRS, each, equal, pairs, weak, where
+from tape.ops.logic import equal, weak, where
 
 # Between steps, and on them; integers stay as they are.
 STEPS = [
@@ -21,7 +22,7 @@ STEPS = [
 ]
 
 
-@op(shape=shapes.same, kernel=Loop(np.floor), samples=STEPS)
+@op(shape=shapes.same, kernel=Loop(np.floor), samples=STEPS, errors=UNFIT)
 def floor(x, /):
     """The next integer at or below x, elementwise, of x's dtype; its gradient is 0.
 
@@ -30,7 +31,7 @@ def floor(x, /):
     return np.floor(x)
 
 
-@op(shape=shapes.same, kernel=Loop(np.ceil), samples=STEPS)
+@op(shape=shapes.same, kernel=Loop(np.ceil), samples=STEPS, errors=UNFIT)
 def ceil(x, /):
     """The next integer at or above x, elementwise, of x's dtype; its gradient is 0.
 
@@ -39,7 +40,7 @@ def ceil(x, /):
     return np.ceil(x)
 
 
-@op(shape=shapes.same, kernel=Loop(np.trunc), samples=STEPS)
+@op(shape=shapes.same, kernel=Loop(np.trunc), samples=STEPS, errors=UNFIT)
 def trunc(x, /):
     """x without its fraction, elementwise, of x's dtype; its gradient is 0.
 
@@ -94,7 +95,7 @@ def step_jvp(dx):
 SIGNED = np.array([[0.0, -0.0], [np.nan, -np.inf]])
 
 
-@op(shape=shapes.same, differentiable=False, samples=[*each(), sample(SIGNED)])
+@op(shape=shapes.same, differentiable=False, samples=[*each(), sample(SIGNED)], errors=UNFIT)
 def signbit(x, /):
     """Whether the sign of x is set: below 0, or -0.0, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.signbit(x)

@@ -31,6 +31,7 @@ def as_long(x, *, axis):
         sample((2, 3, 2), axis=-2),
         sample((2, 4), axis=1, low=-1000.0, high=1000.0),
         sample((0, 3), axis=0),
+        sample((), axis=0),
         sample(np.array([-np.inf, -np.inf, 1.0, -np.inf, 2.0]), smooth=False),
     ],
     errors=WRONG_AXES,
@@ -47,7 +48,7 @@ def logcumsumexp(x, /, axis=None):
     """
     x = floating(x)
     axis = along(x.shape, axis)
-    return np.logaddexp.accumulate(x, axis) if x.size else x.copy()
+    return np.logaddexp.accumulate(x, axis) if x.size and x.ndim else x.copy()
 
 
 # dy[i] = exp(x[i] - y[i]) dx[i] + exp(y[i-1] - y[i]) dy[i-1]: the share that is new, and the rest.
@@ -55,12 +56,16 @@ def logcumsumexp(x, /, axis=None):
 
 @logcumsumexp.defvjp
 def logcumsumexp_vjp(g, x, y, axis):
+    if g.ndim == 0:
+        return share_of(x, y) * g
     axis = along(x.shape, axis)
     return share_of(x, y) * recurrence(kept_share(y, axis), g, axis, True)
 
 
 @logcumsumexp.defjvp
 def logcumsumexp_jvp(dx, x, y, axis):
+    if dx.ndim == 0:
+        return share_of(x, y) * dx
     axis = along(x.shape, axis)
     return recurrence(kept_share(y, axis), share_of(x, y) * dx, axis)
 
@@ -96,7 +101,7 @@ def running(x, axis, beats):
     """The elements that lead, with their gradient."""
     x = asarray(x)
     axis = along(x.shape, axis)
-    return take_along_axis(x, leader(x.numpy(), axis, beats), axis=axis) if x.size else x
+    return take_along_axis(x, leader(x.numpy(), axis, beats), axis=axis) if x.size and x.ndim else x
 
 
 @named

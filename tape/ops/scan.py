@@ -18,10 +18,11 @@ SCANS = [
     sample((2, 3), axis=1, include_initial=True),
     sample((0, 3), axis=0),
     sample((0,), include_initial=True),
+    sample((), axis=0),
 ]
 WRONG_AXES = [
     bad((2, 3), error=AxisError, match=r"\(2, 3\) has 2 axes: give the one to scan along"),
-    bad((), axis=0, error=AxisError, match="axis 0 is out of range for 0 axes"),
+    bad((), axis=1, error=AxisError, match="axis 1 is out of range for 0 axes"),
 ]
 
 
@@ -31,7 +32,7 @@ def along(x, axis):
         return 0
     if axis is None:
         raise AxisError(f"{x} has {len(x)} axes: give the one to scan along")
-    return shapes.axis_of(len(x), axis)
+    return shapes.line_of(len(x), axis)
 
 
 def resized(x, axis, by):
@@ -41,7 +42,12 @@ def resized(x, axis, by):
 
 def scanned(x, *, axis, include_initial):
     """Shape rule: x's shape, longer by one with the initial value."""
-    return resized(x, along(x, axis), bool(include_initial))
+    axis = along(x, axis)
+    if x:
+        return resized(x, axis, bool(include_initial))
+    if include_initial:
+        raise AxisError("a 0-d operand has no axis for the initial value; reshape it to (1,)")
+    return x
 
 
 def part(ndim, axis, start, stop=None, step=None):
@@ -57,6 +63,8 @@ def accumulated(ufunc, x, axis, dtype, include_initial):
         dtype = known_dtype(dtype, f"cumulative_{'sum' if ufunc is np.add else 'prod'}")
     else:
         dtype = x.dtype if x.dtype.kind == "f" else np.uint64 if x.dtype.kind == "u" else np.int64
+    if x.ndim == 0:
+        return x.astype(dtype)
     y = np.empty(scanned(x.shape, axis=axis, include_initial=include_initial), dtype)
     y[part(x.ndim, axis, 0, 1)] = ufunc.identity
     ufunc.accumulate(x, axis, dtype, y[part(x.ndim, axis, int(bool(include_initial)))])
@@ -87,6 +95,8 @@ def cumulative_sum(x, /, *, axis=None, dtype=None, include_initial=False):
 
 @cumulative_sum.defvjp
 def cumulative_sum_vjp(g, axis, include_initial):
+    if g.ndim == 0:
+        return g
     axis = along(g.shape, axis)
     return sum_to_end(reframed(g, axis, -1, 0) if include_initial else g, axis)
 
@@ -184,6 +194,8 @@ def cumulative_prod(x, /, *, axis=None, dtype=None, include_initial=False):
 
 @cumulative_prod.defvjp
 def cumulative_prod_vjp(g, x, axis, include_initial):
+    if g.ndim == 0:
+        return g
     axis = along(x.shape, axis)
     g = reframed(g, axis, -1, 0) if include_initial else g
     return products_before(x, axis) * recurrence(x, g, axis, True)
@@ -191,6 +203,8 @@ def cumulative_prod_vjp(g, x, axis, include_initial):
 
 @cumulative_prod.defjvp
 def cumulative_prod_jvp(dx, x, axis, include_initial):
+    if dx.ndim == 0:
+        return dx
     axis = along(x.shape, axis)
     dy = recurrence(x, products_before(x, axis) * dx, axis)
     return reframed(dy, axis, 1, 0) if include_initial else dy

@@ -105,7 +105,7 @@ def gather(x, /, axis, index):
 
 
 @named
-def scatter(x, /, axis, index, src):
+def scatter(x, /, axis, index, src, *, reduce=None):
     """x with src written to index along an axis: y[index[i, j], j] = src[i, j] for axis 0.
 
     Shapes: x (*s), index (*t) in [0, n), t no longer than s but along the axis; src at least
@@ -113,23 +113,53 @@ def scatter(x, /, axis, index, src):
 
     Where an index comes twice, the last is written, and the gradient goes to each.
 
+    Args:
+        reduce: "add" adds src to what stands there, "multiply" multiplies with it, each as often as
+            an index comes; None overwrites.
+
     Raises:
         ShapeError: index has another number of axes, or is too long; or src is too short.
         IndexRangeError: an index is not in [0, n).
         DTypeError: index is not of integers, or src does not fit x's dtype.
         AxisError: x has no such axis.
+        ValueError: reduce is none of these.
 
     >>> import tape
     >>> tape.scatter(tape.zeros(3), 0, [2, 0], tape.tensor([1.0, 5.0])).tolist()
     [5.0, 0.0, 1.0]
     """
+    if reduce not in (None, "add", "multiply"):
+        raise ValueError(f"scatter: reduce is {reduce!r}, not 'add', 'multiply' or None")
     x, index, shape = asarray(x), asarray(index), np.shape(x)
     x, axis = with_axes(x, axis)
     key = places(x, axis, index)
     if key is None:
         return reshape(x, shape)
     src = src if is_real(src) else cut(src, index)
-    return reshape(set_item(x, src, *key, layout=(INDEX,) * x.ndim), shape)
+    layout = (INDEX,) * x.ndim
+    if reduce is None:
+        return reshape(set_item(x, src, *key, layout=layout), shape)
+    if is_real(src):
+        src = Tensor(np.broadcast_to(np.asarray(src), index.shape or (1,)), x.dtype)
+    src = astype(src, x.dtype, copy=False)
+    if reduce == "add":
+        return reshape(x + get_item_grad(src, *key, layout=layout, shape=x.shape), shape)
+    for where_to, which in once_each(key, x.shape):
+        factors = get_item(src, *which, layout=layout)
+        x = x * set_item(Tensor(np.ones(x.shape, x.dtype)), factors, *where_to, layout=layout)
+    return reshape(x, shape)
+
+
+def once_each(key, shape):
+    """(places, which of the sources) in turns that name no place twice, in order."""
+    target = np.ravel_multi_index(np.broadcast_arrays(*key), shape)
+    flat = target.ravel()
+    order = flat.argsort(kind="stable")
+    first = np.flatnonzero(np.diff(flat[order], prepend=-1))
+    turn = np.arange(flat.size) - np.repeat(first, np.diff(first, append=flat.size))
+    for k in range(turn.max() + 1):
+        chosen = order[turn == k]
+        yield np.unravel_index(flat[chosen], shape), np.unravel_index(chosen, target.shape)
 
 
 def cut(src, index):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import operand
 from tape._kernels.view import MatrixTranspose, Permute, Reshape
 from tape.errors import AxisError, DTypeError, ShapeError
 from tape.op import bad, op, sample
@@ -244,7 +244,7 @@ def transpose(x, /, axes=None):
     >>> tape.transpose([[1.0, 2.0]]).tolist()
     [[1.0], [2.0]]
     """
-    x = asarray(x)
+    x = operand(x, "transpose")
     try:
         return permute_dims(x, tuple(range(x.ndim - 1, -1, -1)) if axes is None else axes)
     except AxisError as error:

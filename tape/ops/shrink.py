@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
+from tape._kernels.activation import HARDSHRINK, LOGSIGMOID, MISH, MISH_SLOPE, SIGMOID, SOFTSHRINK
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
 from tape.ops.activation import sigmoid
+from tape.ops.cases import MISFIT, UNFIT, each, pairs, text_for
 from tape.ops.dtype import astype, floating
 from tape.ops.elementwise import abs as absolute
 from tape.ops.elementwise import square, tanh
 from tape.ops.index import get_item
 from tape.ops.key import WHOLE
-from tape.ops.logic import each
+from tape.ops.logic import weak
 from tape.ops.naming import named
 from tape.ops.rectifiers import outside
-from tape.ops.smooth import finite_below, silu, softplus
+from tape.ops.smooth import finite_below, softplus, softplus_slope, within
 from tape.ops.softmax import softmax
 
 SHRINKS = [*each(smooth=False), *each(0.6, 2.0), sample((3, 4), lambd=1.0, smooth=False)]
 
 
-@op(shape=shapes.same, saves="x", samples=SHRINKS)
+@op(
+    shape=shapes.same,
+    saves="x",
+    kernel=HARDSHRINK,
+    samples=SHRINKS,
+    errors=[*UNFIT, text_for("lambd", (3,))],
+)
 def hardshrink(x, /, lambd=0.5):
     """x, but 0 where it is within [-lambd, lambd], elementwise; the gradient at them is 0.
 
@@ -46,6 +56,7 @@ def hardshrink_jvp(dx, x, lambd):
 @op(
     shape=shapes.same,
     saves="x",
+    kernel=SOFTSHRINK,
     samples=SHRINKS,
     errors=[bad((3,), lambd=-1.0, error=ValueError, match="lambd is -1.0, below 0")],
 )
@@ -60,7 +71,7 @@ def softshrink(x, /, lambd=0.5):
     if lambd < 0:
         raise ValueError(f"softshrink: lambd is {lambd}, below 0")
     x = floating(x)
-    return np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, x * 0))
+    return x - np.clip(x, -lambd, lambd)
 
 
 @softshrink.defvjp
@@ -73,7 +84,7 @@ def softshrink_jvp(dx, x, lambd):
     return outside(dx, x, -lambd, lambd)
 
 
-@op(shape=shapes.same, saves="x", samples=each())
+@op(shape=shapes.same, saves="x", samples=each(), errors=UNFIT)
 def tanhshrink(x, /):
     """x - tanh(x), elementwise.   Shapes: x (*s) -> y (*s)"""
     x = floating(x)
@@ -90,7 +101,7 @@ def tanhshrink_jvp(dx, x):
     return dx * square(tanh(x))
 
 
-@op(shape=shapes.same, saves="x", samples=[*each(0.5, 2.0), *each(smooth=False)])
+@op(shape=shapes.same, saves="x", samples=[*each(0.5, 2.0), *each(smooth=False)], errors=UNFIT)
 def softsign(x, /):
     """x / (1 + |x|), elementwise; NaN at infinity.   Shapes: x (*s) -> y (*s), in (-1, 1)"""
     x = floating(x)
@@ -107,27 +118,33 @@ def softsign_jvp(dx, x):
     return dx / square(absolute(x) + 1)
 
 
-@op(shape=shapes.same, saves="x", samples=[*each(), *each(-40.0, 40.0)])
+@op(
+    shape=shapes.same,
+    saves="x",
+    kernel=LOGSIGMOID,
+    samples=[*each(), *each(-40.0, 40.0)],
+    errors=UNFIT,
+)
 def logsigmoid(x, /):
     """log(sigmoid(x)) = -log(1 + exp(-x)), elementwise, without overflow.
 
     Shapes: x (*s) -> y (*s), at most 0
     """
     x = floating(x)
-    return np.minimum(x, 0) - np.log1p(np.exp(-np.absolute(x)))
+    return -(np.maximum(-x, 0) + np.log1p(np.exp(-np.absolute(x))))
 
 
 @logsigmoid.defvjp
 def logsigmoid_vjp(g, x):
-    return g * sigmoid(-x)
+    return softplus_slope(g, x, -1.0, math.inf)
 
 
 @logsigmoid.defjvp
 def logsigmoid_jvp(dx, x):
-    return dx * sigmoid(-x)
+    return softplus_slope(dx, x, -1.0, math.inf)
 
 
-@op(shape=shapes.same, saves="x", samples=[*each(), *each(-40.0, 40.0)])
+@op(shape=shapes.same, saves="x", kernel=MISH, samples=[*each(), *each(-40.0, 40.0)], errors=UNFIT)
 def mish(x, /):
     """x * tanh(log(1 + exp(x))), elementwise; -0 at -inf.   Shapes: x (*s) -> y (*s)
 
@@ -139,18 +156,44 @@ def mish(x, /):
 
 @mish.defvjp
 def mish_vjp(g, x):
-    return g * mish_slope(x)
+    return mish_slope(g, x)
 
 
 @mish.defjvp
 def mish_jvp(dx, x):
-    return dx * mish_slope(x)
+    return mish_slope(dx, x)
 
 
-def mish_slope(x):
-    """d mish / dx."""
-    t = tanh(softplus(x))
-    return t + silu(x) * (1 - t * t)
+@op(shape=shapes.broadcast, saves="x at", kernel=MISH_SLOPE, samples=pairs(), errors=MISFIT)
+def mish_slope(x, at, /):
+    """x * (t + at * s * (1 - t * t)), the gradient of mish at `at`.
+
+    Here t = tanh(softplus(at)) and s = sigmoid(at).   Shapes: x, at broadcast -> y
+    """
+    at = floating(at) if isinstance(at, np.ndarray) else np.asarray(at, weak(at))
+    t = np.tanh(np.maximum(at, 0) + np.log1p(np.exp(-np.absolute(at))))
+    return x * (t + within(at) * SIGMOID(at) * (1 - t * t))
+
+
+@mish_slope.defvjp("x")
+def mish_slope_vjp_x(g, at):
+    return mish_slope(g, at)
+
+
+@mish_slope.defvjp("at")
+def mish_slope_vjp_at(g, x, at):
+    return g * x * mish_bend(at)
+
+
+@mish_slope.defjvp
+def mish_slope_jvp(dx, dat, x, at):
+    return mish_slope(dx, at) + dat * x * mish_bend(at)
+
+
+def mish_bend(x):
+    """The second derivative of mish."""
+    s, t = sigmoid(x), tanh(softplus(x))
+    return s * (1 - t * t) * (2 + x * (1 - s - 2 * t * s))
 
 
 @named

@@ -274,6 +274,9 @@ def guarded(x, gate, /):
         sample((), GATE, strict=False),
         sample((0, 3), np.array([], np.uint32), strict=False),
     ],
+    errors=[
+        bad((2, 40), GATE, strict=False, error=ShapeError, match=r"gate of \(1,\) .* x \(2, 40\)")
+    ],
 )
 def straight_sign(x, gate, /, *, strict):
     """sign_ste, given the bits that tell where x is outside of the window.

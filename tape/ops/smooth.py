@@ -20,16 +20,17 @@ from tape._kernels.activation import (
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
 from tape.ops.activation import sigmoid
+from tape.ops.cases import MISFIT, UNFIT, each, pairs
 from tape.ops.dtype import floating
 from tape.ops.elementwise import exp, square
-from tape.ops.logic import MISFIT, each, greater, pairs, weak, where
+from tape.ops.logic import greater, weak, where
 
 SQRT_HALF = math.sqrt(0.5)
 TANH_SCALE = math.sqrt(2 / math.pi)
 TANH_CUBIC = 0.044715
 
 
-@op(shape=shapes.same, saves="x", kernel=SILU, samples=[*each(), *each(-40.0, 40.0)])
+@op(shape=shapes.same, saves="x", kernel=SILU, samples=[*each(), *each(-40.0, 40.0)], errors=UNFIT)
 def silu(x, /):
     """x * sigmoid(x), elementwise; -0 at -inf.   Shapes: x (*s) -> y (*s)
 

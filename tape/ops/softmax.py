@@ -18,7 +18,7 @@ from tape.ops.reduce import sum as sum_over
 
 NO_AXIS = [
     bad((2, 3), axis=2, error=AxisError, match="axis 2 is out of range for 2 axes"),
-    bad((), error=AxisError, match="axis -1 is out of range for 0 axes"),
+    bad((), axis=1, error=AxisError, match="axis 1 is out of range for 0 axes"),
 ]
 MASKED = np.array([[-np.inf, 1.0, 2.0], [0.0, -np.inf, -np.inf]])
 ROWS = [
@@ -28,6 +28,8 @@ ROWS = [
     sample((2, 0)),
     sample((0, 3), axis=0),
     sample((2, 3), dtypes=["int64"]),
+    sample(()),
+    sample((), axis=0),
 ]
 PAIRS = [
     sample((3, 4), (3, 4), axis=-1),
@@ -39,6 +41,8 @@ UNLIKE = [bad((2, 3), (3,), axis=0, error=ShapeError, match=r"\(2, 3\) and \(3,\
 
 def along_axis(function, x, axis):
     """A function of the rows of a matrix that keeps their length, applied along an axis."""
+    if x.ndim == 0:
+        return function(x.reshape(1, 1)).reshape(())
     if axis != -1 and axis != x.ndim - 1:
         return along_axis(function, x.swapaxes(axis, -1), -1).swapaxes(axis, -1)
     if x.ndim == 2:
@@ -48,7 +52,7 @@ def along_axis(function, x, axis):
 
 def has_axis(x, *, axis):
     """Shape rule: x's own shape, which has the axis."""
-    shapes.axis_of(len(x), axis)
+    shapes.line_of(len(x), axis)
     return x
 
 
@@ -224,8 +228,8 @@ def logsumexp(x, /, axis=None, *, keepdims=False):
     """
     x = floating(np.asarray(x))
     shape = shapes.reduce(x.shape, axis=axis, keepdims=keepdims)
-    if axis is None or axis == -1:
-        n = x.size if axis is None else x.shape[-1]
+    if axis is None or axis == -1 or x.ndim == 0:
+        n = x.size if axis is None or x.ndim == 0 else x.shape[-1]
     else:
         axes = shapes.axes_of(x.ndim, axis)
         n = math.prod([x.shape[a] for a in axes])

@@ -16,6 +16,7 @@ from tape.ops.dtype import floating
 from tape.ops.join import concat
 from tape.ops.linalg import matmul
 from tape.ops.logic import logical_or, where
+from tape.ops.naming import named
 from tape.ops.packed import attempted, square
 from tape.ops.shape import matrix_transpose, reshape
 
@@ -185,6 +186,7 @@ def solve_triangular(a, b, /, *, upper, left=True, unitriangular=False):
         raise
 
 
+@named
 def matrix_power(x, n, /):
     """x @ x @ ... n times; inverses for a negative n, and the unit matrix for 0.
 
@@ -222,6 +224,7 @@ def matrix_power(x, n, /):
     return positive(y) if y.dtype.kind != "b" else logical_or(y, y)
 
 
+@named
 def multi_dot(xs, /):
     """The product of several matrices, multiplied in the order that takes the fewest steps.
 

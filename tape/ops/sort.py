@@ -12,13 +12,14 @@ from tape._core.tensor import Tensor
 from tape.errors import AxisError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.lookup import take, take_along_axis
+from tape.ops.naming import named
 
 TIED = np.array([[2.0, 1.0, 2.0, -1.0], [0.5, 0.5, 3.0, 0.5]])
 
 
 def ordered(x, *, axis):
     """Shape rule: x's own shape, which has the axis."""
-    shapes.axis_of(len(x), axis)
+    shapes.line_of(len(x), axis)
     return x
 
 
@@ -34,18 +35,22 @@ def sortings(**facts):
         sample(TIED, descending=True, smooth=False),
         sample(np.array([np.nan, 1.0, -np.inf, np.nan]), descending=True, smooth=False),
         sample((6,), dtypes=["int64"], descending=True),
+        sample((), **facts),
+        sample((), axis=0, descending=True, **facts),
     ]
 
 
 NO_AXIS = [
     bad((2, 3), axis=2, error=AxisError, match="axis 2 is out of range for 2 axes"),
-    bad((), error=AxisError, match="axis -1 is out of range for 0 axes"),
+    bad((), axis=1, error=AxisError, match="axis 1 is out of range for 0 axes"),
 ]
 
 
 def order_of(x, axis, descending, stable):
     """The places of x's elements in order; equal ones stay in theirs."""
     kind = "stable" if stable else None
+    if x.ndim == 0:
+        return np.zeros((), np.int64)
     if not descending:
         return np.argsort(x, axis, kind)
     backwards = np.argsort(np.flip(x, axis), axis, kind)
@@ -91,6 +96,8 @@ def sort(x, /, axis=-1, *, descending=False, stable=True):
     >>> tape.sort(tape.tensor([2.0, 3.0, 1.0]), descending=True).tolist()
     [3.0, 2.0, 1.0]
     """
+    if x.ndim == 0:
+        return x.copy()
     y = np.sort(x, axis)  # several times as fast as a stable one
     if stable and has_both_zeros(y):
         return np.take_along_axis(x, order_of(x, axis, descending, stable), axis)
@@ -105,12 +112,16 @@ def has_both_zeros(x):
 
 @sort.defvjp
 def sort_vjp(g, x, axis, descending):
+    if g.ndim == 0:
+        return g
     places = argsort(argsort(x, axis, descending=descending), axis)
     return take_along_axis(g, places, axis=axis)
 
 
 @sort.defjvp
 def sort_jvp(dx, x, axis, descending):
+    if dx.ndim == 0:
+        return dx
     return take_along_axis(dx, argsort(x, axis, descending=descending), axis=axis)
 
 
@@ -202,6 +213,7 @@ class UniqueInverse(NamedTuple):
     inverse_indices: Tensor
 
 
+@named
 def unique_all(x, /):
     """The different elements of x in ascending order, where they stand, and how often.
 
@@ -224,6 +236,7 @@ def unique_all(x, /):
     return UniqueAll(take(x, indices), indices, inverse, counts)
 
 
+@named
 def unique_counts(x, /):
     """The different elements of x in ascending order, and how often they occur.
 
@@ -233,6 +246,7 @@ def unique_counts(x, /):
     return UniqueCounts(found.values, found.counts)
 
 
+@named
 def unique_inverse(x, /):
     """The different elements of x in ascending order, and for each element which of them it is.
 
@@ -242,6 +256,55 @@ def unique_inverse(x, /):
     return UniqueInverse(found.values, found.inverse_indices)
 
 
+@named
 def unique_values(x, /):
     """The different elements of x in ascending order.   Shapes: x (*s) -> values (n)"""
     return unique_all(x).values
+
+
+@named
+def unique(
+    x,
+    /,
+    return_index=False,
+    return_inverse=False,
+    return_counts=False,
+    axis=None,
+    *,
+    equal_nan=True,
+):
+    """The different elements of x in ascending order, or its different slices along an axis.
+
+    Args:
+        return_index: give also where each stands first.
+        return_inverse: give also which of them each element, or slice, of x is.
+        return_counts: give also how often each occurs.
+        axis: along which slices are compared, None for elements of the flattened x.
+        equal_nan: every NaN is one value; False for as many as there are.
+
+    Shapes: x (*s) -> y (n), index (n), inverse (*s), counts (n); with an axis n takes the place of
+    its length k, and inverse is (k). One tensor alone, several as a tuple; int64 but for y, whose
+    gradient goes to the first of equal ones.
+
+    Raises:
+        AxisError: x has no such axis.
+
+    >>> import tape
+    >>> x = tape.tensor([[3, 1], [3, 1], [0, 2]])
+    >>> tape.unique(x).tolist(), tape.unique(x, axis=0).tolist()
+    ([0, 1, 2, 3], [[0, 2], [3, 1]])
+    """
+    x = asarray(x)
+    if axis is not None:
+        axis = shapes.axis_of(x.ndim, axis)
+    _, index, inverse, counts = np.unique(
+        x.numpy(), True, True, True, axis=axis, equal_nan=equal_nan
+    )
+    parts = [take(x, adopt(index), axis=axis)]
+    if return_index:
+        parts.append(adopt(index))
+    if return_inverse:
+        parts.append(adopt(inverse.reshape(x.shape if axis is None else -1)))
+    if return_counts:
+        parts.append(adopt(counts))
+    return parts[0] if len(parts) == 1 else tuple(parts)

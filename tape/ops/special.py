@@ -12,20 +12,10 @@ from tape._core.tensor import Tensor
 from tape._kernels.activation import ERF, ERFC
 from tape.op import op, sample
 from tape.ops.activation import one_by_one
+from tape.ops.cases import MISFIT, UNFIT, each, pairs, text_for
 from tape.ops.dtype import floating
 from tape.ops.elementwise import exp, log, square
-from tape.ops.logic import (
-    MISFIT,
-    each,
-    equal,
-    greater,
-    less,
-    less_equal,
-    logical_and,
-    logical_or,
-    pairs,
-    where,
-)
+from tape.ops.logic import equal, greater, less, less_equal, logical_and, logical_or, where
 from tape.ops.polygamma import EULER, digamma, in_float64, polynomial, zeta
 
 SQRT_PI_BY_2 = math.sqrt(math.pi) / 2
@@ -54,6 +44,7 @@ def erfinv_of(y):
     shape=shapes.same,
     saves="y",
     samples=[*each(-0.9, 0.9), *each(-0.4, 0.4), sample((9,), low=0.99, high=1.0, smooth=False)],
+    errors=UNFIT,
 )
 def erfinv(x, /):
     """The number whose erf is x, elementwise; inf at 1, -inf at -1, NaN beyond.
@@ -115,6 +106,7 @@ def lgamma_of(x):
     saves="x",
     ref=one_by_one(lambda x: math.lgamma(x) if x > 0 or x % 1 else math.inf),
     samples=[*each(0.2, 3.0), *each(-2.9, -2.1), sample((3, 4), low=5.0, high=50.0)],
+    errors=UNFIT,
 )
 def lgamma(x, /):
     """log(|gamma(x)|), elementwise; inf at 0, -1, -2, ....   Shapes: x (*s) -> y (*s)
@@ -136,7 +128,7 @@ def lgamma_jvp(dx, x):
     return dx * digamma(x)
 
 
-@op(shape=shapes.same, saves="x", samples=[*each(), *each(-0.1, 0.1)])
+@op(shape=shapes.same, saves="x", samples=[*each(), *each(-0.1, 0.1)], errors=UNFIT)
 def sinc(x, /):
     """sin(pi x) / (pi x), elementwise, 1 at 0.   Shapes: x (*s) -> y (*s)"""
     return np.sinc(floating(x))
@@ -176,6 +168,7 @@ def sinc_slope_of(x, n):
     shape=shapes.same,
     saves="x",
     samples=[sample((4, 5), n=n, low=-r, high=r) for n in (1, 2, 3) for r in (0.1, 2.0, 9.0)],
+    errors=[text_for("n", (3,))],
 )
 def sinc_slope(x, /, n):
     """The n-th derivative of sinc, exact at 0 too.   Shapes: x (*s) -> y (*s)"""
@@ -252,6 +245,7 @@ def log_or_nothing(g, x, y):
         sample((3, 4), eps=0.3, low=0.0, high=1.0, smooth=False),
         sample((3, 4), eps=1e-6, low=0.1, high=0.9),
     ],
+    errors=[*UNFIT, text_for("eps", (3,))],
 )
 def logit(x, /, eps=None):
     """log(x / (1 - x)), elementwise: the inverse of sigmoid; NaN outside of [0, 1].

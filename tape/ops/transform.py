@@ -8,6 +8,7 @@ import numpy as np
 
 from tape import shapes
 from tape._core.memory import asarray
+from tape._core.refusal import allocated
 from tape.errors import AxisError, DTypeError, ShapeError, TapeError
 from tape.ops.arrange import roll
 from tape.ops.create import chosen, leaf, lengths, number
@@ -20,6 +21,7 @@ from tape.ops.fourier import (
     real_idft,
 )
 from tape.ops.join import stack
+from tape.ops.naming import named
 from tape.ops.scan import reframed
 
 
@@ -85,11 +87,11 @@ def known_axes(name, ndim, s, axes, least=0):
     return axes, s
 
 
-def resized(x, axes, s):
+def resized(name, x, axes, s):
     """x cut, or continued by zeros, to lengths along axes."""
     for a, n in zip(axes, s, strict=True):
         if n is not None and x.shape[a] != n:
-            x = reframed(x, a, 0, int(n) - x.shape[a])
+            x = called(name, reframed, x, a, 0, int(n) - x.shape[a])
     return x
 
 
@@ -98,7 +100,9 @@ def complex_transform(name, z, s, axes, norm, inverse):
     z = joined(name, z)
     axes, s = known_axes(name, z.ndim - 1, s, axes)
     norm = known_norm(name, norm)
-    return parted(called(name, dft, resized(z, axes, s), axes=axes, norm=norm, inverse=inverse))
+    return parted(
+        called(name, dft, resized(name, z, axes, s), axes=axes, norm=norm, inverse=inverse)
+    )
 
 
 def called(name, function, *args, **settings):
@@ -110,6 +114,7 @@ def called(name, function, *args, **settings):
         raise
 
 
+@named
 def fft(z, /, *, n=None, axis=-1, norm="backward"):
     """The discrete Fourier transform along an axis: y[k] = sum_j z[j] exp(-2 pi i j k / n).
 
@@ -133,6 +138,7 @@ def fft(z, /, *, n=None, axis=-1, norm="backward"):
     return complex_transform("fft", z, n, axis, norm, False)
 
 
+@named
 def ifft(z, /, *, n=None, axis=-1, norm="backward"):
     """The inverse of fft: y[j] = sum_k z[k] exp(2 pi i j k / n) / n.   Raises: as `fft`
 
@@ -149,6 +155,7 @@ def ifft(z, /, *, n=None, axis=-1, norm="backward"):
     return complex_transform("ifft", z, n, axis, norm, True)
 
 
+@named
 def fftn(z, /, *, s=None, axes=None, norm="backward"):
     """The discrete Fourier transform along several axes.   Raises: as `fft`
 
@@ -161,6 +168,7 @@ def fftn(z, /, *, s=None, axes=None, norm="backward"):
     return complex_transform("fftn", z, s, axes, norm, False)
 
 
+@named
 def ifftn(z, /, *, s=None, axes=None, norm="backward"):
     """The inverse of fftn.   Shapes: z (*s) -> real, imag (*s).   Args, Raises: as `fftn`"""
     return complex_transform("ifftn", z, s, axes, norm, True)
@@ -173,9 +181,10 @@ def real_transform(name, x, s, axes, norm):
     x = real(x)
     axes, s = known_axes(name, x.ndim, s, axes, 1)
     norm = known_norm(name, norm)
-    return called(name, real_dft, resized(x, axes, s), axes=axes, norm=norm)
+    return called(name, real_dft, resized(name, x, axes, s), axes=axes, norm=norm)
 
 
+@named
 def rfft(x, /, *, n=None, axis=-1, norm="backward"):
     """The Fourier transform of real numbers; the other half of it is the conjugate of this one.
 
@@ -199,6 +208,7 @@ def rfft(x, /, *, n=None, axis=-1, norm="backward"):
     return parted(real_transform("rfft", x, n, axis, norm))
 
 
+@named
 def rfftn(x, /, *, s=None, axes=None, norm="backward"):
     """The Fourier transform of real numbers along axes, the last one up to half of its length.
 
@@ -221,10 +231,11 @@ def real_inverse(name, z, s, axes, norm):
             f"{name}: {z.shape[axes[-1]]} frequencies along axis {axes[-1]} of {z.shape[:-1]} are "
             "those of no number, or of one: say n=1"
         )
-    z = resized(z, axes, (*s[:-1], n // 2 + 1))
+    z = resized(name, z, axes, (*s[:-1], n // 2 + 1))
     return called(name, real_idft, z, n=n, axes=axes, norm=norm)
 
 
+@named
 def irfft(z, /, *, n=None, axis=-1, norm="backward"):
     """The inverse of rfft: n real numbers from half of their frequencies.
 
@@ -249,6 +260,7 @@ def irfft(z, /, *, n=None, axis=-1, norm="backward"):
     return real_inverse("irfft", joined("irfft", z), n, axis, norm)
 
 
+@named
 def irfftn(z, /, *, s=None, axes=None, norm="backward"):
     """The inverse of rfftn.   Shapes: z (*s, m) -> y (*s, n).   Raises: as `irfft`
 
@@ -259,6 +271,7 @@ def irfftn(z, /, *, s=None, axes=None, norm="backward"):
     return real_inverse("irfftn", joined("irfftn", z), s, axes, norm)
 
 
+@named
 def hfft(z, /, *, n=None, axis=-1, norm="backward"):
     """The transform of a signal whose other half is the conjugate of this one: real numbers.
 
@@ -272,6 +285,7 @@ def hfft(z, /, *, n=None, axis=-1, norm="backward"):
     return real_inverse("hfft", conjugate(joined("hfft", z)), n, axis, norm)
 
 
+@named
 def ihfft(x, /, *, n=None, axis=-1, norm="backward"):
     """The inverse of hfft.   Shapes: x (..., n, ...) -> real, imag (..., n // 2 + 1, ...)
 
@@ -292,7 +306,9 @@ def frequencies(name, n, d, dtype, device, half):
         raise DTypeError(f"{name}: frequencies are no integers, got dtype {kind}")
     if not d:
         raise ValueError(f"{name}: samples are d apart, which is 0")
-    return leaf((np.fft.rfftfreq if half else np.fft.fftfreq)(n, d).astype(kind), device, False)
+    make = np.fft.rfftfreq if half else np.fft.fftfreq
+    array = allocated(name, (n,), np.float64, lambda: make(n, d).astype(kind))
+    return leaf(array, device, False)
 
 
 def fftfreq(n, /, *, d=1.0, dtype=None, device=None):
@@ -342,6 +358,7 @@ def shifted(name, x, axes, back):
     return roll(x, steps, axes)
 
 
+@named
 def fftshift(x, /, *, axes=None):
     """x, or a spectrum, with the frequency 0 moved to the middle of axes (None: all).
 
@@ -357,6 +374,7 @@ def fftshift(x, /, *, axes=None):
     return shifted("fftshift", x, axes, False)
 
 
+@named
 def ifftshift(x, /, *, axes=None):
     """The inverse of fftshift.   Shapes: x (*s) -> y (*s).   Raises: as `fftshift`"""
     return shifted("ifftshift", x, axes, True)

@@ -7,11 +7,12 @@ import numpy as np
 from tape import shapes
 from tape._kernels.dispatch import Loop
 from tape.op import op, sample
+from tape.ops.cases import MISFIT, PAIRS, UNFIT, each
 from tape.ops.elementwise import sqrt, square
-from tape.ops.logic import MISFIT, PAIRS, each, equal, where
+from tape.ops.logic import equal, where
 
 
-@op(shape=shapes.same, saves="y", kernel=Loop(np.tan), samples=each(-1.2, 1.2))
+@op(shape=shapes.same, saves="y", kernel=Loop(np.tan), samples=each(-1.2, 1.2), errors=UNFIT)
 def tan(x, /):
     """Tangent of radians, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.tan(x)
@@ -27,7 +28,7 @@ def tan_jvp(dx, y):
     return dx * (square(y) + 1)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.arcsin), samples=each(-0.9, 0.9))
+@op(shape=shapes.same, saves="x", kernel=Loop(np.arcsin), samples=each(-0.9, 0.9), errors=UNFIT)
 def asin(x, /):
     """Inverse sine in [-pi/2, pi/2], elementwise; NaN outside of [-1, 1].
 
@@ -48,7 +49,7 @@ def asin_jvp(dx, x):
     return dx / sqrt(1 - square(x))
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.arccos), samples=each(-0.9, 0.9))
+@op(shape=shapes.same, saves="x", kernel=Loop(np.arccos), samples=each(-0.9, 0.9), errors=UNFIT)
 def acos(x, /):
     """Inverse cosine in [0, pi], elementwise; NaN outside of [-1, 1].
 
@@ -69,7 +70,7 @@ def acos_jvp(dx, x):
     return -dx / sqrt(1 - square(x))
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.arctan), samples=each())
+@op(shape=shapes.same, saves="x", kernel=Loop(np.arctan), samples=each(), errors=UNFIT)
 def atan(x, /):
     """Inverse tangent in [-pi/2, pi/2], elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.arctan(x)
@@ -85,7 +86,7 @@ def atan_jvp(dx, x):
     return dx / (square(x) + 1)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.sinh), samples=each())
+@op(shape=shapes.same, saves="x", kernel=Loop(np.sinh), samples=each(), errors=UNFIT)
 def sinh(x, /):
     """Hyperbolic sine, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.sinh(x)
@@ -101,7 +102,7 @@ def sinh_jvp(dx, x):
     return dx * cosh(x)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.cosh), samples=each())
+@op(shape=shapes.same, saves="x", kernel=Loop(np.cosh), samples=each(), errors=UNFIT)
 def cosh(x, /):
     """Hyperbolic cosine, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.cosh(x)
@@ -117,7 +118,7 @@ def cosh_jvp(dx, x):
     return dx * sinh(x)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.arcsinh), samples=each())
+@op(shape=shapes.same, saves="x", kernel=Loop(np.arcsinh), samples=each(), errors=UNFIT)
 def asinh(x, /):
     """Inverse hyperbolic sine, elementwise.   Shapes: x (*s) -> y (*s)"""
     return np.arcsinh(x)
@@ -133,7 +134,7 @@ def asinh_jvp(dx, x):
     return dx / sqrt(square(x) + 1)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.arccosh), samples=each(1.1, 3.0))
+@op(shape=shapes.same, saves="x", kernel=Loop(np.arccosh), samples=each(1.1, 3.0), errors=UNFIT)
 def acosh(x, /):
     """Inverse hyperbolic cosine, elementwise; NaN below 1; its gradient at 1 is inf.
 
@@ -152,7 +153,7 @@ def acosh_jvp(dx, x):
     return dx / sqrt(square(x) - 1)
 
 
-@op(shape=shapes.same, saves="x", kernel=Loop(np.arctanh), samples=each(-0.9, 0.9))
+@op(shape=shapes.same, saves="x", kernel=Loop(np.arctanh), samples=each(-0.9, 0.9), errors=UNFIT)
 def atanh(x, /):
     """Inverse hyperbolic tangent, elementwise; infinite at -1 and 1, NaN outside.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tape.ops import (
     arithmetic,
+    bitwise,
     elementwise,
     extremes,
     linalg,
@@ -31,11 +32,11 @@ RENAMED = {
     "arctan2": trig.atan2,
     "arctanh": trig.atanh,
     "conjugate": arithmetic.conj,
-    "invert": logic.bitwise_invert,
-    "left_shift": logic.bitwise_left_shift,
+    "invert": bitwise.bitwise_invert,
+    "left_shift": bitwise.bitwise_left_shift,
     "matmul": linalg.matmul,
     "power": arithmetic.power,
-    "right_shift": logic.bitwise_right_shift,
+    "right_shift": bitwise.bitwise_right_shift,
     "rint": rounding.round,
     "vecdot": vecdot,
 }
@@ -70,7 +71,7 @@ def found() -> dict[Any, Any]:
     pairs: dict[Any, Any] = {np.divmod: divmod_of}
     for ufunc in vars(np).values():
         if isinstance(ufunc, np.ufunc):
-            for family in (logic, elementwise, arithmetic, trig, rounding):
+            for family in (bitwise, logic, elementwise, arithmetic, trig, rounding):
                 op = RENAMED.get(ufunc.__name__) or getattr(family, ufunc.__name__, None)
                 if op is not None:
                     pairs.setdefault(ufunc, op)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tape.optim.follow import Followed, follow
 from tape.optim.groups import Group, plain, read_groups, read_settings
-from tape.optim.state import load_state_dict, state_dict
+from tape.optim.state import load_state_dict, plan, state_dict
 from tape.optim.steps import take_step
 
 __all__ = ["Optimizer"]
@@ -136,6 +137,54 @@ class Optimizer:
                 nothing is changed.
         """
         self.param_groups = load_state_dict(self, state)
+
+    def follow(self, old: Any, new: Any) -> Followed:
+        """Go on with the parameters of another model: all of this, or nothing after an error.
+
+        A parameter that both models have keeps its group and state. If they have none in common,
+        as after `clone`, those at the same paths of the same shapes and dtypes take over groups and
+        state. Other new ones start afresh, in the group of the old parameter at their path, or at
+        the nearest path if there is none; where that one was left out of the optimizer, they are
+        too. What only `old` has is dropped. Groups stay, even without parameters.
+
+        Args:
+            old: the model whose parameters the optimizer has.
+            new: the model that takes its place, as from `nn.replace` or `clone`.
+
+        Returns:
+            ``(carried, fresh, dropped)``: paths in `new` of those with their state and of new ones,
+            and paths in `old` of those that are gone.
+
+        Raises:
+            TypeError: one is no module.
+            ValueError: no parameter of `old` is in the optimizer.
+            ShapeError: the sizes of some parameters of `new` are not inferred yet.
+
+        >>> from tape import nn, optim
+        >>> net = nn.Sequential(nn.Dense(4, 3), nn.Dense(2, 4))
+        >>> optimizer = optim.Adam(net.parameters())
+        >>> other = nn.replace(net, "1", nn.Dense(5, 4, bias=False))
+        >>> optimizer.follow(net, other)
+        Followed(carried=['0.weight', '0.bias'], fresh=['1.weight'], dropped=['1.weight', '1.bias'])
+        """
+        self.param_groups, followed = follow(self, old, new)
+        return followed
+
+    def plan_load(
+        self, state: Mapping[str, Any], paths: list[str | None]
+    ) -> tuple[list[Group], list[str]]:
+        """What `load_state_dict` would set `param_groups` to, and all that is wrong with the state.
+
+        Nothing is changed. The arrays of the state may be kept as they are, without a copy.
+
+        Args:
+            state: as for `load_state_dict`.
+            paths: names of the parameters for what is wrong with them; None where one has none.
+
+        Raises:
+            TapeError: the state is not built as one, or belongs to other groups.
+        """
+        return plan(self, state, paths)
 
     def __repr__(self) -> str:
         lines = []

@@ -57,7 +57,7 @@ def clip_grad_norm(
     for i, t in enumerate(tensors):
         if not isinstance(t, Tensor):
             raise TypeError(f"clip_grad_norm: params[{i}] is a {type(t).__name__}, not a tensor")
-    found = {id(t.grad): t for t in tensors if t.grad is not None}
+    found = {id(t.grad): t for t in tensors if t.grad is not None and t.requires_grad}
     arrays, _ = gradient_arrays(list(found.values()))
     norm = _norm(arrays, norm_type)
     if error_if_nonfinite and not math.isfinite(norm):

@@ -36,6 +36,13 @@ class Group(dict):
         super().__init__(params=tuple(tensors), **settings)
         self.track = Track(tensors)
 
+    def with_track(self, track: Track, **settings: Any) -> Group:
+        """One with other parameters, even none, and the same settings where none are given."""
+        made = Group.__new__(Group)
+        made.update({**self, **settings, "params": tuple(track.tensors)})
+        made.track = track
+        return made
+
 
 def check_parameter(name: str, i: int, tensor: Any) -> None:
     """Raise unless an optimizer can change this tensor."""

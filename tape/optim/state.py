@@ -9,8 +9,9 @@ import numpy as np
 
 from tape.errors import TapeError
 from tape.optim.groups import Group, plain
+from tape.optim.steps import Track
 
-__all__ = ["load_state_dict", "state_dict"]
+__all__ = ["load_state_dict", "plan", "state_dict"]
 
 
 def state_dict(groups: list[Group]) -> dict[str, Any]:
@@ -56,6 +57,26 @@ def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
     Raises:
         TapeError: they do not fit; all reasons are listed.
     """
+    groups, faults = plan(optimizer, state, None)
+    if faults:
+        title = f"{type(optimizer).__name__}.load_state_dict: nothing was loaded:"
+        raise TapeError("\n  ".join([title, *faults]))
+    return groups
+
+
+def plan(
+    optimizer: Any, state: Mapping[str, Any], paths: list[str | None] | None
+) -> tuple[list[Group], list[str]]:
+    """The new groups that loading the state would set, and all that is wrong with it.
+
+    Args:
+        optimizer: is not changed.
+        state: what `state_dict` gave; with `paths`, arrays that may be kept without a copy.
+        paths: of the parameters, to name them by; None where one has none.
+
+    Raises:
+        TapeError: the state is not built as one, or belongs to other groups.
+    """
     name, groups = type(optimizer).__name__, optimizer.param_groups
     refuse_other_data(name, state)
     saved = state.get("param_groups", ())
@@ -67,8 +88,8 @@ def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
         )
     faults: list[str] = []
     loaded = []
-    first = 0
-    for i, (group, settings) in enumerate(zip(groups, saved, strict=True)):
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    for i, (first, group, settings) in enumerate(zip(starts, groups, saved, strict=True)):
         wrong = sorted(set(settings) ^ set(group))
         if wrong:
             faults.append(f"group {i}: only one side has {', '.join(wrong)}")
@@ -78,24 +99,22 @@ def load_state_dict(optimizer: Any, state: Mapping[str, Any]) -> list[Group]:
             optimizer.check(given)
         except (TypeError, ValueError) as error:
             faults.append(f"group {i}: {error}")
-        fresh = Group(name, group.track.tensors, given)
+        fresh = group.with_track(Track(group.track.tensors), **given)
         for j in range(len(group.track.tensors)):
             entry = state["state"].get(first + j, {})
-            faults += _load_parameter(optimizer, fresh, j, entry, f"parameter {first + j}")
+            what = (paths and paths[first + j]) or f"parameter {first + j}"
+            faults += _load_parameter(optimizer, fresh, j, entry, what, copy=paths is None)
         fresh.track.compare()
         loaded.append(fresh)
-        first += len(group.track.tensors)
     known = range(sum(sizes))
     faults += [
         f"state of parameter {i!r}, which is not there" for i in state["state"] if i not in known
     ]
-    if faults:
-        raise TapeError("\n  ".join([f"{name}.load_state_dict: nothing was loaded:", *faults]))
-    return loaded
+    return loaded, faults
 
 
 def _load_parameter(
-    optimizer: Any, group: Group, i: int, entry: Mapping[str, Any], what: str
+    optimizer: Any, group: Group, i: int, entry: Mapping[str, Any], what: str, copy: bool
 ) -> list[str]:
     """Note one parameter's state down in a new group; what is wrong with it."""
     faults = []
@@ -107,7 +126,7 @@ def _load_parameter(
     for name, value in entry.items():
         if name == "step":
             continue
-        array = np.array(value, order="C")
+        array = np.array(value, order="C", copy=copy or None)
         if name not in optimizer.state_names:
             faults.append(f"{what}: no array is called {name!r}")
         elif array.shape != tensor.shape or array.dtype != tensor.dtype:

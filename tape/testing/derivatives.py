@@ -138,6 +138,32 @@ def second_order_is_the_central_difference(call: Call) -> None:
     assert_close(slope / scale, difference / scale, allowed, f"second order of {call.op.name}")
 
 
+@property_of(smooth)
+def jvp_has_the_gradient_of_vjp(call: Call) -> None:
+    """<g, J u> and <J^T g, u> have the same gradient: a jvp can be differentiated as well."""
+    g, us = call.like(call(*call.operands)), directions_for(call)
+    along = [us[i] for i in call.floats]
+    xs = [Tensor(call.operands[i], requires_grad=True) for i in call.floats]
+
+    def of(*moving: Tensor) -> Tensor:
+        operands = list(call.operands)
+        for i, x in zip(call.floats, moving, strict=True):
+            operands[i] = x
+        return call(*operands)
+
+    pulled = grad(of(*xs), xs, g=g, create_graph=True, unused="zeros")
+    sides = sum_of(jvp(of, xs, along)[1] * g), sum_of(pulled[0] * along[0])
+    for part, u in zip(pulled[1:], along[1:], strict=True):
+        sides = sides[0], sides[1] + sum_of(part * u)
+    slopes = [
+        grad(side, xs, unused="zeros") if side.requires_grad else [x * 0.0 for x in xs]
+        for side in sides
+    ]
+    allowed = TOLERANCES[lowest_float(call.operands)].rounding
+    for i, a, b in zip(call.floats, *slopes, strict=True):
+        assert_close(a, b, allowed, f"{call.op.name}: operand {i}, gradient of <g, J u>")
+
+
 @property_of(differentiable)
 def gradients_have_their_operands_dtype(call: Call) -> None:
     """float32 operands get float32 gradients, float64 ones float64, and they agree."""

@@ -1,0 +1,228 @@
+"""The tree below a module: what it holds, walked without recursion, and what paths name in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
+from typing import Any
+
+from tape._core.tensor import Tensor
+from tape.errors import DTypeError, TapeError
+from tape.nn.call import Called
+from tape.nn.parameter import Parameter, Uninferred
+from tape.nn.state import nearest
+
+__all__ = ["below", "held", "inside_out", "resolve", "select", "walk"]
+
+CONTAINERS = (list, tuple, dict, set, frozenset)
+PARTS = (Called, Parameter, Uninferred)
+
+
+def held(module: Any) -> Iterator[tuple[str, Any]]:
+    """(name, parameter, buffer, module or `Uninferred`, made or not) of a module's own."""
+    for name, value in module.attributes():
+        if isinstance(value, PARTS):
+            yield name, value
+        elif name in module._buffers:
+            if value is not None:
+                yield name, checked_buffer(module, name, value)
+        elif isinstance(value, CONTAINERS):
+            yield from contained(module, name, value, ())
+
+
+def contained(owner: Any, name: str, value: Any, above: tuple[Any, ...]) -> Iterator[Any]:
+    """The entries inside a list, tuple or dictionary, as name.0 or name.key."""
+    if isinstance(value, (set, frozenset)):
+        if any(isinstance(part, PARTS) for part in value):
+            raise TapeError(
+                f"{type(owner).__name__}.{name} is a set, which has no order: use a list"
+            )
+        return
+    if any(value is outer for outer in above):
+        raise TapeError(f"{type(owner).__name__}.{name} is the {type(value).__name__} it is in")
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(part, PARTS):
+            yield f"{name}.{key}", part
+        elif isinstance(part, CONTAINERS):
+            yield from contained(owner, f"{name}.{key}", part, (*above, value))
+
+
+def checked_buffer(owner: Any, name: str, value: Any) -> Any:
+    """The value itself, if it is what a buffer may be."""
+    if not isinstance(value, Tensor):
+        raise DTypeError(
+            f"{type(owner).__name__}.{name} is a buffer: it takes tensors, not "
+            f"{type(value).__name__}"
+        )
+    return value
+
+
+def walk(root: Any, again: bool, paths: bool = True) -> Iterator[tuple[str, Any, Any, str]]:
+    """What `Module.walk` gives; without `paths`, which cost much in deep trees, all are ""."""
+    yield "", root, root, ""
+    seen: set[int] = set()
+    above = {id(root)}
+    stack = [("", root, root.entries())]
+    while stack:
+        at, owner, entries = stack[-1]
+        for name, entry in entries:
+            is_module = isinstance(entry, Called)
+            if is_module and id(entry) in above:
+                names = [*(module_name(stack, i) for i in range(1, len(stack))), name]
+                raise TapeError(
+                    f"{'.'.join(names)} is the {type(entry).__name__} that contains it: a tree has "
+                    "no cycles; keep a reference to a module above in a weakref, or pass it to "
+                    "forward"
+                )
+            if not again:
+                if id(entry) in seen:
+                    continue
+                seen.add(id(entry))
+            path = (f"{at}.{name}" if at else name) if paths else ""
+            yield path, entry, owner, name
+            if is_module:
+                above.add(id(entry))
+                stack.append((path, entry, entry.entries()))
+                break
+        else:
+            stack.pop()
+            above.discard(id(owner))
+
+
+def module_name(stack: list[tuple[str, Any, Any]], i: int) -> str:
+    """The name of a module on the way down in the one above it."""
+    return next(name for name, entry in stack[i - 1][1].entries() if entry is stack[i][1])
+
+
+def below(*roots: Any) -> list[Any]:
+    """The modules and all below them, each once, depth first."""
+    found: dict[int, Any] = {}
+    todo = list(reversed(roots))
+    while todo:
+        module = todo.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            parts = [part for _, part in module.entries() if isinstance(part, Called)]
+            todo += reversed(parts)
+    return list(found.values())
+
+
+def resolve(root: Any, path: str) -> tuple[Any, Any, str] | None:
+    """(entry, owner, name in it) of a path, whichever of an entry's paths, or None."""
+    if not path:
+        return root, root, ""
+    todo = [(root, path)]
+    while todo:
+        owner, rest = todo.pop()
+        for name, entry in [*owner.entries(), *owner.listed()]:
+            if name == rest:
+                return entry, owner, name
+            if isinstance(entry, Called) and rest.startswith(f"{name}."):
+                todo.append((entry, rest[len(name) + 1 :]))
+    return None
+
+
+def select(action: str, root: Any, where: str | Callable[[Any], Any]) -> list[Any]:
+    """The modules of a tree that a path, pattern or predicate names, in order.
+
+    Raises:
+        TapeError: there is none.
+        TypeError: `where` is something else.
+    """
+    if isinstance(where, Called) or not (isinstance(where, str) or callable(where)):
+        raise TypeError(
+            f"{action}: takes a path, a pattern such as 'features.*' or a function of a module, "
+            f"got a {type(where).__name__}"
+        )
+    if not isinstance(where, str):
+        found = [module for module in below(root) if where(module)]
+        if not found:
+            raise TapeError(f"{action}: the predicate holds for no module of {kind(root)}")
+        return found
+    exact = resolve(root, where)
+    if exact is not None and isinstance(exact[0], Called):
+        return [exact[0]]
+    matching = named(root, where)
+    if not matching:
+        raise unknown(action, root, where, exact)
+    return matching
+
+
+def named(root: Any, pattern: str) -> list[Any]:
+    """The modules one of whose paths matches a pattern, as in a shell; * takes dots as well.
+
+    A module has as many paths as there are ways to it, which may be very many. So none is put
+    together: what counts is how far into the pattern any of them has come.
+    """
+    from fnmatch import fnmatchcase
+
+    tokens = re.findall(r"\*|\[!?]?[^]]*]|.", pattern, re.DOTALL)
+    if not any(token[0] in "*?[" for token in tokens):
+        return []
+
+    def closed(places: set[int]) -> frozenset[int]:
+        """The places in the pattern, and those behind a * that may stand for nothing."""
+        for place in range(len(tokens)):
+            if place in places and tokens[place] == "*":
+                places.add(place + 1)
+        return frozenset(places)
+
+    @cache
+    def after(places: frozenset[int], sign: str) -> frozenset[int]:
+        further = {place for place in places if tokens[place : place + 1] == ["*"]}
+        for place in places - further - {len(tokens)}:
+            if fnmatchcase(sign, tokens[place]):
+                further.add(place + 1)
+        return closed(further)
+
+    reached: dict[int, frozenset[int]] = {id(root): closed({0})}
+    found = []
+    for module in reversed(inside_out(root, ())):
+        at = reached[id(module)]
+        if len(tokens) in at:
+            found.append(module)
+        for name, part in module.entries():
+            if isinstance(part, Called):
+                places = at if module is root else after(at, ".")
+                for sign in name:
+                    places = after(places, sign)
+                reached[id(part)] = reached.get(id(part), frozenset()) | places
+    return found
+
+
+def inside_out(root: Any, without: Collection[int]) -> list[Any]:
+    """The modules of a tree, each after all below it, but for some ids and what only these hold."""
+    order, seen = [], set(without)
+    todo: list[tuple[Any, bool]] = [(root, False)]
+    while todo:
+        module, is_done = todo.pop()
+        if is_done:
+            order.append(module)
+        elif id(module) not in seen:
+            seen.add(id(module))
+            todo.append((module, True))
+            parts = [part for _, part in module.entries() if isinstance(part, Called)]
+            todo += [(part, False) for part in parts]
+    return order
+
+
+def unknown(action: str, root: Any, path: str, exact: Any = None) -> TapeError:
+    """The error for a path that names no module of a tree."""
+    if exact is not None:
+        what = "parameter" if isinstance(exact[0], (Parameter, Uninferred)) else "buffer"
+        what = what if isinstance(exact[0], (Tensor, Uninferred)) else "function"
+        hint = "; requires_grad_(False) freezes one alone" * (what == "parameter")
+        return TapeError(f"{action}: {path} is a {what} of {kind(root)}, not a module{hint}")
+    paths = [at for at, entry, _, _ in walk(root, again=False) if isinstance(entry, Called) and at]
+    hint = nearest(path, paths, 3)
+    if not hint:
+        few = ", ".join(paths[:5]) + ", ..." * (len(paths) > 5)
+        hint = f"; it has {few}" if paths else ", which has none"
+    return TapeError(f"{action}: {path!r} names no module of {kind(root)}{hint}")
+
+
+def kind(module: Any) -> str:
+    """The name of a module's class, with an article."""
+    name = type(module).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
