@@ -20,7 +20,7 @@ from tape._kernels.table import (
     set_num_threads as set_num_threads,
     show_config as show_config,
 )
-from tape.errors import *  # noqa: F403, the classes of errors are all public
+from tape.errors import *  # noqa: F403
 from tape.flow import checkpoint as checkpoint, stop_gradient as stop_gradient
 from tape.grad import (
     grad as grad,
@@ -359,7 +359,6 @@ from tape.ops.trig import (
     sinh as sinh,
     tan as tan,
 )
-
 from tape.ops.special import (
     erfinv as erfinv,
     lgamma as lgamma,
@@ -373,9 +372,18 @@ pow = power  # NumPy's name, and the Array API's
 
 
 if TYPE_CHECKING:
-    from tape import data as data, fft as fft, linalg as linalg, nn as nn, optim as optim
-    from tape import serialize as serialize, testing as testing
+    from tape import data as data, fft as fft, graph as graph, linalg as linalg, nn as nn
+    from tape import optim as optim, serialize as serialize, testing as testing
+    from tape.graph import clone_function as clone_function, extract as extract, splice as splice
     from tape.serialize import load as load, save as save
+
+
+# Where to find what is imported when it is first asked for; None for a package of that name.
+LATER = {
+    **dict.fromkeys(("data", "fft", "graph", "linalg", "nn", "optim", "serialize", "testing")),
+    **dict.fromkeys(("clone_function", "extract", "splice"), "graph"),
+    **dict.fromkeys(("load", "save"), "serialize"),
+}
 
 
 def __getattr__(name: str) -> object:
@@ -384,10 +392,9 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("tape-autodiff")
+    if name not in LATER:
+        raise AttributeError(f"module 'tape' has no attribute {name!r}")
     import importlib
 
-    if name in ("load", "save"):
-        return getattr(importlib.import_module("tape.serialize"), name)
-    if name not in ("data", "fft", "linalg", "nn", "optim", "serialize", "testing"):
-        raise AttributeError(f"module 'tape' has no attribute {name!r}")
-    return importlib.import_module(f"tape.{name}")
+    module = importlib.import_module(f"tape.{LATER[name] or name}")
+    return getattr(module, name) if LATER[name] else module

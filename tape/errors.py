@@ -15,6 +15,8 @@ __all__ = [
     "DTypeError",
     "DataError",
     "GradError",
+    "GraphError",
+    "GuardError",
     "IndexRangeError",
     "LinAlgError",
     "MaskError",
@@ -145,6 +147,14 @@ class LinAlgError(TapeError, np.linalg.LinAlgError):
 
 class GradError(TapeError, RuntimeError):
     """A gradient that does not exist, or whose graph is gone."""
+
+
+class GraphError(TapeError, ValueError):
+    """A node, name or section that the recorded graph does not have."""
+
+
+class GuardError(TapeError, RuntimeError):
+    """A recorded section that would take another path, or use another number, than recorded."""
 
 
 class NumericsError(TapeError, FloatingPointError):

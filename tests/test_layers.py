@@ -15,7 +15,7 @@ LAYERS = [
     ["ops"],
     ["fft", "flow", "grad", "linalg", "namespace", "random"],
     ["nn"],
-    ["optim", "data", "serialize"],
+    ["optim", "data", "graph", "serialize"],
     ["netopt"],
     ["testing"],
 ]

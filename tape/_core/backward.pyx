@@ -186,7 +186,7 @@ def gradients(Tensor y, list xs, g=None, create_graph=False, since=0):
         root.adjoints = None  # ours alone; put back below, unless there is an error
     else:
         if not again:
-            seed = seed.detach()  # kept with the root: with a graph of its own it could be a cycle
+            seed = seed.bare()  # kept with the root: with a graph of its own it could be a cycle
         walk = Walk.__new__(Walk)
         walk.oldest = since
         walk.build(root)

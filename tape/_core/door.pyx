@@ -20,6 +20,7 @@ from tape._core.settings cimport digest_of, mix
 from tape._core.slots cimport open_door
 from tape._core.state cimport State, current
 from tape._core.tensor cimport Tensor, wrap
+from tape._core.trace cimport DERIVED, is_traced
 from tape._core.refusal import refused
 from tape._core.rule import FREED
 from tape.errors import DTypeError, GradError, TapeError
@@ -144,6 +145,8 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
             return made_short
     cdef tuple operands = PyTuple_New(n)
     cdef bint needs = False, listed = op.reuse and state.reusing, any_borrowed = False, fresh, graph
+    cdef bint recorded
+    cdef object trace = None
     cdef uint64_t stack[STACK_WORDS]
     cdef uint64_t* words = stack
     cdef uint64_t hash = 0
@@ -159,6 +162,8 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
             at = <PyObject*>(<Tensor>args[i]).node
             needs |= (<Node>at).requires_grad
             any_borrowed |= (<Node>at).borrowed
+            if (<Node>at).trace is not None and not is_traced(trace):
+                trace = (<Node>at).trace
             Py_INCREF(<object>at)
             PyTuple_SET_ITEM(operands, i, <object>at)
             continue
@@ -173,6 +178,9 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
         Py_INCREF(x)
         PyTuple_SET_ITEM(operands, i, x)
     graph = needs and state.recording and op.differentiable
+    recorded = graph or (state.recording and is_traced(trace))
+    if not recorded and trace is None and needs:
+        trace = DERIVED
     listed = listed and not any_borrowed
     if listed:
         words = spell(operands, stack, &n_words)
@@ -184,24 +192,26 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
                 hash = mix(hash, words[k])
             if PyTuple_GET_SIZE(settings):
                 hash = mix(hash, digest_of(op.name, op.setting_names, settings))
-            found = state.ledger.table.find(hash, op, words, n_words, settings, graph)
+            found = state.ledger.table.find(
+                hash, op, words, n_words, settings, graph, recorded
+            )
             if found is not NULL:
                 state.ledger.hits += 1
                 node = <Node>found
                 if node.array is None and node.recipe is None:
                     node.remember(operands)
                 return wrap(node)
-            node = made(op, state, operands, settings, graph, any_borrowed)
+            node = made(op, state, operands, settings, graph, recorded, any_borrowed, trace)
             node.key(hash, words, n_words)
         finally:
             if words is not stack:
                 free(words)
-        if node.requires_grad == graph:
+        if node.requires_grad == graph and (node.operands is not None) == recorded:
             state.ledger.table.insert(node)
     else:
         if words is not stack:
             free(words)
-        node = made(op, state, operands, settings, graph, any_borrowed)
+        node = made(op, state, operands, settings, graph, recorded, any_borrowed, trace)
         if state.ledger.lists_all:
             node.key(node.serial, &node.serial, 1)
             state.ledger.table.insert(node)
@@ -219,6 +229,12 @@ cdef int revive_all(tuple operands) except -1:
     return 0
 
 
+NOT_KEPT = (
+    "the value was not kept, since no gradient reads it and nobody held it: hold it, or give what "
+    "comes before it a name, t.named(...)"
+)
+
+
 cdef int revive(Node node) except -1:
     """Compute a spent node, and what it needs, by their recipes; see Note [Spent nodes]."""
     cdef State state = current()
@@ -230,8 +246,10 @@ cdef int revive(Node node) except -1:
         depth = len(stack)
         top = stack[depth - 1]
         if top.array is None:
+            if top.recipe is None and top.operands is not None and top.op is not None:
+                top.remember(top.operands)  # found by looking around in the graph
             if top.recipe is None:
-                raise GradError(FREED)
+                raise GradError(FREED if top.consumed else NOT_KEPT)
             stack.extend([x for x in top.recipe if isinstance(x, Node) and (<Node>x).array is None])
             if len(stack) > depth:
                 continue
@@ -259,25 +277,28 @@ cdef object number(x, Py_ssize_t i):
     )
 
 
-cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, bint any_borrowed):
+cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, bint recorded,
+               bint any_borrowed, object trace):
     """Compute and record a node. While it is made another thread may move its operands' handles."""
     cdef bint some_spent = hold_all(operands)
     try:
         if some_spent:
             revive_all(operands)
-        return computed(op, state, operands, settings, graph, any_borrowed)
+        return computed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
     finally:
         release_all(operands)
 
 
-cdef Node computed(Op op, State state, tuple operands, tuple settings, bint graph,
-                   bint any_borrowed):
+cdef Node computed(Op op, State state, tuple operands, tuple settings, bint graph, bint recorded,
+                   bint any_borrowed, object trace):
     """A node with its value, and with what its gradient will need."""
     cdef ndarray array = op.evaluate(state, operands, settings)
     cdef bint borrowed = any_borrowed and cnp.PyArray_BASE(array) is not NULL
     cdef Node node
+    cdef bint traced = recorded and is_traced(trace), derived = graph or trace is not None
     graph = graph and cnp.PyTypeNum_ISFLOAT(cnp.PyArray_TYPE(array))
-    if borrowed and graph:
+    recorded = graph or traced
+    if borrowed and recorded:
         array, borrowed = array.copy(), False  # the graph gets values that stay
     node = new_node(array)
     state.ledger.evaluations += 1
@@ -287,9 +308,14 @@ cdef Node computed(Op op, State state, tuple operands, tuple settings, bint grap
     if state.checking:
         stamp_with_module(node)
         inspect(op, operands, settings, array)
-    if graph:
+    if recorded:
+        node.module = state.module
+        if traced:
+            node.trace = trace
         record(node, operands, op.outer, op.joint, op.vjps,
-               op.jvp if state.saving_all else None)
+               op.jvp if state.saving_all else None, graph, traced)
+    elif derived:
+        node.trace = DERIVED
     return node
 
 

@@ -55,6 +55,26 @@ static inline PyObject *tape_caller(const TapeFolder *folder, int *lasti) {
     return NULL;
 }
 
+/* Whether the innermost Python frame, but for one of __array__, is none of tape's files. */
+static inline int tape_called_by_user(const TapeFolder *folder) {
+#if PY_VERSION_HEX < 0x030D0000
+    _PyInterpreterFrame *frame = PyThreadState_Get()->cframe->current_frame;
+#define TAPE_CODE(frame) ((frame)->f_code)
+#else
+    _PyInterpreterFrame *frame = PyThreadState_Get()->current_frame;
+#define TAPE_CODE(frame) ((PyCodeObject *)(frame)->f_executable)
+#endif
+    for (; frame != NULL; frame = frame->previous) {
+        PyCodeObject *code = TAPE_CODE(frame);
+#if PY_VERSION_HEX >= 0x030C0000
+        if (frame->owner == FRAME_OWNED_BY_CSTACK || !PyCode_Check(code)) continue;
+#endif
+        if (!tape_is_in_folder(code, folder)) return 1;
+        if (PyUnicode_CompareWithASCIIString(code->co_name, "__array__") != 0) return 0;
+    }
+    return 0;
+}
+
 #else /* by the public calls, which may make frame objects */
 
 #if PY_VERSION_HEX < 0x030B0000
@@ -81,6 +101,24 @@ static inline PyObject *tape_caller(const TapeFolder *folder, int *lasti) {
         frame = back;
     }
     return found;
+}
+
+static inline int tape_called_by_user(const TapeFolder *folder) {
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    int answer = -1;
+    while (frame != NULL && answer < 0) {
+        PyCodeObject *code = PyFrame_GetCode(frame);
+        PyFrameObject *back = PyFrame_GetBack(frame);
+        if (!tape_is_in_folder(code, folder))
+            answer = 1;
+        else if (PyUnicode_CompareWithASCIIString(code->co_name, "__array__") != 0)
+            answer = 0;
+        Py_DECREF(code);
+        Py_DECREF(frame);
+        frame = back;
+    }
+    Py_XDECREF(frame);
+    return answer == 1;
 }
 
 #endif

@@ -148,7 +148,7 @@ cdef Tensor hooked(Hooks hooks, Tensor g, bint create_graph):
         if y.node.typenum != g.node.typenum:
             y = slot(CAST)(y, g.dtype)
         if y.node.requires_grad and not create_graph:
-            y = y.detach()
+            y = y.bare()
         g = y
     return g
 

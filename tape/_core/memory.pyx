@@ -17,7 +17,7 @@ from tape._core.slots cimport CAST, slot
 from tape._core.tensor cimport Tensor, wrap
 
 from tape._core.convert import known_dtype
-from tape.errors import DTypeError, TapeError
+from tape.errors import DTypeError, GradError, TapeError
 
 cnp.import_array()
 
@@ -97,6 +97,18 @@ def assign(Tensor x, value) -> Tensor:
     with np.errstate(all="ignore"):
         x._become(wrap(leaf(array.astype(x.dtype, copy=False), False)), "assign")
     return x
+
+
+def copied(Tensor self, memo=None) -> Tensor:
+    """A leaf of its own, its gradient too; buffers are shared until somebody writes."""
+    if self.node.requires_grad and self.node.anchor is None:
+        raise GradError("copy: only leaves can be copied; detach() a computed tensor first")
+    cdef Tensor copy = type(self).__new__(type(self))
+    cdef ndarray array = value_of(self.node)
+    copy.point_to(leaf(array.copy() if self.node.borrowed else array, False))
+    copy._name = self._name
+    copy._grad = None if self._grad is None else self._grad.bare()
+    return copy.requires_grad_(self.node.requires_grad)
 
 
 def adopt(ndarray array) -> Tensor:

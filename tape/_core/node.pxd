@@ -17,7 +17,7 @@ cdef class Table:
     cdef Py_ssize_t capacity, used
 
     cdef PyObject* find(self, uint64_t hash, op, uint64_t* words, int n_words, tuple settings,
-                        bint graph) except? NULL
+                        bint graph, bint recorded) except? NULL
     cdef int insert(self, Node node) except -1
     cdef void remove(self, Node node) noexcept
     cdef void place(self, uint64_t hash, PyObject* node) noexcept
@@ -37,6 +37,9 @@ cdef class Node:
     cdef tuple recipe
     cdef Anchor anchor
     cdef object adjoints
+    cdef object module  # a weak reference to the module that made it, see Note [Marks]
+    cdef object marks
+    cdef object trace  # see Note [Traces]
     cdef Table table
     cdef uint64_t serial, hash
     cdef uint64_t held
@@ -60,6 +63,7 @@ cdef class Node:
     cdef void consume(self) noexcept
     cdef void let_go(self) noexcept
     cdef void become_leaf(self) noexcept
+    cdef void comes_from(self, Node source) noexcept
     cdef int key(self, uint64_t hash, uint64_t* words, int n_words) except -1
 
 

@@ -12,7 +12,7 @@ Note [Spent nodes]
 A recorded node without a value stays listed: it is spent. Found again by reuse, it is handed out as
 it is, with the operands it was asked for as `recipe`. So a trunk that is called twice is looked up
 layer by layer and nothing is computed; only if somebody reads the value of a spent node (or records
-something new on it) is it computed again, from the recipe.
+something new on it) is it computed again, from the recipe. So is one that `recorded` hands out.
 
 Note [No recursion]
 A chain of a million nodes would free itself a million calls deep. So a dying node only hands its
@@ -199,9 +199,16 @@ cdef class Node:
     cdef void become_leaf(self) noexcept:
         """The value was overwritten: forget what made the old one, take a fresh serial."""
         self.unlist()
-        self.op = self.settings = None
+        self.op = self.settings = self.module = self.marks = self.trace = None
+        self.n_words = 0
         self.forget_origin()
         self.serial = next_serial()
+
+    cdef void comes_from(self, Node source) noexcept:
+        """Note of a new leaf that its value is another node's: that one's serial is its key."""
+        self.words, self.n_words = self.inline_words, 1
+        self.words[0] = source.serial
+        self.trace, self.marks = source.trace, source.marks
 
     cdef tuple shape(self):
         cdef int axis
@@ -295,7 +302,7 @@ cdef class Table:
         free(self.nodes)
 
     cdef PyObject* find(self, uint64_t hash, op, uint64_t* words, int n_words, tuple settings,
-                        bint graph) except? NULL:
+                        bint graph, bint recorded) except? NULL:
         """The listed node with this key (a borrowed reference), or NULL."""
         cdef Py_ssize_t at = hash & (self.capacity - 1)
         cdef Node node
@@ -303,6 +310,7 @@ cdef class Table:
             if self.hashes[at] == hash:
                 node = <Node>self.nodes[at]
                 if (node.op is op and node.n_words == n_words and node.requires_grad == graph
+                        and (node.operands is not None) == recorded
                         and same_dims(<npy_intp*>node.words, <npy_intp*>words, n_words)
                         and same_setting(node.settings, settings)):
                     return <PyObject*>node

@@ -8,6 +8,7 @@ cdef extern from "frames.h":
         const char* text
         Py_ssize_t length
     PyObject* tape_caller(const TapeFolder*, int*) noexcept
+    bint tape_called_by_user(const TapeFolder*) noexcept
 
 
 ctypedef list (*Running)()
@@ -18,6 +19,7 @@ cdef TapeFolder folder
 cdef void tell_running(Running function) noexcept
 cdef str module_path()
 cdef int stamp_with_module(Node node) except -1
+cdef str place_of(object code, int lasti)
 cdef str made_at(Node node)
 cdef int explain(error, op, list operands) except -1
 cdef int explain_other(error, op, list operands) except -1

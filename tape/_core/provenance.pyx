@@ -62,6 +62,11 @@ cdef int stamp_with_module(Node node) except -1:
     return 0
 
 
+cdef str place_of(object code, int lasti):
+    """The file and line of an instruction."""
+    return f"{code.co_filename}:{TAPE_LINE(code, lasti)}"
+
+
 cdef str made_at(Node node):
     """The place in the program where a node was made, "" if it is not known."""
     cdef object code
@@ -72,7 +77,7 @@ cdef str made_at(Node node):
         code, path = code
     if code is None:
         return f"in {path}"
-    place = f"at {code.co_filename}:{TAPE_LINE(code, node.lasti)}"
+    place = f"at {place_of(code, node.lasti)}"
     return f"{place}, in {path}" if path else place
 
 

@@ -9,4 +9,4 @@ cdef enum:
 
 cdef uint64_t* spell(tuple operands, uint64_t* words, int* n_words) except NULL
 cdef int record(Node node, tuple operands, Rule outer, Rule joint, list vjps,
-                Rule jvp) except -1
+                Rule jvp, bint graph, bint traced) except -1

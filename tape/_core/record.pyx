@@ -65,8 +65,11 @@ cdef uint64_t* spell(tuple operands, uint64_t* words, int* n_words) except NULL:
 
 
 cdef int record(Node node, tuple operands, Rule outer, Rule joint, list vjps,
-                Rule jvp) except -1:
-    """Keep edges and values for the rules that will run; see Note [What a node keeps]."""
+                Rule jvp, bint graph, bint traced) except -1:
+    """Keep edges and values for the rules that will run; see Note [What a node keeps].
+
+    A node with a trace keeps the values of what is not recorded as well; see Note [Traces].
+    """
     cdef uint64_t held = 0
     cdef bint own = False, any_borrowed = False, is_held
     cdef Py_ssize_t i, n = PyTuple_GET_SIZE(operands)
@@ -76,17 +79,19 @@ cdef int record(Node node, tuple operands, Rule outer, Rule joint, list vjps,
         at = PyTuple_GET_ITEM(operands, i)
         if is_node(at):
             any_borrowed |= (<Node>at).borrowed
-            if (<Node>at).requires_grad:
+            if traced and (<Node>at).operands is None:
+                held |= 1ull << (i if i < 63 else 63)
+            if graph and (<Node>at).requires_grad:
                 rule = <PyObject*>joint
                 if joint is None and i < PyList_GET_SIZE(vjps):
                     rule = PyList_GET_ITEM(vjps, i)
                 if rule is not <PyObject*>None:
                     held |= (<Rule>rule).values
                     own |= (<Rule>rule).reads_result
-    if outer is not None:
+    if graph and outer is not None:
         held |= outer.values
         own |= outer.reads_result
-    if jvp is not None:
+    if graph and jvp is not None:
         held |= jvp.values
         own |= jvp.reads_result
     if held and any_borrowed:
@@ -100,7 +105,7 @@ cdef int record(Node node, tuple operands, Rule outer, Rule joint, list vjps,
             is_held = held >> (i if i < 63 else 63) & 1
             (<Node>at).n_uses += 1
             (<Node>at).holders += is_held
-    node.operands, node.held, node.requires_grad = operands, held, True
+    node.operands, node.held, node.requires_grad = operands, held, graph
     if own:
         node.keeps_own = True
         node.holders += 1
@@ -109,6 +114,9 @@ cdef int record(Node node, tuple operands, Rule outer, Rule joint, list vjps,
 
 cdef object private(operand):
     """An operand whose value will be read, with a value that stays."""
+    cdef Node copy
     if isinstance(operand, Node) and (<Node>operand).borrowed:
-        return leaf((<Node>operand).array.copy(), False)
+        copy = leaf((<Node>operand).array.copy(), False)
+        copy.comes_from(<Node>operand)
+        return copy
     return operand

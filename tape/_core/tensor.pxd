@@ -10,6 +10,8 @@ cdef class Tensor:
     cdef readonly object _name
     cdef object __weakref__
 
+    cdef Tensor bare(self)
+    cdef ndarray read(self, str what)
     cdef ndarray single(self, str what)
     cdef void point_to(self, Node node) noexcept
     cdef bint is_sole_owner(self) noexcept

@@ -14,6 +14,7 @@ from tape._core.node cimport Anchor, Node, leaf, same_shape, value_of
 from tape._core.provenance cimport stamp
 from tape._core.slots cimport *
 from tape._core.state cimport current
+from tape._core.trace cimport note_read
 from tape._core.text import not_a_number, summary
 from tape.errors import DTypeError, GradError, ShapeError
 
@@ -202,6 +203,7 @@ cdef class Tensor:
     def numpy(self) -> np.ndarray:
         """The value as a read-only view; np.array(t) copies."""
         cdef ndarray view = value_of(self.node).view()
+        note_read(self.node, "array", None)
         cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
         return view
 
@@ -213,14 +215,15 @@ cdef class Tensor:
 
     def item(self):
         """The only element, as a Python number; ShapeError if there is not just one."""
-        return self.single("item").item()
+        return self.read("item").item()
 
     def tolist(self):
         """Nested lists of Python numbers."""
+        note_read(self.node, "array", None)
         return value_of(self.node).tolist()
 
-    def detach(self) -> Tensor:
-        """A new leaf on the same buffer: no gradient flows through it."""
+    cdef Tensor bare(self):
+        """The value as a leaf that knows nothing of where it comes from."""
         return wrap(leaf(value_of(self.node), self.node.borrowed))
 
     def requires_grad_(self, flag: bool = True) -> Tensor:
@@ -239,6 +242,8 @@ cdef class Tensor:
             raise DTypeError(f"requires_grad_: only for floating point, this one is {self.dtype}")
         # A borrowed buffer may be written to by its owner: the graph gets values that stay.
         node = leaf(value_of(old).copy() if old.borrowed and flag else value_of(old), False)
+        if old.trace is not None:
+            node.comes_from(old)
         node.requires_grad = bool(flag)
         if flag:
             if self.anchor is None:
@@ -251,6 +256,12 @@ cdef class Tensor:
     def zero_grad(self) -> None:
         """Forget the gradient."""
         self._grad = None
+
+    cdef ndarray read(self, str what):
+        """The value of one element, which leaves the tape; see Note [Reads]."""
+        cdef ndarray value = self.single(what)
+        note_read(self.node, what, value.item())
+        return value
 
     cdef ndarray single(self, str what):
         """The value, if it is of one element."""
@@ -365,31 +376,17 @@ cdef class Tensor:
             raise TypeError("iteration over a 0-d tensor")
         return (self[i] for i in range(self.node.dims[0]))
 
-    def __bool__(self): return bool(self.single("bool"))
-    def __float__(self): return float(self.single("float").item())
-    def __int__(self): return int(self.single("int").item())
+    def __bool__(self): return bool(self.read("bool"))
+    def __float__(self): return float(self.read("float").item())
+    def __int__(self): return int(self.read("int").item())
 
     def __index__(self):
         if self.node.ndim or not cnp.PyTypeNum_ISINTEGER(self.node.typenum):
             raise not_a_number(value_of(self.node), "index")
-        return value_of(self.node).__index__()
+        return self.read("index").__index__()
 
     def __format__(self, spec):
         return format(self.item() if spec and self.node.ndim == 0 else str(self), spec)
-
-    def __deepcopy__(self, memo):
-        """A leaf of its own, its gradient too; buffers are shared until somebody writes."""
-        if self.node.requires_grad and self.node.anchor is None:
-            raise GradError("copy: only leaves can be copied; detach() a computed tensor first")
-        cdef Tensor copy = type(self).__new__(type(self))
-        cdef ndarray array = value_of(self.node)
-        copy.point_to(leaf(array.copy() if self.node.borrowed else array, False))
-        copy._name = self._name
-        copy._grad = None if self._grad is None else self._grad.detach()
-        return copy.requires_grad_(self.node.requires_grad)
-
-    def __copy__(self):
-        return self.__deepcopy__(None)
 
     def __reduce__(self):
         raise TypeError("a tensor is not pickled: tape.save writes tensors and modules")

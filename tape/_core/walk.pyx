@@ -301,7 +301,7 @@ cdef class Walk:
         cdef object known = self.adjoints[t]
         cdef Loop loop
         if not create_graph and part.node.requires_grad:
-            part = part.detach()  # a rule handed on a saved value: its graph is not ours to keep
+            part = part.bare()  # a rule handed on a saved value: its graph is not ours to keep
         if known is None:
             self.adjoints[t] = part
             return 0

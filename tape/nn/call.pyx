@@ -13,10 +13,14 @@ outermost call began waits again: an input of the wrong layout does not settle t
 cimport cython
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.weakref cimport PyWeakref_NewRef
 
 from _thread import _local
 
 from tape._core.provenance cimport tell_running
+from tape._core.state cimport State, current
+from tape._core.tensor cimport Tensor
+from tape._core.trace cimport mark
 from tape.errors import TapeError
 
 cdef extern from *:
@@ -46,6 +50,13 @@ journal = _local()  # undo: what takes back the sizes inferred since the outermo
 cdef class Called:
     """Base of Module: a call runs `forward`."""
 
+    cdef object reference
+    cdef object __weakref__
+
+    def __getstate__(self):
+        """What copies take over: the attributes."""
+        return dict(vars(self))
+
     def __call__(self, *args, **kwargs):
         """Run `forward`; a TapeError that leaves it notes the module for the path it names."""
         if PyTuple_GET_SIZE(args) == 1 and not kwargs:
@@ -58,8 +69,11 @@ cdef object call(object module, object x, tuple args, dict kwargs):
     global tape_calls
     cdef PyObject* vector[3]
     cdef TapeCall own
+    cdef State state = current()
+    cdef object outside = state.module
     own.module, own.outer = <PyObject*>module, tape_calls
     tape_calls = &own
+    state.module = reference_to(<Called>module)
     try:
         if args is None:
             vector[1], vector[2] = <PyObject*>module, <PyObject*>x
@@ -69,16 +83,25 @@ cdef object call(object module, object x, tuple args, dict kwargs):
         else:
             y = module.forward(*args, **kwargs)
     except BaseException as error:
-        tape_calls = own.outer
+        tape_calls, state.module = own.outer, outside
         if isinstance(error, TapeError):
             error.modules.append(module)
         if tape_calls is NULL and tape_has_inferred:
             end_inference(failed=True)
         raise
-    tape_calls = own.outer
+    if isinstance(y, Tensor) and (<Tensor>y).node.operands is not None:
+        mark((<Tensor>y).node, state.module)
+    tape_calls, state.module = own.outer, outside
     if tape_calls is NULL and tape_has_inferred:
         end_inference(failed=False)
     return y
+
+
+cdef object reference_to(Called module):
+    """A weak reference to the module, always the same."""
+    if module.reference is None:
+        module.reference = PyWeakref_NewRef(module, None)
+    return module.reference
 
 
 def chain(list layers, x):

@@ -3,7 +3,8 @@
 from tape._core import exchange
 from tape._core.backward import backward
 from tape._core.hooks import register_hook
-from tape._core.memory import assign
+from tape._core.memory import assign, copied
+from tape._core.named import detach, named
 from tape._core.slots import bind_operators
 from tape._core.tensor import Tensor
 from tape.ops import (
@@ -71,12 +72,16 @@ bind_operators(
         "__array_namespace__": exchange.array_namespace,
         "__array_ufunc__": ufunc.array_ufunc,
         "__complex__": exchange.to_complex,
+        "__copy__": copied,
+        "__deepcopy__": copied,
         "__dlpack__": exchange.dlpack,
         "__dlpack_device__": exchange.dlpack_device,
         "to_device": exchange.to_device,
         "backward": backward,
         "assign": assign,
         "register_hook": register_hook,
+        "detach": detach,
+        "named": named,
         "abs": elementwise.abs,
         "exp": elementwise.exp,
         "expm1": elementwise.expm1,
