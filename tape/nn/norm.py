@@ -65,7 +65,9 @@ class BatchNorm(Module):
         self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
         shifted = affine and bias
         self.bias = parameter(self, "bias", shape, zeros, dtype=dtype) if shifted else None
-        self.running_mean = self.running_var = self.num_batches_tracked = None
+        self.running_mean: Any = None
+        self.running_var: Any = None
+        self.num_batches_tracked: Any = None
         if track_running_stats:
             for which, sizes, init, kind in (
                 ("running_mean", shape, zeros, dtype),
