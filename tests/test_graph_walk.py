@@ -86,6 +86,17 @@ def test_a_leaf_comes_as_itself_while_it_stands_there():
     assert moved.tolist() == [1.0, 2.0]
 
 
+def test_parameters_are_found_by_their_names_in_scopes():
+    with nn.Root(), nn.scope("FC"):
+        net, scale = nn.Dense(2, 3), nn.parameter("scale", (2,))
+    y = net(leaf("x", 5, 3)) * scale
+    assert tape.graph.find(y, "FC/scale") is scale
+    assert tape.graph.find(y, "FC/dense/weight") is tape.graph.find(y, "weight") is net.weight
+    assert tape.graph.find(y, "FC") is None
+    with pytest.raises(tape.GraphError, match="there are 'FC/scale'"):
+        tape.clone_function("FC/scales", y)
+
+
 def test_shared_parts_are_found_by_each_of_their_paths():
     inner, table = nn.Dense(3, 3), nn.Embedding(7, 3)
     decoder = nn.Dense(7, 3, bias=False)

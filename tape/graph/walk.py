@@ -61,8 +61,8 @@ def find_all(outputs: Any, name: str, model: Any = None) -> list[Tensor]:
 
     A tensor has the names it was given (`Tensor.named`), and those of the modules that gave it as
     their result: the path, such as "features.conv1", in the outermost module that took part, whose
-    own name is that of its class. A parameter or buffer has its path. What is shared has all of
-    its paths.
+    own name is that of its class. A parameter or buffer has its path, and its name if it was made
+    in a scope. What is shared has all of its paths.
 
     Args:
         outputs: as for `walk`.
@@ -95,7 +95,10 @@ def find_all(outputs: Any, name: str, model: Any = None) -> list[Tensor]:
     def is_meant(t: Tensor) -> bool:
         if t.serial in serials or name in recorded.names(t):
             return True
-        return any(id(x) in wanted for x in (*recorded.results_of(t), recorded.owner(t)))
+        owner = recorded.owner(t)
+        if owner is not None and owner.name == name:
+            return True
+        return any(id(x) in wanted for x in (*recorded.results_of(t), owner))
 
     return [t for t in tensors if is_meant(t)]
 
@@ -117,8 +120,10 @@ def nearest(outputs: Any, name: str) -> str:
     """A hint at the names most like one that is not there, to end an error with."""
     tensors = list(walk(outputs))
     known = {label for t in tensors for label in recorded.names(t)}
+    owners = [owner for owner in map(recorded.owner, tensors) if owner is not None]
+    known |= {owner.name for owner in owners if owner.name}
     has_result = {id(m) for t in tensors for m in recorded.results_of(t)}
-    leaves = {id(recorded.owner(t)) for t in tensors} | {t.serial for t in tensors}
+    leaves = {*map(id, owners), *(t.serial for t in tensors)}
     for root in outermost(tensors):
         for path, entry, _, _ in places(root):
             is_leaf = isinstance(entry, Tensor) and not leaves.isdisjoint([id(entry), entry.serial])
