@@ -103,6 +103,16 @@ def test_a_function_of_scipy_is_refused_with_tapes_name_of_it(name, instead):
         array_ufunc(X, Function(), "__call__", X)
 
 
+def test_a_line_of_hundreds_of_characters_is_cut_in_the_message(tmp_path):
+    program = tmp_path / "long.py"
+    program.write_text("import tape; tape.ones(3) + tape.ones(4)  # " + "x" * 900)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True)
+    line = next(line for line in done.stderr.splitlines() if "called at" in line)
+    assert "import tape; tape.ones(3) + tape.ones(4)  # xxx" in line
+    assert line.endswith("xxx ...")
+    assert len(line) < 200 + len(str(program))
+
+
 def test_what_is_formatted_is_the_number_or_the_text():
     assert f"{X.sum():.2f}" == "3.00"
     assert f"{X}" == str(X)
