@@ -398,3 +398,8 @@ def __getattr__(name: str) -> object:
 
     module = importlib.import_module(f"tape.{LATER[name] or name}")
     return getattr(module, name) if LATER[name] else module
+
+
+def __dir__() -> list[str]:
+    """All names, those that nobody has asked for yet as well."""
+    return sorted({*globals(), *LATER})

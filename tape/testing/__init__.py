@@ -69,3 +69,8 @@ def __getattr__(name: str) -> Any:
         need_hypothesis()
         return getattr(importlib.import_module(f"tape.testing.{LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """All names, the strategies as well."""
+    return sorted({*globals(), *LATE})
