@@ -242,7 +242,7 @@ def _sources(
 def _saved(declared: Op, saves: str) -> tuple[str, ...]:
     """The names in `saves`, each of something that the op has."""
     has = [*declared.operand_names, *[f"{n}.shape" for n in declared.operand_names], "y"]
-    for name in saves.split() if isinstance(saves, str) else [saves]:
+    for name in saves.split():
         if name not in has:
             raise GradError(f"{declared.name}: saves {name!r}, but has {', '.join(has)}")
     return tuple(saves.split())
