@@ -1,4 +1,4 @@
-"""Inverses, determinants and linear systems, and functions of square matrices made of products."""
+"""Inverses and linear systems, and functions of square matrices made of products."""
 
 from __future__ import annotations
 
