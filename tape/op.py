@@ -147,6 +147,10 @@ def op(
     Returns:
         The op: a callable on tensors, arrays and numbers that gives a tensor.
 
+    Raises:
+        TypeError: saves is no text, or shape or what is decorated is no function.
+        GradError: saves, or a rule, names what the op has not.
+
     >>> import numpy as np, tape
     >>> from tape import shapes
     >>> @tape.op(shape=shapes.same, saves="x")
