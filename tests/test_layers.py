@@ -88,6 +88,7 @@ FAMILIES = [
     "diagonal",
     "packed",
     "solve",
+    "powers",
     "decompose",
     "orthogonal",
     "determinant",
