@@ -1,4 +1,4 @@
-"""Normalisation of each example: `GroupNorm`, `InstanceNorm1d`, `InstanceNorm3d`, `RMSNorm`."""
+"""Normalisation of each example: `GroupNorm`, `InstanceNorm1d` to `InstanceNorm3d`, `RMSNorm`."""
 
 from __future__ import annotations
 

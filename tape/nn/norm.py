@@ -1,4 +1,4 @@
-"""Normalisation: `BatchNorm1d`, `BatchNorm2d`, `LayerNorm`."""
+"""Normalisation: `BatchNorm1d` to `BatchNorm3d`, `LayerNorm`."""
 
 from __future__ import annotations
 

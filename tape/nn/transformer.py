@@ -147,6 +147,10 @@ class TransformerEncoder(Module):
         num_layers: how many copies.
         norm: a module of what the last one gave, or None.
 
+    Raises:
+        TypeError: encoder_layer is no module.
+        ValueError: num_layers is negative.
+
     Source: Vaswani et al. 2017, section 3.1.
 
     >>> import tape
