@@ -391,9 +391,7 @@ cdef class Tensor:
         try:
             return format(str(self), spec)
         except ValueError:
-            raise TypeError(
-                f"format: {spec!r} is for one number, this tensor is {self.shape}"
-            ) from None
+            raise TypeError(f"format: {spec!r} is for one number, not {self.shape}") from None
 
     def __reduce__(self):
         raise TypeError("a tensor is not pickled: tape.save writes tensors and modules")
