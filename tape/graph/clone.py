@@ -11,8 +11,9 @@ from tape._core import recorded
 from tape._core.memory import asarray
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, GraphError, ShapeError
-from tape.graph.guard import Guard, guards, refuse_sizes, resized, sizes_that_changed
+from tape.graph.guard import Guard, asked_sizes, guards
 from tape.graph.section import Leaf, Ref, Section, told
+from tape.graph.sizes import changed_sizes, fit, refuse_sizes, resized
 from tape.graph.walk import find
 from tape.nn.module import Module
 from tape.nn.parameter import Parameter
@@ -28,6 +29,7 @@ class Program:
     def __init__(self, inputs: list[Tensor], outputs: list[Tensor], what: str) -> None:
         section = self.section = Section(inputs, outputs, what)
         self.guards: dict[int, list[Guard]] = {}
+        self.asked = asked_sizes(section)
         for guard in guards(section):
             self.guards.setdefault(guard.serial, []).append(guard)
         leaves = in_order_of_use(section)
@@ -39,10 +41,9 @@ class Program:
         section, known = self.section, dict(values)
         changed: dict[int, int] = {}
         for i, x in enumerate(args):
-            if not isinstance(section.inputs[i], Parameter):
-                changed.update(sizes_that_changed(section, i, x))
+            changed.update(changed_sizes(section, i, x))
         if changed:
-            refuse_sizes(section, changed)
+            refuse_sizes(section, changed, self.asked)
         for serial, i in section.start.items():
             known[serial] = args[i]
         for step in section.steps:
@@ -50,7 +51,9 @@ class Program:
             if step.op is None:
                 y = operands[0].detach()
             else:
-                y = step.op(*operands, **resized(step, step.settings, operands[0].shape))
+                if changed:
+                    fit(step, operands)
+                y = step.op(*operands, **resized(step, getattr(operands[0], "shape", ())))
             known[step.serial] = y
             for guard in self.guards.get(step.serial, ()):
                 guard.check(y)
