@@ -2,8 +2,8 @@
 
 A section of the network is cut out of what one call of it has recorded, from its features to its
 logits `z`, and cloned twice: one clone learns from a few slanted digits, the other is constant. The
-labels it learns from are a mixture of the true ones and of what the constant clone says (Yu, Yao, Su,
-Li and Seide 2013, KL-divergence regularized deep neural network adaptation).
+labels it learns from are a mixture of the true ones and of what the constant clone says (Yu, Yao,
+Su, Li and Seide 2013, KL-divergence regularized deep neural network adaptation).
 """
 
 import numpy as np
@@ -82,7 +82,7 @@ def main() -> None:
     run.save(net)
     run.curve(["loss"])
 
-    few = rng.permutation(len(images))[:50]
+    few = rng.permutation(len(images))[:200]
     x, y, held_slanted = slanted(images[few]), labels[few], slanted(held_images)
     print("                     error on slanted   on upright digits")
     rows = {"not adapted": net}

@@ -9,10 +9,10 @@ DERIVED: it may not be taken for a constant.
 Note [Reads]
 A value that leaves the tape as a Python number, as an array, or deciding a branch, may come back as
 a constant or as another path; so may a size. So reads are noted. What depends on a named tensor is
-noted in the trace, with the steps that lead to the value, by serial number since the nodes hold the
-trace; where traces meet, in each of them. What has no trace, and sizes that the user's own code asks
-for, are noted for the process: for each place in the program, when it read first and last. What tape
-itself only looks at, to check or to show it, it takes by `glance`.
+noted in the trace, with the steps that lead to the value, by serial number since the nodes hold
+the trace; where traces meet, in each of them. What has no trace, and sizes that the user's own code
+asks for, are noted for the process: for each place in the program, when it read first and last.
+What tape itself only looks at, to check or to show it, it takes by `glance`.
 
 Note [Marks]
 A recorded node refers weakly to the module in whose forward it was made. `marks` has the names it
@@ -41,8 +41,8 @@ cdef class Trace:
     """How the values that were read came from the named tensors, see Note [Reads].
 
     Attributes:
-        steps: (op, settings, operands, their shapes) by serial number; an operand is ``(True, serial number)`` or
-            ``(False, number)``. A constant's node stands for itself, the anchor for a leaf that has
+        steps: (op, settings, operands, their shapes) by serial number; an operand is ``(True,
+            serial number)`` or ``(False, number)``. A constant's node stands for itself, the anchor for a leaf that has
             one, None for a named one.
         reads: (serial number then, of what, kind, value, place in the program) of each.
         forgotten: serial number up to which reads were too many to remember.
@@ -184,8 +184,8 @@ cdef int note_place(dict known, Node node, str kind, str what) except -1:
 def reads_noted() -> list[tuple[int, int, int, int, str, str, tuple]]:
     """Reads of what has no trace: (first, last, oldest, newest, kind, what, place) of each place.
 
-    First and last say when, oldest and newest of which values, all as serial numbers. What is "leaf"
-    if nothing made them, "derived" if they depend on something recorded and are not.
+    First and last say when, oldest and newest of which values, all as serial numbers. What is
+    "leaf" if nothing made them, "derived" if they depend on something recorded and are not.
     """
     return list(places.values())
 

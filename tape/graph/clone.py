@@ -92,7 +92,7 @@ class FunctionClone(Module):
 
         Raises:
             TypeError: the number of arguments is not that of the inputs.
-            GuardError: the program would have taken another path, or used another number.
+            GuardError: the program would have taken another path, or used another number or dtype.
         """
         inputs = self._program.section.inputs
         if len(args) != len(inputs):
@@ -173,9 +173,11 @@ def clone_function(inputs: Any, outputs: Any, parameters: str = "learnable") -> 
 
     The path that the program took is replayed: through skip connections, loops and branches, of
     modules or of plain functions. Sizes may differ where the ops allow it. What would make the
-    program take another path, or compute with another number, raises; that needs inputs that have a
-    name (`Tensor.named`) before they are used. Random draws, and statistics that a training module
-    moves, are as recorded and move no more: take sections in `eval`.
+    program take another path, or compute with another number, raises; what an input without a name
+    (`Tensor.named`, before it is used) hides is refused. A number or array that is read when the
+    outputs are there, not on a line with a branch, is taken for a look. Random draws, and
+    statistics that a training module moves, are as recorded and move no more: take sections in
+    `eval`.
 
     The copies belong to the module that is returned: a second `clone_function` makes others. They
     are made at its first call, or when its parameters are first asked for, of the values at that

@@ -1,4 +1,4 @@
-"""The values that a section depends on beside its inputs: what the program read, and must find again.
+"""What a program read while a section was recorded, and must find again when it is replayed.
 
 Note [Guards]
 A section is the path that the program took once. It holds for other values if the program would
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dis
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tape._core import recorded, trace
@@ -61,6 +62,7 @@ def guards(section: Section) -> list[Guard]:
     last = max(section.outputs, default=0)
     found: dict[int, Guard] = {}
     refuse_forgotten(section)
+    have = {step.serial for step in section.steps}
     for noted in section.traces:
         reached = depending(noted.steps, section)
         for when, serial, kind, value, place in noted.reads:
@@ -73,7 +75,7 @@ def guards(section: Section) -> list[Guard]:
                     f"{where}, and what came after may depend on them: compute with tensors, or "
                     "look at them when the section is complete"
                 )
-            extend(section, noted.steps, serial)
+            extend(section, noted.steps, serial, have)
             found[when] = Guard(serial, kind, value, where)
     refuse_untraced(section, last)
     section.steps.sort(key=lambda step: step.serial)
@@ -85,6 +87,7 @@ def counts_late(kind: str, place: Any) -> bool:
     return kind == "bool" or branches(place)
 
 
+@lru_cache(1024)
 def branches(place: Any) -> bool:
     """Whether the line of a read goes on with a branch or a loop, other than an assert."""
     code, lasti = place
@@ -111,7 +114,7 @@ def refuse_forgotten(section: Section) -> None:
         if known is not None and known.forgotten > x.serial:
             raise GraphError(
                 f"{section.what}: more was read of what depends on input {i}, {told(x)}, than is "
-                "remembered: record the section with a new tensor, tape.tensor(x.numpy()).named(...)"
+                "remembered: record the section with a new tensor, tape.tensor(x.numpy())"
             )
 
 
@@ -122,9 +125,9 @@ def refuse_untraced(section: Section, last: int) -> None:
     for place in overlapping(trace.reads_noted(), section, since, last):
         raise GraphError(
             f"{section.what}: while the section was recorded, a value was read at "
-            f"{trace.read_at(place)} that a branch or a number may depend on: give the inputs names "
-            "before they are used, x.named(...), and parameters that are read, and it becomes a "
-            "guard"
+            f"{trace.read_at(place)} that a branch or a number may depend on: give the inputs "
+            "names before they are used, x.named(...), and parameters that are read, and it becomes "
+            "a guard"
         )
 
 
@@ -134,9 +137,13 @@ def overlapping(noted: Any, section: Section, since: int, last: int) -> Iterator
     if trace.reads_forgotten() > since:
         yield None, 0
     for first, final, old, new, kind, what, place in noted:
-        if final <= (oldest if what == "derived" else since) or (first > last and not counts_late(kind, place)):
+        if final <= (oldest if what == "derived" else since) or (
+            first > last and not counts_late(kind, place)
+        ):
             continue
-        if any(old <= serial <= new for serial in section.start) or (new >= oldest and what != "leaf"):
+        if any(old <= serial <= new for serial in section.start) or (
+            new >= oldest and what != "leaf"
+        ):
             yield place
 
 
@@ -179,9 +186,8 @@ def depending(steps: dict[int, Any], section: Section) -> set[int]:
     return found | (alone - outside - learned)
 
 
-def extend(section: Section, steps: dict[int, Any], serial: int) -> None:
-    """Add to a section what leads to a value that one of its guards looks at."""
-    have = {step.serial for step in section.steps}
+def extend(section: Section, steps: dict[int, Any], serial: int, have: set[int]) -> None:
+    """Add to a section what leads to a value that one of its guards looks at; `have` grows too."""
     stack = [serial]
     while stack:
         at = stack.pop()

@@ -13,7 +13,6 @@ from itertools import combinations
 from typing import Any
 
 from tape import shapes
-from tape._core import recorded
 from tape._core.tensor import Tensor
 from tape.errors import GuardError
 from tape.graph.section import Ref, Section, Step, told
@@ -107,7 +106,8 @@ def fit(step: Step, operands: list[Any]) -> None:
         return
     now = [getattr(x, "shape", ()) for x in operands]
     for a, b in combinations(range(len(now)), 2):
-        pairs = zip(*[s[::-1] for s in (step.shapes[a], step.shapes[b], now[a], now[b])])
+        aligned = [s[::-1] for s in (step.shapes[a], step.shapes[b], now[a], now[b])]
+        pairs = zip(*aligned, strict=False)
         for n, m, n_now, m_now in pairs:
             if n == m != 1 and n_now != m_now:
                 raise GuardError(

@@ -334,7 +334,7 @@ def assign_item(x, key, value):
         if not is_number and value.ndim > 1 and value.shape[0] == 1:
             value = without_leading_ones(value, x, indices, layout)
         sources = [part for part in (x, value, *indices) if isinstance(part, Tensor)]
-        if is_recording() and any([t.requires_grad or is_recorded(t) for t in sources]):
+        if is_recording() and any(t.requires_grad or is_recorded(t) for t in sources):
             x._refuse_on_recorded_leaf("x[key] = value")
             x._become(set_item(x, value, *indices, layout=layout), "set_item")
             return
