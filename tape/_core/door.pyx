@@ -106,7 +106,7 @@ cdef Tensor unrecorded(Op op, PyObject** args, Py_ssize_t n):
     The short way through the door for gradient rules, which are mostly made of such steps.
     """
     cdef PyObject* values[2]
-    cdef bint borrowed = False
+    cdef bint borrowed = False, derived = False
     cdef Py_ssize_t i
     cdef Node node
     cdef ndarray y
@@ -115,6 +115,8 @@ cdef Tensor unrecorded(Op op, PyObject** args, Py_ssize_t n):
         if isinstance(<object>args[i], Tensor):
             node = (<Tensor>args[i]).node
             borrowed |= node.borrowed
+            derived |= node.requires_grad or node.trace is not None
+            node.used = True
             values[i] = <PyObject*>node.array
         elif not (type(<object>args[i]) is float or type(<object>args[i]) is int):
             return None
@@ -129,6 +131,8 @@ cdef Tensor unrecorded(Op op, PyObject** args, Py_ssize_t n):
     node = new_node(y)
     node.op, node.settings = op, ()
     node.borrowed = borrowed and cnp.PyArray_BASE(y) is not NULL
+    if derived:
+        node.trace = DERIVED
     cnp.PyArray_CLEARFLAGS(y, cnp.NPY_ARRAY_WRITEABLE)
     return wrap(node)
 
@@ -162,7 +166,9 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
             at = <PyObject*>(<Tensor>args[i]).node
             needs |= (<Node>at).requires_grad
             any_borrowed |= (<Node>at).borrowed
-            if (<Node>at).trace is not None and not is_traced(trace):
+            if (<Node>at).trace is None:
+                (<Node>at).used |= not (<Node>at).requires_grad
+            elif not is_traced(trace):
                 trace = (<Node>at).trace
             Py_INCREF(<object>at)
             PyTuple_SET_ITEM(operands, i, <object>at)
