@@ -18,9 +18,11 @@ from tape._core.provenance cimport explain, explain_other, shapes_of, stamp, sta
 from tape._core.record cimport STACK_WORDS, record, spell
 from tape._core.settings cimport digest_of, mix
 from tape._core.slots cimport open_door
-from tape._core.state cimport State, current
+from tape._core.state cimport State, Tally, current
 from tape._core.tensor cimport Tensor, wrap
 from tape._core.trace cimport DERIVED, is_traced
+from time import perf_counter
+
 from tape._core.refusal import refused
 from tape._core.rule import FREED
 from tape.errors import DTypeError, GradError, TapeError
@@ -198,6 +200,8 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
             if found is not NULL:
                 state.ledger.hits += 1
                 node = <Node>found
+                if state.ledger.lists_all:
+                    note_hit(state.ledger.tally(op), node)
                 if node.array is None and node.recipe is None:
                     node.remember(operands)
                 return wrap(node)
@@ -221,6 +225,24 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
     return wrap(node)
 
 
+cdef int note_hit(Tally tally, Node node) except -1:
+    """Count a result that was handed out again, and the time that computing it took."""
+    tally.hits += 1
+    tally.saved += node.seconds
+    return 0
+
+
+cdef ndarray timed(Op op, State state, tuple operands, tuple settings, float* seconds):
+    """The result's value, counted in the tape's report."""
+    cdef double start = perf_counter()
+    cdef ndarray array = op.evaluate(state, operands, settings)
+    cdef Tally tally = state.ledger.tally(op)
+    seconds[0] = perf_counter() - start
+    tally.evaluations += 1
+    tally.seconds += seconds[0]
+    return array
+
+
 cdef int revive_all(tuple operands) except -1:
     cdef object x
     for x in operands:
@@ -242,6 +264,7 @@ cdef int revive(Node node) except -1:
     cdef Py_ssize_t depth
     cdef ndarray array
     cdef Node top
+    cdef Tally tally
     while stack:
         depth = len(stack)
         top = stack[depth - 1]
@@ -253,7 +276,12 @@ cdef int revive(Node node) except -1:
             stack.extend([x for x in top.recipe if isinstance(x, Node) and (<Node>x).array is None])
             if len(stack) > depth:
                 continue
-            array = (<Op>top.op).evaluate(state, top.recipe, top.settings)
+            if state.ledger.lists_all:
+                tally = state.ledger.tally(top.op)
+                tally.saved -= top.seconds  # which finding it has not saved after all
+                array = timed(<Op>top.op, state, top.recipe, top.settings, &top.seconds)
+            else:
+                array = (<Op>top.op).evaluate(state, top.recipe, top.settings)
             state.ledger.evaluations += 1
             cnp.PyArray_CLEARFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
             top.array = array
@@ -292,17 +320,23 @@ cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, b
 cdef Node computed(Op op, State state, tuple operands, tuple settings, bint graph, bint recorded,
                    bint any_borrowed, object trace):
     """A node with its value, and with what its gradient will need."""
-    cdef ndarray array = op.evaluate(state, operands, settings)
-    cdef bint borrowed = any_borrowed and cnp.PyArray_BASE(array) is not NULL
+    cdef ndarray array
+    cdef float seconds = 0
+    cdef bint borrowed
     cdef Node node
     cdef bint traced = recorded and is_traced(trace), derived = graph or trace is not None
+    if state.ledger.lists_all:
+        array = timed(op, state, operands, settings, &seconds)
+    else:
+        array = op.evaluate(state, operands, settings)
+    borrowed = any_borrowed and cnp.PyArray_BASE(array) is not NULL
     graph = graph and cnp.PyTypeNum_ISFLOAT(cnp.PyArray_TYPE(array))
     recorded = graph or traced
     if borrowed and recorded:
         array, borrowed = array.copy(), False  # the graph gets values that stay
     node = new_node(array)
     state.ledger.evaluations += 1
-    node.op, node.settings, node.borrowed = op, settings, borrowed
+    node.op, node.settings, node.borrowed, node.seconds = op, settings, borrowed, seconds
     cnp.PyArray_CLEARFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
     stamp(node)
     if state.checking:

@@ -51,6 +51,7 @@ cdef class Node:
     cdef PyObject* hooks  # a list, see Note [Hooks]
     cdef int n_words, ndim, typenum, holders, n_uses, lasti
     cdef bint requires_grad, borrowed, keeps_own, consumed
+    cdef float seconds  # that it took to compute, on a tape of one's own
     cdef Py_ssize_t mark
 
     cdef tuple shape(self)
