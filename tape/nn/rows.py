@@ -23,6 +23,8 @@ FIRST = 64  # slots that are made at first; then they double
 class CacheReport(NamedTuple):
     """What a cache has done since it was made or cleared; see `Cache.report`.
 
+    It prints as a few lines.
+
     Attributes:
         rows: that it holds now.
         bytes: that these take, with 16 or so of each for its id.
@@ -40,6 +42,13 @@ class CacheReport(NamedTuple):
     evicted: int
     path: str | None
     emptied: str
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{self.rows:,} rows, {self.bytes:,} bytes, in {self.path or 'memory'}",
+            f"{self.hits:,} found, {self.misses:,} computed, {self.evicted:,} made room for others",
+        ]
+        return "\n".join([*lines, f"emptied: {self.emptied}"] if self.emptied else lines)
 
 
 class Rows:
