@@ -1,5 +1,6 @@
 """Learn to write like a text, character by character, with a gated recurrent unit made of ops."""
 
+from argparse import Namespace
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -53,10 +54,8 @@ def write(net: CharGRU, alphabet: np.ndarray, length: int, rng: np.random.Genera
     return "".join(written)
 
 
-def main() -> None:
-    """Train on nine tenths of the text, measure on the last tenth, write some."""
-    text_file = {"type": Path, "metavar": "FILE", "help": "(default: Python's help topics)"}
-    args = arguments(__doc__, "char_lm", epochs=6, batch_size=32, more={"--text": text_file})
+def build(args: Namespace):
+    """The network, its optimizer, the batches, the rest of the text, its alphabet, a generator."""
     rng = np.random.default_rng(args.seed)
     tape.random.seed(args.seed)
     text = args.text.read_text(encoding="utf-8") if args.text else "\n".join(topics.values())
@@ -72,16 +71,27 @@ def main() -> None:
         bits(net, held_out[:1])  # the first call tells the layers their input sizes
     optimizer = tape.optim.Adam(net.parameters(), lr=4e-3)
     loader = tape.data.DataLoader(train, args.batch_size, shuffle=True, rng=rng, tensors=False)
+    return net, optimizer, loader, held_out, alphabet, rng
+
+
+def step(net: CharGRU, optimizer: tape.optim.Optimizer, windows: np.ndarray) -> float:
+    """Follow the gradient of one batch; its loss."""
+    optimizer.zero_grad()
+    loss = bits(net, windows)
+    loss.backward()
+    tape.optim.clip_grad_norm(net.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
+
+
+def main() -> None:
+    """Train on nine tenths of the text, measure on the last tenth, write some."""
+    text_file = {"type": Path, "metavar": "FILE", "help": "(default: Python's help topics)"}
+    args = arguments(__doc__, "char_lm", epochs=6, batch_size=32, more={"--text": text_file})
+    net, optimizer, loader, held_out, alphabet, rng = build(args)
     run = Run(args.out)
     for epoch, batches in run.epochs(args.epochs, loader):
-        losses = []
-        for batch in batches:
-            optimizer.zero_grad()
-            loss = bits(net, batch)
-            loss.backward()
-            tape.optim.clip_grad_norm(net.parameters(), 1.0)
-            optimizer.step()
-            losses.append(loss.item())
+        losses = [step(net, optimizer, batch) for batch in batches]
         with tape.no_grad():
             measured = bits(net, held_out).item()
         run.log(epoch=epoch, bits=np.mean(losses), held_out_bits=measured)

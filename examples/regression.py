@@ -1,5 +1,7 @@
 """Predict the progress of diabetes from ten measurements: a network beside a straight line."""
 
+from argparse import Namespace
+
 import numpy as np
 from sklearn.datasets import load_diabetes
 from training import Run, arguments
@@ -24,29 +26,38 @@ def standardised_parts(rng: np.random.Generator):
     return table[train, :-1], table[train, -1:], table[held_out, :-1], table[held_out, -1:]
 
 
-def main() -> None:
-    """Train the network, fit the line, print both R^2 on the patients held out."""
-    args = arguments(__doc__, "regression", epochs=60, tiny_epochs=15, batch_size=32)
+def build(args: Namespace):
+    """The network, its optimizer, the batches, and the parts of the data."""
     rng = np.random.default_rng(args.seed)
     tape.random.seed(args.seed)
     x, y, held_x, held_y = standardised_parts(rng)
-    line = np.linalg.lstsq(np.insert(x, 0, 1, axis=1), y, rcond=None)[0]
-    line_fit = r_squared(np.insert(held_x, 0, 1, axis=1) @ line, held_y)
-
     net = nn.Sequential(nn.Dense(16, activation=tape.tanh), nn.Dropout(0.1), nn.Dense(1))
     net(tape.tensor(x))  # the first call tells the layers their input sizes
     optimizer = tape.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.1)
     data = tape.data.ArrayDataset(x, y)
     loader = tape.data.DataLoader(data, batch_size=args.batch_size, shuffle=True, rng=rng)
+    return net, optimizer, loader, (x, y, held_x, held_y)
+
+
+def step(net: nn.Module, optimizer: tape.optim.Optimizer, x: tape.Tensor, y: tape.Tensor) -> float:
+    """Follow the gradient of one batch; its loss."""
+    optimizer.zero_grad()
+    loss = tape.mse_loss(net(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def main() -> None:
+    """Train the network, fit the line, print both R^2 on the patients held out."""
+    args = arguments(__doc__, "regression", epochs=60, tiny_epochs=15, batch_size=32)
+    net, optimizer, loader, (x, y, held_x, held_y) = build(args)
+    line = np.linalg.lstsq(np.insert(x, 0, 1, axis=1), y, rcond=None)[0]
+    line_fit = r_squared(np.insert(held_x, 0, 1, axis=1) @ line, held_y)
+
     run = Run(args.out)
     for epoch, batches in run.epochs(args.epochs, loader):
-        losses = []
-        for inputs, targets in batches:
-            optimizer.zero_grad()
-            loss = tape.mse_loss(net(inputs), targets)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+        losses = [step(net, optimizer, *batch) for batch in batches]
         net.eval()
         with tape.no_grad():
             fit = r_squared(net(tape.tensor(held_x)).numpy(), held_y)

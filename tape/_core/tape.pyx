@@ -1,8 +1,9 @@
 """`Tape`: a recording one can look into."""
 
 from tape._core.node cimport Node
-from tape._core.state cimport Ledger, current
+from tape._core.state cimport Ledger, Tally, current
 from tape._core.tensor cimport Tensor, wrap
+from tape._core.report import Report, Reused
 
 
 cdef class Tape(Ledger):
@@ -24,7 +25,7 @@ cdef class Tape(Ledger):
     cdef list outer
 
     def __init__(self):
-        self.lists_all = True
+        self.lists_all, self.tallies = True, {}
         self.outer = []
 
     def __enter__(self):
@@ -50,3 +51,29 @@ cdef class Tape(Ledger):
                 array = array.base
             buffers[id(array)] = array.nbytes
         return sum(buffers.values())
+
+    def report(self):
+        """What was reused here, what it saved, what is held: a `Report`, which prints as a table.
+
+        Times are measured: each result notes how long its op took, and handing it out again saves
+        that much, unless it must be computed a second time since its value was not kept. What a
+        gradient saves by walking a shared part once comes on top.
+
+        >>> import tape
+        >>> x = tape.ones((64, 64), requires_grad=True)
+        >>> with tape.Tape() as t:
+        ...     heads = tape.exp(x).sum(), tape.exp(x).max()
+        >>> report = t.report()
+        >>> report.hits, report.evaluations, report.nodes
+        (1, 3, 3)
+        >>> report.ops[0].op, report.ops[0].hits, report.saved > 0
+        ('exp', 1, True)
+        """
+        cdef Tally x
+        rows = [Reused(op.name, x.hits, x.evaluations, x.seconds, x.saved)
+                for op, x in self.tallies.items()]
+        rows.sort(key=lambda row: (-row.saved, -row.seconds))
+        return Report(
+            tuple(rows), self.hits, self.evaluations, sum([row.seconds for row in rows]),
+            sum([row.saved for row in rows]), len(self.nodes), self.bytes,
+        )

@@ -215,8 +215,11 @@ cdef class Walk:
         """Complete the adjoints of all wanted nodes; inner ones are dropped without `keep`."""
         cdef State state = current()
         cdef bint recording = state.recording, reusing = state.reusing, checking = state.checking
+        cdef list kept = state.kept
         cdef Py_ssize_t i
         cdef Node node = None
+        if not create_graph:
+            state.kept = None  # a `reuse` block around keeps no cotangents, so sums stay in place
         state.recording = create_graph
         state.reusing = create_graph and reusing
         self.checks, state.checking = checking, False
@@ -245,6 +248,7 @@ cdef class Walk:
             raise
         finally:
             state.recording, state.reusing, state.checking = recording, reusing, checking
+            state.kept = kept
         return 0
 
     cdef int visit(self, Py_ssize_t i, Node node, bint create_graph) except -1:

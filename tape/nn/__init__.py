@@ -30,6 +30,7 @@ from tape.nn.activation import (
     Threshold,
 )
 from tape.nn.attention import MultiHeadAttention
+from tape.nn.cache import cache
 from tape.nn.cell import GRUCell, LSTMCell, RNNCell
 from tape.nn.compose import Parallel, Residual, combine
 from tape.nn.container import Flatten, For, Lambda, Sequential
@@ -230,6 +231,7 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "cache",
     "combine",
     "init",
     "parameter",

@@ -140,7 +140,8 @@ def combine(*outputs: Layer, **named: Layer) -> Combined:
 
     It runs them in one `tape.reuse` scope: a trunk that they share, called with the same tensor,
     runs once in inference as well, and what it gives is kept until all are done. What a call does
-    beside that, such as moving running statistics, happens for each output, and dropout draws anew.
+    beside that, such as moving running statistics, happens for each output, and dropout draws anew
+    unless it is ``shared=True``.
 
     Args:
         *outputs: modules or functions, for a tuple of what they give; the same may come twice.

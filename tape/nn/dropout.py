@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tape._core.state import remembered
 from tape._core.tensor import Tensor
 from tape.nn.arguments import settings, share
 from tape.nn.module import Module
@@ -16,7 +17,7 @@ from tape.ops.noise import (
     dropout3d,
     feature_alpha_dropout,
 )
-from tape.ops.random import dropout
+from tape.ops.random import dropout, sharing
 
 __all__ = [
     "AlphaDropout",
@@ -31,16 +32,23 @@ __all__ = [
 class Dropout(Module):
     """While training, 0 with probability p, else x / (1 - p), elementwise; otherwise x itself.
 
-    Each call draws anew, so what depends on it is computed anew as well, even for the same x.
+    Each call draws anew, so what depends on it is computed anew as well, even for the same x. With
+    `shared`, calls for the same x in one `tape.reuse` block drop the same numbers: a trunk with
+    dropout in it, which several heads call, runs once, as it does in `nn.combine`. Where the block
+    ends the choice is forgotten. A function that `tape.checkpoint` runs is outside of the blocks
+    around it.
 
     Shapes: x (*s) -> y (*s)
 
     Args:
         p: probability to drop a number, in [0, 1].
         rng: generator to draw from, by default that of `tape.random`.
+        shared: whether to choose once for each x in a `tape.reuse` block. The same x is the same
+            tensor, not one with equal numbers.
 
     Raises:
-        TypeError, ValueError: p is no number in [0, 1].
+        TypeError: p is no number, or `shared` no bool.
+        ValueError: p is not in [0, 1].
 
     Source: Srivastava et al. 2014, section 10.
 
@@ -50,20 +58,34 @@ class Dropout(Module):
     >>> x = tape.ones((2, 2))
     >>> layer.eval()(x) is x
     True
+    >>> layer = nn.Dropout(0.5, shared=True)
+    >>> with tape.reuse():
+    ...     layer(x).serial == layer(x).serial
+    True
     """
 
     drop: Any = staticmethod(dropout)
 
-    def __init__(self, p: float = 0.5, rng: np.random.Generator | None = None) -> None:
-        self.p, self.rng = share(type(self).__name__, "p", p), rng
+    def __init__(
+        self, p: float = 0.5, rng: np.random.Generator | None = None, *, shared: bool = False
+    ) -> None:
+        name = type(self).__name__
+        if not isinstance(shared, bool):
+            raise TypeError(f"{name}: shared is True or False, got {shared!r}")
+        self.p, self.rng, self.shared = share(name, "p", p), rng, shared
 
     def forward(self, x: Any) -> Tensor:
         """x with some of its numbers dropped, while training."""
-        return self.drop(x, self.p, self.training, self.rng)
+        memory = remembered() if self.shared and self.training else None
+        if memory is None:
+            return self.drop(x, self.p, self.training, self.rng)
+        _, masks = memory.setdefault(id(self), (self, {}))  # the module stays, and so does its id
+        with sharing(masks):
+            return self.drop(x, self.p, True, self.rng)
 
     def describe(self) -> str:
-        """The probability."""
-        return settings(self.p)
+        """The probability, and whether what is dropped is shared."""
+        return settings(self.p, shared=self.shared or None)
 
 
 class Dropout1d(Dropout):

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from tape._core.memory import adopt, asarray
-from tape._core.tensor import Tensor
+from tape._core.memory import asarray
 from tape.errors import ShapeError
-from tape.ops.logic import is_real
+from tape.ops.logic import is_real, where
 from tape.ops.naming import named
-from tape.ops.random import drop, generator
+from tape.ops.random import chosen, drop
 
 SELU_FLOOR = -1.7580993408473766  # what selu tends to below: minus its scale times its alpha
-
-
-def chosen(name, x, shape, p, rng):
-    """What to drop: bools of x's shape, each drawn with probability p for a place of `shape`."""
-    drawn = np.asarray(generator(rng, name).random(shape, np.float32) < p)
-    if drawn.shape != x.shape:
-        drawn = np.broadcast_to(drawn, x.shape).copy()
-    return adopt(drawn)
 
 
 def probability(name, p):
@@ -95,8 +84,8 @@ def to_the_floor(name, x, shape, p, rng):
         return drop(x, chosen(name, x, shape, p, rng), 0.0)
     a = ((1 - p) * (1 + p * SELU_FLOOR**2)) ** -0.5
     dropped = chosen(name, x, shape, p, rng)
-    moved = np.where(dropped.numpy(), a * SELU_FLOOR, 0.0) - a * p * SELU_FLOOR
-    return drop(x, dropped, a) + Tensor(moved, x.dtype)
+    b = -a * p * SELU_FLOOR
+    return where(dropped, a * SELU_FLOOR + b, x * a + b)
 
 
 @named

@@ -24,7 +24,7 @@ from tape.ops.logic import is_real
 
 process = {"generator": None}
 making = threading.Lock()
-# What `drawing` and `drawn_again` set for their thread: `log` and `stand_ins`.
+# What `drawing`, `drawn_again` and `sharing` set for their thread: `log`, `stand_ins`, `masks`.
 watched = threading.local()
 
 
@@ -123,6 +123,35 @@ class Copies(dict):
         if key not in self:
             self[key] = copied(rng, rng.bit_generator.state)
         return self[key]
+
+
+class sharing:
+    """A with-block in which what to drop is drawn once for each tensor, into a dictionary."""
+
+    def __init__(self, masks):
+        self.masks = masks
+
+    def __enter__(self):
+        self.before = getattr(watched, "masks", None)
+        watched.masks = self.masks
+
+    def __exit__(self, *error):
+        watched.masks = self.before
+
+
+def chosen(name, x, shape, p, rng):
+    """What to drop: bools of x's shape, each drawn with probability p for a place of `shape`."""
+    masks = getattr(watched, "masks", None)
+    key = x.serial, shape, p
+    if masks is not None and key in masks:
+        return masks[key]
+    drawn = np.asarray(generator(rng, name).random(shape, np.float32) < p)
+    if drawn.shape != x.shape:
+        drawn = np.broadcast_to(drawn, x.shape).copy()
+    mask = adopt(drawn)
+    if masks is not None:
+        masks[key] = mask
+    return mask
 
 
 def copied(rng, state):
@@ -346,5 +375,4 @@ def dropout(x, p=0.5, training=True, rng=None):
     x = operand(x, "dropout")
     if not training or p == 0:
         return x
-    dropped = adopt(np.asarray(generator(rng, "dropout").random(x.shape, np.float32) < p))
-    return drop(x, dropped, 1 / (1 - p) if p < 1 else 0.0)
+    return drop(x, chosen("dropout", x, x.shape, p, rng), 1 / (1 - p) if p < 1 else 0.0)
