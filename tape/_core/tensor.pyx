@@ -14,7 +14,7 @@ from tape._core.node cimport Anchor, Node, leaf, same_shape, value_of
 from tape._core.provenance cimport stamp
 from tape._core.slots cimport *
 from tape._core.state cimport current
-from tape._core.trace cimport note_read, note_size
+from tape._core.trace cimport length, note_read, note_size
 from tape._core.text import not_a_number, summary
 from tape.errors import DTypeError, GradError, ShapeError
 
@@ -121,8 +121,7 @@ cdef class Tensor:
     @property
     def nbytes(self) -> int:
         """How many bytes the elements take."""
-        note_size(self.node, "nbytes")
-        return cnp.PyArray_MultiplyList(self.node.dims, self.node.ndim) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
     @property
     def dtype(self) -> np.dtype:
@@ -356,8 +355,7 @@ cdef class Tensor:
     def __pow__(a, b, modulo):
         return binary(POWER, a, b) if modulo is None else NotImplemented
 
-    def __ipow__(self, b, modulo):
-        return inplace(POWER, self, b)
+    def __ipow__(self, b, modulo): return inplace(POWER, self, b)
 
     def __getitem__(self, key): return slot(GET_ITEM)(self, key)
     def __setitem__(self, key, value): slot(SET_ITEM)(self, key, value)
@@ -368,17 +366,11 @@ cdef class Tensor:
     def __hash__(self):
         return <Py_ssize_t><PyObject*>self >> 4
 
-    def __len__(self):
-        if self.node.ndim == 0:
-            raise TypeError("len() of a 0-d tensor")
-        note_size(self.node, "len")
-        return self.node.dims[0]
+    def __len__(self): return length(self.node, "len() of")
 
     def __iter__(self):
-        if self.node.ndim == 0:
-            raise TypeError("iteration over a 0-d tensor")
-        note_size(self.node, "iter")
-        return (self[i] for i in range(self.node.dims[0]))
+        n = length(self.node, "iteration over")
+        return (self[i] for i in range(n))
 
     def __bool__(self): return bool(self.read("bool"))
     def __float__(self): return float(self.read("float").item())
@@ -390,7 +382,14 @@ cdef class Tensor:
         return self.read("index").__index__()
 
     def __format__(self, spec):
-        return format(self.item() if spec and self.node.ndim == 0 else str(self), spec)
+        if spec and self.node.ndim == 0:
+            return format(self.item(), spec)
+        try:
+            return format(str(self), spec)
+        except ValueError:
+            raise TypeError(
+                f"format: {spec!r} is for one number, this tensor is {self.shape}"
+            ) from None
 
     def __reduce__(self):
         raise TypeError("a tensor is not pickled: tape.save writes tensors and modules")

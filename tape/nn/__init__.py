@@ -108,6 +108,7 @@ from tape.nn.pool import (
 from tape.nn.recurrent import GRU, LSTM, RNN
 from tape.nn.replace import replace
 from tape.nn.resample import Fold, PixelShuffle, PixelUnshuffle, Unfold, Upsample
+from tape.nn.scope import Root, parameter, root, scope
 from tape.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
@@ -206,6 +207,7 @@ __all__ = [
     "ReplicationPad2d",
     "ReplicationPad3d",
     "Residual",
+    "Root",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -230,5 +232,8 @@ __all__ = [
     "ZeroPad3d",
     "combine",
     "init",
+    "parameter",
     "replace",
+    "root",
+    "scope",
 ]
