@@ -14,7 +14,7 @@ from tape._core.node cimport Anchor, Node, leaf, same_shape, value_of
 from tape._core.provenance cimport stamp
 from tape._core.slots cimport *
 from tape._core.state cimport current
-from tape._core.trace cimport note_read, note_size
+from tape._core.trace cimport length, note_read, note_size
 from tape._core.text import not_a_number, summary
 from tape.errors import DTypeError, GradError, ShapeError
 
@@ -121,8 +121,7 @@ cdef class Tensor:
     @property
     def nbytes(self) -> int:
         """How many bytes the elements take."""
-        note_size(self.node, "nbytes")
-        return cnp.PyArray_MultiplyList(self.node.dims, self.node.ndim) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
     @property
     def dtype(self) -> np.dtype:
@@ -356,8 +355,7 @@ cdef class Tensor:
     def __pow__(a, b, modulo):
         return binary(POWER, a, b) if modulo is None else NotImplemented
 
-    def __ipow__(self, b, modulo):
-        return inplace(POWER, self, b)
+    def __ipow__(self, b, modulo): return inplace(POWER, self, b)
 
     def __getitem__(self, key): return slot(GET_ITEM)(self, key)
     def __setitem__(self, key, value): slot(SET_ITEM)(self, key, value)
@@ -365,20 +363,13 @@ cdef class Tensor:
     def __delitem__(self, key):
         raise TypeError(f"no element of a tensor {self.shape} can be deleted")
 
-    def __hash__(self):
-        return <Py_ssize_t><PyObject*>self >> 4
+    def __hash__(self): return <Py_ssize_t><PyObject*>self >> 4
 
-    def __len__(self):
-        if self.node.ndim == 0:
-            raise TypeError("len() of a 0-d tensor")
-        note_size(self.node, "len")
-        return self.node.dims[0]
+    def __len__(self): return length(self.node, "len() of")
 
     def __iter__(self):
-        if self.node.ndim == 0:
-            raise TypeError("iteration over a 0-d tensor")
-        note_size(self.node, "iter")
-        return (self[i] for i in range(self.node.dims[0]))
+        n = length(self.node, "iteration over")
+        return (self[i] for i in range(n))
 
     def __bool__(self): return bool(self.read("bool"))
     def __float__(self): return float(self.read("float").item())

@@ -42,8 +42,8 @@ cdef class Trace:
 
     Attributes:
         steps: (op, settings, operands, their shapes) by serial number; an operand is ``(True,
-            serial number)`` or ``(False, number)``. A constant's node stands for itself, the anchor for a leaf that has
-            one, None for a named one.
+            serial number)`` or ``(False, number)``. A constant's node stands for itself, the
+            anchor for a leaf that has one, None for a named one.
         reads: (serial number then, of what, kind, value, place in the program) of each.
         forgotten: serial number up to which reads were too many to remember.
     """
@@ -155,6 +155,14 @@ cdef int note_read(Node node, str kind, value) except -1:
 cdef int note_size(Node node, str kind) except -1:
     """Remember that the program has asked for a size; see Note [Reads]."""
     return note_place(sizes, node, kind, "") if tape_called_by_user(&folder) else 0
+
+
+cdef Py_ssize_t length(Node node, str what) except -1:
+    """The length of the first axis, which the program asks for."""
+    if node.ndim == 0:
+        raise TypeError(f"{what} a 0-d tensor")
+    note_size(node, what)
+    return node.dims[0]
 
 
 cdef tuple caller():
