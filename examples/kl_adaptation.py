@@ -6,8 +6,10 @@ labels it learns from are a mixture of the true ones and of what the constant cl
 Su, Li and Seide 2013, KL-divergence regularized deep neural network adaptation).
 """
 
+from argparse import Namespace
+
 import numpy as np
-from mnist_cnn import CLASSES, accuracy, bundled_digits
+from mnist_cnn import CLASSES, accuracy, bundled_digits, step
 from training import Run, arguments
 
 import tape
@@ -51,9 +53,8 @@ def adapted(net: nn.Module, images: np.ndarray, labels: np.ndarray, weight: floa
     return learned
 
 
-def main() -> None:
-    """Train on upright digits, then adapt to a few slanted ones with and without the term."""
-    args = arguments(__doc__, "kl_adaptation", epochs=12, tiny_epochs=2, batch_size=64)
+def build(args: Namespace):
+    """The network, its optimizer, batches of (images, labels), and all images and labels."""
     rng = np.random.default_rng(args.seed)
     tape.random.seed(args.seed)
     parts = bundled_digits(rng)
@@ -62,26 +63,25 @@ def main() -> None:
     if args.tiny:
         chosen = rng.permutation(len(images))[:512]
         images, labels = images[chosen], labels[chosen]
-
     net = network()
     net(tape.zeros((1, 784)))  # the first call tells the layers their input sizes
     optimizer = tape.optim.Adam(net.parameters(), lr=1e-3)
-    loader = tape.data.DataLoader(
-        tape.data.ArrayDataset(images, labels), batch_size=args.batch_size, shuffle=True, rng=rng
-    )
+    upright = tape.data.ArrayDataset(images, labels)
+    loader = tape.data.DataLoader(upright, batch_size=args.batch_size, shuffle=True, rng=rng)
+    return net, optimizer, loader, (images, labels, held_images, held_labels)
+
+
+def main() -> None:
+    """Train on upright digits, then adapt to a few slanted ones with and without the term."""
+    args = arguments(__doc__, "kl_adaptation", epochs=12, tiny_epochs=2, batch_size=64)
+    net, optimizer, loader, (images, labels, held_images, held_labels) = build(args)
     run = Run(args.out)
     for epoch, batches in run.epochs(args.epochs, loader):
-        losses = []
-        for x, y in batches:
-            optimizer.zero_grad()
-            loss = tape.cross_entropy(net(x), y)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        run.log(epoch=epoch, loss=np.mean(losses))
+        run.log(epoch=epoch, loss=np.mean([step(net, optimizer, *batch) for batch in batches]))
     run.save(net)
     run.curve(["loss"])
 
+    rng = np.random.default_rng(args.seed)
     few = rng.permutation(len(images))[:200]
     x, y, held_slanted = slanted(images[few]), labels[few], slanted(held_images)
     print("                     error on slanted   on upright digits")

@@ -4,6 +4,8 @@ Nobody passes a layer around: who opens the scope "fc0" finds what the first one
 first three sensors measure the same thing, so that what one of them learns serves all three.
 """
 
+from argparse import Namespace
+
 import numpy as np
 from training import Run, arguments
 
@@ -33,7 +35,7 @@ def measured(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def show(nets: list[nn.Sequential]) -> None:
+def show(nets: nn.Sequential) -> None:
     """Say which networks each parameter belongs to, and how many tensors there are."""
     users: dict[str, list[int]] = {}
     for number, net in enumerate(nets):
@@ -45,35 +47,43 @@ def show(nets: list[nn.Sequential]) -> None:
     print(f"{shared} tensors shared, {len(users)} in all", end="; ")
 
 
-def main() -> None:
-    """Train the four networks together, then say what they share."""
-    args = arguments(__doc__, "shared_names", epochs=20, tiny_epochs=3, batch_size=64)
+def build(args: Namespace):
+    """The four networks in a row, their optimizer, batches of (inputs, targets), and the data."""
     rng = np.random.default_rng(args.seed)
     tape.random.seed(args.seed)
     x, y = measured(rng, 256 if args.tiny else 2000)
-
-    nets = [two_level_fc("fc0"), two_level_fc("fc0"), two_level_fc("fc0"), two_level_fc()]
-
-    def loss_of(inputs: tape.Tensor, targets: tape.Tensor) -> tape.Tensor:
-        outputs = [net(inputs[:, i]) for i, net in enumerate(nets)]
-        return tape.mse_loss(tape.stack(*outputs, axis=1), targets)
-
-    loss_of(tape.tensor(x[:1]), tape.tensor(y[:1]))  # the first call tells the layers their sizes
-    parameters = list(nn.Sequential(*nets).parameters())  # each once
-    optimizer = tape.optim.Adam(parameters, lr=1e-2)
+    with nn.Root():  # names of this program's own
+        nets = nn.Sequential([two_level_fc(prefix) for prefix in ("fc0", "fc0", "fc0", None)])
+    loss_of(nets, tape.tensor(x[:1]), tape.tensor(y[:1]))  # tells the layers their input sizes
+    optimizer = tape.optim.Adam(nets.parameters(), lr=1e-2)  # shared ones are among them once
     data = tape.data.ArrayDataset(x, y)
     loader = tape.data.DataLoader(data, batch_size=args.batch_size, shuffle=True, rng=rng)
+    return nets, optimizer, loader, x
+
+
+def loss_of(nets: nn.Sequential, inputs: tape.Tensor, targets: tape.Tensor) -> tape.Tensor:
+    """How far the networks are off, each on its own sensor."""
+    outputs = [net(inputs[:, i]) for i, net in enumerate(nets)]
+    return tape.mse_loss(tape.stack(*outputs, axis=1), targets)
+
+
+def step(nets: nn.Sequential, optimizer: tape.optim.Optimizer, inputs, targets) -> float:
+    """Follow the gradient of one batch; its loss."""
+    optimizer.zero_grad()
+    loss = loss_of(nets, inputs, targets)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def main() -> None:
+    """Train the four networks together, then say what they share."""
+    args = arguments(__doc__, "shared_names", epochs=20, tiny_epochs=3, batch_size=64)
+    nets, optimizer, loader, x = build(args)
     run = Run(args.out)
     for epoch, batches in run.epochs(args.epochs, loader):
-        losses = []
-        for inputs, targets in batches:
-            optimizer.zero_grad()
-            loss = loss_of(inputs, targets)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        run.log(epoch=epoch, loss=np.mean(losses))
-    run.save({parameter.name: parameter for parameter in parameters})
+        run.log(epoch=epoch, loss=np.mean([step(nets, optimizer, *batch) for batch in batches]))
+    run.save({parameter.name: parameter for parameter in nets.parameters()})
     run.curve(["loss"])
 
     show(nets)
