@@ -68,9 +68,9 @@ INTERPRETED = {
     *["depth", "determinant", "diagonal", "difference", "distance", "einsum", "elu", "fourier"],
     *["geometry", "group_norm", "gru", "interpolate", "likelihood", "linear_bits", "magnitude"],
     *["margin", "naming", "noise", "orthogonal", "packed", "pad", "patches", "polygamma"],
-    *["pool", "pool1d", "pseudo", "random", "rank", "rectifiers", "recurrent", "regression"],
-    *["resample", "rounding", "running", "scan", "scatter", "shrink", "signs", "solve", "sort"],
-    *["special", "transform", "trig", "ufunc"],
+    *["pool", "pool1d", "powers", "pseudo", "random", "rank", "rectifiers", "recurrent"],
+    *["regression", "resample", "rounding", "running", "scan", "scatter", "shrink", "signs"],
+    *["solve", "sort", "special", "transform", "trig", "ufunc"],
 }
 # And what nothing may interrupt halfway: Python looks for Ctrl-C only where it interprets.
 PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]

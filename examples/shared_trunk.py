@@ -1,7 +1,8 @@
 """Two heads that each call one trunk, and a tape that computes the trunk once all the same.
 
 One head predicts the mean of a target, the other the spread around it. Neither knows of the other:
-both start from the input. Frameworks that record every call run the trunk twice.
+both start from the input. Frameworks that record every call run the trunk twice. The picture of
+what was computed, dual.svg, has the trunk once.
 """
 
 from argparse import Namespace
@@ -92,6 +93,8 @@ def main() -> None:
     print(f"one loss: {shared.evaluations} evaluations and {shared.hits} reused;", end=" ")
     print(f"{apart.evaluations} without reuse")
     print(shared.report())
+    print(net.summary(inputs))
+    tape.graph.plot(net(inputs), run.folder / "dual.svg", model=net)
 
 
 if __name__ == "__main__":

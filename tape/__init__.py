@@ -21,41 +21,9 @@ from tape._kernels.table import (
     show_config as show_config,
 )
 from tape.errors import *  # noqa: F403
-from tape.flow import checkpoint as checkpoint, stop_gradient as stop_gradient
-from tape.grad import (
-    grad as grad,
-    hessian as hessian,
-    hvp as hvp,
-    jacobian as jacobian,
-    jvp as jvp,
-    value_and_grad as value_and_grad,
-    vjp as vjp,
-)
-from tape.namespace import (
-    __array_api_version__ as __array_api_version__,
-    __array_namespace_info__ as __array_namespace_info__,
-    bool as bool,
-    can_cast as can_cast,
-    e as e,
-    finfo as finfo,
-    float32 as float32,
-    float64 as float64,
-    iinfo as iinfo,
-    inf as inf,
-    int8 as int8,
-    int16 as int16,
-    int32 as int32,
-    int64 as int64,
-    isdtype as isdtype,
-    nan as nan,
-    newaxis as newaxis,
-    pi as pi,
-    result_type as result_type,
-    uint8 as uint8,
-    uint16 as uint16,
-    uint32 as uint32,
-    uint64 as uint64,
-)
+from tape.flow import *  # noqa: F403
+from tape.grad import *  # noqa: F403
+from tape.namespace import *  # noqa: F403
 from tape.op import OPS as OPS, op as op
 from tape.ops.activation import (
     erf as erf,
@@ -398,3 +366,8 @@ def __getattr__(name: str) -> object:
 
     module = importlib.import_module(f"tape.{LATER[name] or name}")
     return getattr(module, name) if LATER[name] else module
+
+
+def __dir__() -> list[str]:
+    """All names, those that nobody has asked for yet as well."""
+    return sorted({*globals(), *LATER})

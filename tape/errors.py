@@ -21,6 +21,7 @@ __all__ = [
     "LinAlgError",
     "MaskError",
     "NumericsError",
+    "ScopeError",
     "SettingError",
     "ShapeError",
     "SizeError",
@@ -36,6 +37,7 @@ class _Provenance:
 
 provenance = _Provenance()
 FOLDER = os.path.join(os.path.dirname(__file__), "")
+LINE = 100  # characters of a line of the program that a message quotes
 
 
 def users_line() -> str:
@@ -108,6 +110,7 @@ class TapeError(Exception):
 
             file, _, line = self.created_at.rpartition(":")
             source = linecache.getline(file, int(line)).strip()
+            source = source[:LINE] + (" ..." if len(source) > LINE else "")
             message += f"\n  called at    {self.created_at}" + (f"   {source}" if source else "")
         return message + "".join(f"\n  {title:12} {words}" for title, words in self._more)
 
@@ -162,6 +165,10 @@ class NumericsError(TapeError, FloatingPointError):
 
 class DataError(TapeError, ValueError):
     """A file or data set that cannot be read as what it should be."""
+
+
+class ScopeError(TapeError, ValueError):
+    """A name that exists, does not exist, stands for something else, or is none."""
 
 
 class CheckpointError(TapeError, ValueError):

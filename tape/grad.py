@@ -7,7 +7,7 @@ differentiable whenever the function depends on anything outside that requires a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def grad(
         raise TypeError(f"grad: y is a {type(y).__name__}, not a tensor or a function")
     if unused not in ("raise", "zeros", "none"):
         raise ValueError(f'grad: unused is "raise", "zeros" or "none", not {unused!r}')
-    if not isinstance(xs, (Tensor, Iterable)):
+    if not isinstance(xs, (Tensor, Iterable)) or isinstance(xs, Mapping):
         what = "missing" if xs is None else f"a {type(xs).__name__}"
         raise TypeError(f"grad: xs is {what}, not a tensor, or a list of tensors")
     targets = [xs] if isinstance(xs, Tensor) else list(xs)
@@ -177,7 +177,10 @@ def _value_and_grad(
     chosen = _several(argnums)
     if not all(isinstance(i, (int, np.integer)) for i in chosen):
         kind = type(argnums).__name__
-        raise TypeError(f"{who}: a function's arguments are chosen by number, not by a {kind}")
+        raise TypeError(
+            f"{who}: a function's arguments are chosen by number, not by a {kind}: "
+            f"call {who}(function)(x)"
+        )
 
     def of(*args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         def inner(*primals: Tensor) -> Any:

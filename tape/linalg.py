@@ -14,9 +14,10 @@ from tape.ops.einsum import tensordot, vecdot
 from tape.ops.linalg import matmul, outer
 from tape.ops.magnitude import cond, matrix_norm, norm, vector_norm
 from tape.ops.orthogonal import QRResult, SVDResult, qr, svd, svdvals
+from tape.ops.powers import expm, matrix_power, multi_dot
 from tape.ops.pseudo import LstsqResult, lstsq, matrix_rank, pinv
 from tape.ops.shape import matrix_transpose
-from tape.ops.solve import expm, inv, matrix_power, multi_dot, solve, solve_triangular
+from tape.ops.solve import inv, solve, solve_triangular
 
 __all__ = [
     "EighResult",

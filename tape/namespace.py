@@ -15,6 +15,14 @@ from tape._core.exchange import check_device
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError
 
+__all__ = [
+    *["__array_api_version__", "__array_namespace_info__"],
+    *["bool", "float32", "float64", "int8", "int16", "int32", "int64"],
+    *["uint8", "uint16", "uint32", "uint64"],
+    *["e", "inf", "nan", "newaxis", "pi"],
+    *["can_cast", "finfo", "iinfo", "isdtype", "result_type"],
+]
+
 __array_api_version__ = "2024.12"
 
 _bool = bool

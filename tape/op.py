@@ -147,6 +147,10 @@ def op(
     Returns:
         The op: a callable on tensors, arrays and numbers that gives a tensor.
 
+    Raises:
+        TypeError: saves is no text, or shape or what is decorated is no function.
+        GradError: saves, or a rule, names what the op has not.
+
     >>> import numpy as np, tape
     >>> from tape import shapes
     >>> @tape.op(shape=shapes.same, saves="x")
@@ -242,7 +246,7 @@ def _sources(
 def _saved(declared: Op, saves: str) -> tuple[str, ...]:
     """The names in `saves`, each of something that the op has."""
     has = [*declared.operand_names, *[f"{n}.shape" for n in declared.operand_names], "y"]
-    for name in saves.split() if isinstance(saves, str) else [saves]:
+    for name in saves.split():
         if name not in has:
             raise GradError(f"{declared.name}: saves {name!r}, but has {', '.join(has)}")
     return tuple(saves.split())

@@ -18,13 +18,6 @@ def sign(x):
     return np.where(x < 0, x.dtype.type(-1), x.dtype.type(1))
 
 
-def away_from(edges, x):
-    """x without numbers so near an edge that rounding could take them across."""
-    for edge in edges:
-        x = np.where(np.abs(np.abs(x) - edge) < 1e-3, edge + 0.01, x)
-    return x
-
-
 @given(
     generators,
     st.sampled_from([(1, 0), (2, 1), ((1, 2), (0, 1)), (1, "same")]),

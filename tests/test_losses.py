@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 import tape
 from tape.testing import gradcheck
@@ -274,3 +277,30 @@ def test_a_sequence_without_an_alignment_has_no_gradient_and_harms_no_other():
     assert not g[2:, 1].any()
     y = tape.ctc_loss(x, labels, times, counts, reduction="sum", zero_infinity=True)
     assert np.isfinite(tape.grad(y, x).numpy()).all()
+
+
+@given(
+    hnp.array_shapes(min_dims=0, min_side=0, max_side=4),
+    st.integers(0, 2**32).map(np.random.default_rng),
+)
+def test_mse_is_its_definition(shape, rng):
+    x, target = rng.normal(size=shape), rng.normal(size=shape)
+    squares = np.square(x - target)  # of one number, ** 2 is rounded otherwise
+    np.testing.assert_array_equal(tape.mse_loss(x, target, reduction="none").numpy(), squares)
+    assert tape.mse_loss(x, target, reduction="sum").item() == pytest.approx(squares.sum())
+    t = tape.tensor(x, requires_grad=True)
+    loss = tape.mse_loss(t, target)
+    if squares.size:
+        assert loss.item() == pytest.approx(squares.mean())
+        dx = tape.grad(loss, t).numpy()
+        np.testing.assert_allclose(dx, 2 * (x - target) / x.size, rtol=1e-12)
+    else:
+        assert math.isnan(loss.item())
+
+
+def test_mse_broadcasts_nothing():
+    with pytest.raises(tape.ShapeError, match=r"mse_loss: x has shape \(3, 1\), target \(3,\)"):
+        tape.mse_loss(np.zeros((3, 1)), np.zeros(3))
+    with pytest.raises(ValueError, match="mse_loss: reduction is None, not 'mean'"):
+        tape.mse_loss(np.zeros(3), np.zeros(3), reduction=None)
+    assert tape.mse_loss(np.ones(3), 3.0).item() == 4

@@ -148,7 +148,7 @@ BAD = [
     (lambda: init.normal(-1.0), "normal: std must be at least 0"),
     (lambda: init.truncated_normal(-1.0), "truncated_normal: std must be at least 0"),
     (lambda: init.truncated_normal(bound=0.0), "bound must be positive"),
-    (lambda: init.uniform(1.0, 0.0), r"uniform: low = 1\.0 is not below high = 0\.0"),
+    (lambda: init.uniform(1.0, 0.0), r"uniform: low = 1\.0 is above high = 0\.0"),
     (lambda: init.he_normal(math.nan), "he_normal: gain must be at least 0, got nan"),
 ]
 

@@ -120,7 +120,7 @@ def test_op_is_public_or_says_why_not(name):
 
 
 @pytest.mark.parametrize("op", [op for op in OPS.values() if is_public(op)], ids=repr)
-def test_public_op_refuses_empty_operands_in_its_own_words(op):
+def test_public_op_takes_empty_operands_or_refuses_them_in_its_own_words(op):
     for sample in op.samples:
         call = Call(op, sample)
         for operands in emptied(call):

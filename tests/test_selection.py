@@ -133,6 +133,32 @@ def test_topk_is_the_beginning_of_a_stable_order(x, axis):
         np.testing.assert_array_equal(smallest.numpy(), -tape.topk(-x, k, axis)[0].numpy())
 
 
+@given(
+    arrays(
+        shape=st.sampled_from([(2, 500), (600,), (500, 3)]),
+        elements=st.sampled_from([0.0, 1.0, 1.0, 1.0, 5.0, 200.0]),
+    ),
+    st.sampled_from(["float32", "float64", "int64", "uint8", "bool"]),
+    st.sampled_from([1, 2, 7]),
+    st.booleans(),
+    st.sampled_from([0.0, 0.02, 0.98]),
+)
+def test_a_few_of_many_are_the_beginning_of_a_stable_order_too(x, dtype, k, largest, share):
+    x = x.astype(dtype)
+    if x.dtype.kind == "f":
+        x[np.random.default_rng(0).random(x.shape) < share] = np.nan
+    axis = int(np.argmax(x.shape))
+    values, indices = tape.topk(x, k, axis, largest=largest)
+    rows = np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
+    found = np.moveaxis(indices.numpy(), axis, -1).reshape(-1, k)
+    for row, places in zip(rows, found, strict=True):
+        last = [(np.isnan(a), 0 if np.isnan(a) else float(a)) for a in row]
+        sign = -1 if largest else 1
+        order = sorted(range(len(row)), key=lambda i: (sign * last[i][0], sign * last[i][1], i))
+        assert places.tolist() == order[:k]
+    np.testing.assert_array_equal(values.numpy(), np.take_along_axis(x, indices.numpy(), axis))
+
+
 def test_nan_is_the_largest_and_spoils_median_and_quantile():
     x = tape.tensor([1.0, math.nan, 3.0], requires_grad=True)
     values, indices = tape.topk(x, 2)

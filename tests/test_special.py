@@ -1,4 +1,4 @@
-"""Special functions and the newer activations: identities, tails, and what they refuse."""
+"""Special functions: identities, tails, and what they refuse."""
 
 import math
 
@@ -106,54 +106,3 @@ def test_logit_undoes_sigmoid_and_has_no_value_outside():
     y = tape.logit(tape.tensor([0.0, 1.0, 2.0]))
     assert y.tolist()[:2] == [-math.inf, math.inf]
     assert math.isnan(y.tolist()[2])
-
-
-# Value, gradient from PyTorch's documentation and source at the kinks.
-KINKS = [
-    (tape.relu6, [0.0, 6.0], [0.0, 0.0]),
-    (tape.hardtanh, [-1.0, 1.0], [0.0, 0.0]),
-    (tape.hardsigmoid, [-3.0, 3.0], [0.0, 0.0]),
-    (tape.hardswish, [-3.0, 3.0], [0.0, 1.0]),
-    (tape.hardshrink, [-0.5, 0.5], [0.0, 0.0]),
-    (tape.softshrink, [-0.5, 0.5], [0.0, 0.0]),
-    (tape.elu, [0.0], [1.0]),
-    (tape.celu, [0.0], [1.0]),
-    (tape.softsign, [0.0], [1.0]),
-]
-
-
-@pytest.mark.parametrize(("function", "at", "slope"), KINKS)
-def test_the_gradient_at_a_kink_is_pytorchs(function, at, slope):
-    x = tape.tensor(at, dtype="float64", requires_grad=True)
-    assert tape.grad(function(x).sum(), x).tolist() == slope
-
-
-def test_far_tails_of_activations_are_finite():
-    x = tape.tensor([-math.inf, -1e4, 1e4], dtype="float64", requires_grad=True)
-    for function in (tape.mish, tape.hardswish, tape.elu, tape.selu, tape.celu, tape.hardsigmoid):
-        y = function(x)
-        assert np.isfinite(y.numpy()).all()
-        assert np.isfinite(tape.grad(y.sum(), x).numpy()).all()
-    assert tape.logsigmoid(x).tolist() == [-math.inf, -1e4, 0.0]
-
-
-def test_prelu_has_one_slope_or_one_a_channel():
-    x = tape.tensor(np.full((2, 3, 2), -1.0))
-    weight = tape.tensor([1.0, 2.0, 3.0], requires_grad=True)
-    y = tape.prelu(x, weight)
-    assert y.numpy()[0, :, 0].tolist() == [-1.0, -2.0, -3.0]
-    assert tape.grad(y.sum(), weight).tolist() == [-4.0, -4.0, -4.0]
-    with pytest.raises(tape.ShapeError, match=r"prelu: weight \(2,\) is neither one number nor"):
-        tape.prelu(x, tape.ones(2))
-
-
-def test_what_is_gated_must_have_an_even_length():
-    with pytest.raises(
-        tape.ShapeError, match=r"glu: axis 1 of x \(2, 3\) must have an even length"
-    ):
-        tape.glu(tape.ones((2, 3)))
-    with pytest.raises(tape.AxisError, match="glu: axis 2 is out of range"):
-        tape.glu(tape.ones((2, 4)), 2)
-    with pytest.raises(tape.AxisError, match="softmin: axis 2 is out of range"):
-        tape.softmin(tape.ones((2, 4)), 2)
-    assert tape.softmin(tape.tensor([0, 1], dtype="uint8")).tolist()[0] > 0.5

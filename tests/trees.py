@@ -1,6 +1,7 @@
-"""Small modules that tests of `tape.nn` put trees together with."""
+"""Small modules that tests of `tape.nn` put trees together with, and what is compared of trees."""
 
 import numpy as np
+from hypothesis import strategies as st
 
 import tape
 from tape import nn
@@ -45,3 +46,52 @@ class Fails(nn.Module):
 
     def forward(self, x):
         raise self.error
+
+
+def normal(*shape, seed=0):
+    return tape.tensor(np.random.default_rng(seed).standard_normal(shape).astype("f"))
+
+
+@st.composite
+def graphs(draw):
+    """A tree with modules and parameters shared at random, some of which do not learn."""
+    parts = [nn.Dense(1, 1), Scale(), nn.BatchNorm1d(1), nn.Dropout(), nn.Dense(2)]
+    for _ in range(draw(st.integers(1, 6))):
+        chosen = [parts[i] for i in draw(st.lists(st.integers(0, len(parts) - 1), max_size=3))]
+        made = draw(
+            st.sampled_from(
+                [
+                    lambda c: Holder(**{f"a{i}": part for i, part in enumerate(c)}),
+                    lambda c: nn.Sequential(*c, tape.exp),
+                    lambda c: Holder(parts={"x": c}, p=parts[1].gain),
+                    lambda c: nn.Residual(*c),
+                ]
+            )
+        )(chosen)
+        parts.append(made)
+    parts[0].bias.requires_grad_(draw(st.booleans()))
+    return Holder(body=parts[-1], rest=parts[:-1])
+
+
+def learning(model):
+    return [
+        entry.requires_grad
+        for _, entry, _, _ in model.walk(again=True)
+        if isinstance(entry, tape.Tensor)
+    ]
+
+
+def modes(model):
+    return [module.training for module in model.modules()]
+
+
+def partition(model):
+    """Which paths are one object: sharing as something that can be compared."""
+    first = {}
+    return [
+        (path, first.setdefault(id(entry), path)) for path, entry, _, _ in model.walk(again=True)
+    ]
+
+
+def values_of(model):
+    return [entry.tolist() for _, entry, _, _ in model.walk() if isinstance(entry, tape.Tensor)]

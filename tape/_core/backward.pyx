@@ -38,8 +38,9 @@ cdef str reason(Node node):
     if node.op is not None and not (<Op>node.op).differentiable:
         return f"was made by {node.op.name}, through which no gradient goes"
     return (
-        "depends on nothing that requires a gradient (a leaf without requires_grad, or computed "
-        "under no_grad, or from integers and comparisons only)"
+        "depends on nothing that requires a gradient (a leaf without requires_grad, computed under "
+        "no_grad or from integers and comparisons only, or is a gradient taken without "
+        "create_graph=True)"
     )
 
 

@@ -55,11 +55,6 @@ class check_numerics:
         current().checking = self._before.pop()
 
 
-def is_checking() -> bool:
-    """Whether this thread is under `check_numerics`."""
-    return current().checking
-
-
 cdef bint all_finite(x):
     """Whether an array or number, or all in a tuple, is finite; what is no number is."""
     if isinstance(x, ndarray):

@@ -17,7 +17,15 @@ def operands(Tensor t) -> tuple | None:
     """The operands, tensors and numbers, that a recorded value was made of; None for others."""
     if t.node.operands is None:
         return None
-    return tuple([wrap(<Node>x) if isinstance(x, Node) else x for x in t.node.operands])
+    return tuple([handle(<Node>x) if isinstance(x, Node) else x for x in t.node.operands])
+
+
+cdef Tensor handle(Node node):
+    """A handle on a node, which has the first name that was given to it."""
+    cdef Tensor t = wrap(node)
+    if node.marks is not None:
+        t._name = next(iter(names(t)), None)
+    return t
 
 
 def settings(Tensor t) -> dict:

@@ -38,7 +38,7 @@ cdef class Tape(Ledger):
 
     @property
     def nodes(self) -> list:
-        """The live results recorded here, oldest first."""
+        """The live results recorded here, oldest first; `tape.graph.plot` draws them."""
         return [wrap(<Node>x) for x in self.table.entries() if (<Node>x).array is not None]
 
     @property
@@ -77,19 +77,3 @@ cdef class Tape(Ledger):
             tuple(rows), self.hits, self.evaluations, sum([row.seconds for row in rows]),
             sum([row.saved for row in rows]), len(self.nodes), self.bytes,
         )
-
-    def plot(self) -> str:
-        """The live graph in the DOT language: one box a result, one arrow an operand."""
-        cdef Node node
-        lines = ["digraph tape {", "  rankdir=BT; node [shape=box, fontname=monospace];"]
-        for node in self.table.entries():
-            lines.append(f'  n{node.serial} [label="{node.op.name}\\n{node.shape()}"];')
-            for operand in node.operands or ():
-                if isinstance(operand, Node):
-                    if (<Node>operand).op is None:
-                        lines.append(
-                            f'  n{(<Node>operand).serial} [label="{(<Node>operand).shape()}", '
-                            'style=rounded];'
-                        )
-                    lines.append(f"  n{(<Node>operand).serial} -> n{node.serial};")
-        return "\n".join([*lines, "}"])

@@ -386,7 +386,14 @@ cdef class Tensor:
         return self.read("index").__index__()
 
     def __format__(self, spec):
-        return format(self.item() if spec and self.node.ndim == 0 else str(self), spec)
+        if spec and self.node.ndim == 0:
+            return format(self.item(), spec)
+        try:
+            return format(str(self), spec)
+        except ValueError:
+            raise TypeError(
+                f"format: {spec!r} is for one number, this tensor is {self.shape}"
+            ) from None
 
     def __reduce__(self):
         raise TypeError("a tensor is not pickled: tape.save writes tensors and modules")

@@ -1,4 +1,4 @@
-"""Recorded graphs, to look into and to cut: walk, find, and sections as modules.
+"""Recorded graphs, to look into, to draw and to cut: walk, find, plot, sections as modules.
 
 >>> import tape
 >>> x = tape.tensor([1.0, 2.0]).named("x")
@@ -10,6 +10,8 @@
 from tape.graph.clone import clone_function as clone_function
 from tape.graph.clone import extract as extract
 from tape.graph.clone import splice as splice
+from tape.graph.plot import Plot as Plot
+from tape.graph.plot import plot as plot
 from tape.graph.walk import find as find
 from tape.graph.walk import find_all as find_all
 from tape.graph.walk import walk as walk

@@ -34,6 +34,9 @@ class Program:
         self.learned = [leaf for leaf in leaves if is_learned(leaf)]
         self.fixed = [leaf for leaf in leaves if not is_learned(leaf)]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+        return self
+
     def run(self, args: list[Tensor], values: dict[int, Tensor]) -> list[Tensor]:
         """The outputs for other inputs and leaves."""
         section, known = self.section, dict(values)

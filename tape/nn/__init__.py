@@ -109,6 +109,7 @@ from tape.nn.pool import (
 from tape.nn.recurrent import GRU, LSTM, RNN
 from tape.nn.replace import replace
 from tape.nn.resample import Fold, PixelShuffle, PixelUnshuffle, Unfold, Upsample
+from tape.nn.scope import Root, parameter, root, scope
 from tape.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
@@ -207,6 +208,7 @@ __all__ = [
     "ReplicationPad2d",
     "ReplicationPad3d",
     "Residual",
+    "Root",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -232,5 +234,8 @@ __all__ = [
     "cache",
     "combine",
     "init",
+    "parameter",
     "replace",
+    "root",
+    "scope",
 ]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tape._core.tensor import Tensor
 from tape.nn.applied import Applied
 from tape.nn.arguments import count, settings
@@ -228,7 +226,7 @@ class PReLU(Module):
     Args:
         n: 1 for one slope, or the number of channels for one each.
         init: the first slope.
-        dtype: of the weight.
+        dtype: of the weight, by default float32.
 
     Raises:
         ShapeError: x has not n channels.
@@ -239,9 +237,9 @@ class PReLU(Module):
     [-1.0, 4.0]
     """
 
-    def __init__(self, n: int = 1, init: float = 0.25, dtype: Any = np.float32) -> None:
+    def __init__(self, n: int = 1, init: float = 0.25, dtype: Any = None) -> None:
         self.n = count("PReLU", "n", n, least=1)
-        self.weight = parameter("PReLU", (self.n,), constant(init), None, dtype)
+        self.weight = parameter(self, "weight", (self.n,), constant(init), dtype=dtype)
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""

@@ -50,7 +50,7 @@ class MultiHeadAttention(Module):
         add_zero_attn: whether a key and value of zeros stand behind all others.
         rng: generator that the first values and dropout draw from, by default that of
             `tape.random`.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
 
     Parameters are called as PyTorch calls them: ``in_proj_weight``, or with kdim or vdim
     ``q_proj_weight``, ``k_proj_weight``, ``v_proj_weight``; ``in_proj_bias``, ``out_proj``;
@@ -84,7 +84,7 @@ class MultiHeadAttention(Module):
         add_bias_kv: bool = False,
         add_zero_attn: bool = False,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         name = "MultiHeadAttention"
         self.embed_dim = E = count(name, "embed_dim", embed_dim, least=1)
@@ -96,16 +96,16 @@ class MultiHeadAttention(Module):
         self.vdim = E if vdim is None else count(name, "vdim", vdim, least=1)
         init = glorot_uniform()
         if (self.kdim, self.vdim) == (E, E):
-            self.in_proj_weight = parameter(name, (3 * E, E), init, rng, dtype)
+            self.in_proj_weight = parameter(self, "in_proj_weight", (3 * E, E), init, rng, dtype)
         else:
             for which, size in zip(IN_PROJ, (E, self.kdim, self.vdim), strict=True):
-                setattr(self, which, parameter(name, (E, size), init, rng, dtype))
-        self.in_proj_bias = parameter(name, (3 * E,), zeros, rng, dtype) if bias else None
-        learned = (1, 1, E) if add_bias_kv else None
-        self.bias_k, self.bias_v = [
-            parameter(name, learned, glorot_uniform(), rng, dtype) if learned else None
-            for _ in "kv"
-        ]
+                setattr(self, which, parameter(self, which, (E, size), init, rng, dtype))
+        self.in_proj_bias = self.bias_k = self.bias_v = None
+        if bias:
+            self.in_proj_bias = parameter(self, "in_proj_bias", (3 * E,), zeros, rng, dtype)
+        if add_bias_kv:
+            self.bias_k = parameter(self, "bias_k", (1, 1, E), init, rng, dtype)
+            self.bias_v = parameter(self, "bias_v", (1, 1, E), init, rng, dtype)
         self.add_zero_attn = bool(add_zero_attn)
         near = uniform(-1 / math.sqrt(E), 1 / math.sqrt(E))
         self.out_proj = Dense(E, E, bias=bias, init=near, rng=rng, dtype=dtype)

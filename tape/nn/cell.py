@@ -32,7 +32,7 @@ class Cell(Module):
         bias: whether there are biases.
         init: first value of weights and biases, by default uniform within 1 / sqrt(n_out).
         rng: generator that `init` draws from, by default that of `tape.random`.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
     """
 
     gates = 1
@@ -44,16 +44,16 @@ class Cell(Module):
         bias: bool = True,
         init: Initialiser | None = None,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         name = type(self).__name__
         self.n_out = count(name, "n_out", n_out, least=1)
         n, rows = None if n_in is None else count(name, "n_in", n_in), self.gates * self.n_out
-        init = near_zero(self.n_out) if init is None else init
-        self.weight_ih = parameter(name, (rows, n), init, rng, dtype)
-        self.weight_hh = parameter(name, (rows, self.n_out), init, rng, dtype)
-        self.bias_ih = parameter(name, (rows,), init, rng, dtype) if bias else None
-        self.bias_hh = parameter(name, (rows,), init, rng, dtype) if bias else None
+        first = {"init": init, "rng": rng, "dtype": dtype, "default": near_zero(self.n_out)}
+        self.weight_ih = parameter(self, "weight_ih", (rows, n), **first)
+        self.weight_hh = parameter(self, "weight_hh", (rows, self.n_out), **first)
+        self.bias_ih = parameter(self, "bias_ih", (rows,), **first) if bias else None
+        self.bias_hh = parameter(self, "bias_hh", (rows,), **first) if bias else None
 
     @property
     def n_in(self) -> int | None:

@@ -80,12 +80,13 @@ def bare(module: Any) -> Any:
 
 
 def own(entry: Any, memo: dict[int, Any]) -> Any:
-    """A copy of a parameter or buffer, without its gradient."""
+    """A copy of a parameter or buffer, without its gradient and its name, which stays one's."""
     if isinstance(entry, Uninferred):
         twin = Uninferred(entry.shape, entry.init, entry.rng, entry.dtype, entry.kind)
         twin.value = None if entry.value is None else memo[id(entry.value)]
         return twin
     twin = copy.copy(entry)
+    twin.name = None
     twin.zero_grad()
     return twin
 

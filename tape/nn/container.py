@@ -136,6 +136,9 @@ class Lambda(Module):
     Args:
         function: of any arguments.
 
+    Raises:
+        TypeError: it is a module, or cannot be called.
+
     >>> import tape
     >>> from tape import nn
     >>> nn.Lambda(lambda x: x * 2)(tape.tensor(3.0)).item()
@@ -161,6 +164,12 @@ class Flatten(Module):
 
     Args:
         start: first of the axes that are joined, >= 0.
+
+    Shapes: x (*a, *b), `start` axes in a -> y (*a, prod(b))
+
+    Raises:
+        ValueError: start is negative.
+        ShapeError: x has fewer axes than start.
 
     >>> import tape
     >>> from tape import nn

@@ -19,6 +19,8 @@ from tape.ops.conv_transpose import conv_transpose1d, conv_transpose2d
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d"]
 
+GLOROT = glorot_uniform()
+
 
 class Convolution(Module):
     """What the layers of convolution share: window, channels, parameters; base of the five."""
@@ -37,10 +39,10 @@ class Convolution(Module):
         bias: bool = True,
         activation: Any = None,
         n_in: int | None = None,
-        init: Initialiser = glorot_uniform(),  # noqa: B008, it has no state
-        init_bias: Initialiser = zeros,
+        init: Initialiser | None = None,
+        init_bias: Initialiser | None = None,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         name, n = type(self).__name__, self.n_axes
         self.n_out = count(name, "n_out", n_out)
@@ -54,8 +56,11 @@ class Convolution(Module):
             raise ShapeError(f"{name}: {self.groups} groups do not divide n_out = {self.n_out}")
         self.activation = checked_activation(name, activation)
         known = None if n_in is None else count(name, "n_in", n_in)
-        self.weight = parameter(name, self._weight_shape(known), init, rng, dtype)
-        self.bias = parameter(name, (self.n_out,), init_bias, rng, dtype) if bias else None
+        weight, shape = self._weight_shape(known), (self.n_out,)
+        self.weight = parameter(self, "weight", weight, init, rng, dtype, default=GLOROT)
+        self.bias = None
+        if bias:
+            self.bias = parameter(self, "bias", shape, init_bias, rng, dtype, default=zeros)
 
     @property
     def n_in(self) -> int | None:
@@ -128,9 +133,10 @@ class Conv2d(Convolution):
         bias: whether there is one.
         activation: function of the result, or None.
         n_in: channels of x; None takes them from the first x.
-        init, init_bias: first values of `weight` and `bias`, see `tape.nn.init`.
+        init, init_bias: first values of `weight` and `bias`, see `tape.nn.init`; by default
+            `glorot_uniform` and `zeros`.
         rng: generator that `init` draws from, by default that of `tape.random`.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
 
     Raises:
         ShapeError: x has other channels than `n_in`, no window fits, or `groups` does not divide.

@@ -10,13 +10,28 @@ from tape._core.state import no_grad
 from tape._core.tensor import Tensor
 from tape.errors import IndexRangeError
 from tape.nn.arguments import count, number, settings
-from tape.nn.init import Initialiser, normal
+from tape.nn.init import Initialiser, checked, normal
 from tape.nn.module import Module
-from tape.nn.parameter import Parameter, parameter
+from tape.nn.parameter import asked_init, parameter
 from tape.ops.bags import MODES, embedding_bag
 from tape.ops.lookup import bounded, embedding, listed
 
 __all__ = ["Embedding", "EmbeddingBag"]
+
+NORMAL = normal(1.0)
+
+
+def with_zeros(init: Initialiser, row: int) -> Initialiser:
+    """What `init` gives, but for a row of zeros."""
+    checked("Embedding", init)
+
+    def with_zeros(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> np.ndarray:
+        value = np.array(init(shape, rng, dtype))
+        if value.shape == shape:  # otherwise first_value refuses it
+            value[row] = 0
+        return value
+
+    return with_zeros
 
 
 class Embedding(Module):
@@ -32,9 +47,9 @@ class Embedding(Module):
             place; None leaves them.
         norm_type: order of that norm, at least 0.
         scale_grad_by_freq: the gradient of a row is divided by how often it was looked up.
-        init: first value of `weight`, see `tape.nn.init`.
+        init: first value of `weight`, see `tape.nn.init`; by default ``normal(1.0)``.
         rng: generator that `init` draws from, by default that of `tape.random`.
-        dtype: of the weight.
+        dtype: of the weight, by default float32.
 
     Raises:
         IndexRangeError: an index, or `padding_idx`, is none of the rows.
@@ -54,9 +69,9 @@ class Embedding(Module):
         max_norm: float | None = None,
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
-        init: Initialiser = normal(1.0),  # noqa: B008, it has no state
+        init: Initialiser | None = None,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         name = type(self).__name__
         self.n, self.dim = count("Embedding", "n", n), count("Embedding", "dim", dim)
@@ -64,15 +79,14 @@ class Embedding(Module):
         self.norm_type = number(name, "norm_type", norm_type, 0, infinite=True)
         self.scale_grad_by_freq = scale_grad_by_freq
         self.padding_idx = padding_idx
-        weight = parameter("Embedding", (self.n, self.dim), init, rng, dtype)
         if padding_idx is not None:
             row = count("Embedding", "padding_idx", padding_idx, least=-self.n)
             if row >= self.n:
                 raise IndexRangeError(f"Embedding: padding_idx {row} is none of {self.n} rows")
-            values = np.array(weight)
-            values[row] = 0
-            weight = Parameter(values)
-        self.weight = weight
+            first = asked_init(init, NORMAL, n_axes=2)
+            init = with_zeros(NORMAL if first is None else first, row)
+        shape = self.n, self.dim
+        self.weight = parameter(self, "weight", shape, init, rng, dtype, default=NORMAL)
 
     def forward(self, indices: Any) -> Tensor:
         """The rows for the indices."""
@@ -135,9 +149,9 @@ class EmbeddingBag(Embedding):
         max_norm: float | None = None,
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
-        init: Initialiser = normal(1.0),  # noqa: B008, it has no state
+        init: Initialiser | None = None,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"EmbeddingBag: mode is {mode!r}, none of {', '.join(MODES)}")

@@ -1,11 +1,9 @@
-"""Normalisation of each example: `GroupNorm`, `InstanceNorm1d`, `InstanceNorm3d`, `RMSNorm`."""
+"""Normalisation of each example: `GroupNorm`, `InstanceNorm1d` to `InstanceNorm3d`, `RMSNorm`."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
-
-import numpy as np
 
 from tape._core.memory import asarray
 from tape._core.tensor import Tensor
@@ -32,7 +30,7 @@ class GroupNorm(Module):
         eps: added to the variance, >= 0.
         affine: whether there are `weight` and `bias`.
         bias: False for `weight` alone.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
 
     Raises:
         ShapeError: x has other channels than `n_in`, or `num_groups` does not divide them.
@@ -52,15 +50,16 @@ class GroupNorm(Module):
         eps: float = 1e-5,
         affine: bool = True,
         bias: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         self.num_groups = count("GroupNorm", "num_groups", num_groups, least=1)
         self.eps = number("GroupNorm", "eps", eps, least=0)
         C = None if n_in is None else count("GroupNorm", "n_in", n_in)
         if C is not None and C % self.num_groups:
             raise ShapeError(f"GroupNorm: {num_groups} groups do not divide n_in = {n_in}")
-        self.weight = parameter("GroupNorm", (C,), ones, dtype=dtype) if affine else None
-        self.bias = parameter("GroupNorm", (C,), zeros, dtype=dtype) if affine and bias else None
+        self.weight = parameter(self, "weight", (C,), ones, dtype=dtype) if affine else None
+        shifted = affine and bias
+        self.bias = parameter(self, "bias", (C,), zeros, dtype=dtype) if shifted else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
@@ -94,7 +93,7 @@ class InstanceNorm(BatchNorm):
         affine: whether there are `weight` and `bias`.
         track_running_stats: whether there are running statistics.
         bias: False for `weight` alone.
-        dtype: of the parameters and statistics.
+        dtype: of the parameters and statistics, by default float32.
 
     Raises:
         ShapeError: x has other channels than `n_in` or another number of axes, or a channel has
@@ -111,7 +110,7 @@ class InstanceNorm(BatchNorm):
         affine: bool = False,
         track_running_stats: bool = False,
         bias: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         super().__init__(n_in, eps, momentum, affine, track_running_stats, bias, dtype)
 
@@ -188,7 +187,7 @@ class RMSNorm(Module):
             the first x.
         eps: added to the mean, >= 0; None for the spacing of x's dtype at 1.
         affine: whether there is `weight`.
-        dtype: of the weight.
+        dtype: of the weight, by default float32.
 
     Raises:
         ShapeError: x has other last axes than `n_in`.
@@ -206,7 +205,7 @@ class RMSNorm(Module):
         n_in: int | tuple[int, ...] | None = None,
         eps: float | None = None,
         affine: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
         shape = tuple([None if n is None else count("RMSNorm", "n_in", n) for n in sizes])
@@ -214,7 +213,7 @@ class RMSNorm(Module):
             raise ValueError(f"RMSNorm: n_in takes sizes, or None for the last one, got {n_in}")
         self.eps = None if eps is None else number("RMSNorm", "eps", eps, least=0)
         self.sizes = shape
-        self.weight = parameter("RMSNorm", shape, ones, dtype=dtype) if affine else None
+        self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""

@@ -60,10 +60,14 @@ def constant(value: float) -> Initialiser:
 
 
 def uniform(low: float = -0.05, high: float = 0.05) -> Initialiser:
-    """Uniform between `low` and `high`."""
+    """Uniform between `low` and `high`.
+
+    Raises:
+        ValueError: low is above high.
+    """
     low, high = number("uniform", "low", low), number("uniform", "high", high)
     if not low <= high:
-        raise ValueError(f"uniform: low = {low} is not below high = {high}")
+        raise ValueError(f"uniform: low = {low} is above high = {high}")
 
     def uniform(shape: Shape, rng: np.random.Generator, dtype: Any) -> np.ndarray:
         return rng.uniform(low, high, shape).astype(dtype)

@@ -15,6 +15,8 @@ from tape.ops.linalg import linear
 
 __all__ = ["Dense"]
 
+GLOROT = glorot_uniform()
+
 
 class Dense(Module):
     """activation(x @ weight.T + bias).
@@ -26,9 +28,10 @@ class Dense(Module):
         n_in: size of x's last axis; None takes it from the first x.
         activation: function of the result, or None.
         bias: whether there is one.
-        init, init_bias: first values of `weight` and `bias`, see `tape.nn.init`.
+        init, init_bias: first values of `weight` and `bias`, see `tape.nn.init`; by default
+            `glorot_uniform` and `zeros`.
         rng: generator that `init` draws from, by default that of `tape.random`.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
 
     Raises:
         ShapeError: x has another last axis than `n_in`.
@@ -48,16 +51,19 @@ class Dense(Module):
         n_in: int | None = None,
         activation: Any = None,
         bias: bool = True,
-        init: Initialiser = glorot_uniform(),  # noqa: B008, it has no state
-        init_bias: Initialiser = zeros,
+        init: Initialiser | None = None,
+        init_bias: Initialiser | None = None,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         self.n_out = count("Dense", "n_out", n_out)
         known = None if n_in is None else count("Dense", "n_in", n_in)
         self.activation = checked_activation("Dense", activation)
-        self.weight = parameter("Dense", (self.n_out, known), init, rng, dtype)
-        self.bias = parameter("Dense", (self.n_out,), init_bias, rng, dtype) if bias else None
+        weight, shape = (self.n_out, known), (self.n_out,)
+        self.weight = parameter(self, "weight", weight, init, rng, dtype, default=GLOROT)
+        self.bias = None
+        if bias:
+            self.bias = parameter(self, "bias", shape, init_bias, rng, dtype, default=zeros)
 
     @property
     def n_in(self) -> int | None:

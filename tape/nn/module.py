@@ -9,7 +9,7 @@ from tape._core.tensor import Tensor
 from tape.nn.call import Called, on_failure
 from tape.nn.clone import clone, shallow, twins
 from tape.nn.freeze import freeze, unfreeze
-from tape.nn.outline import outline
+from tape.nn.outline import outline, page
 from tape.nn.parameter import Parameter, Uninferred, is_parameter, refuse_uninferred
 from tape.nn.state import Skipped, load_state_dict, state_dict
 from tape.nn.tree import held, walk
@@ -236,8 +236,8 @@ class Module(Called):
 
         Args:
             parameters: "learnable" gives it own copies of parameters and buffers, without
-                gradients; "constant" as well, and freezes the clone; "shared" keeps the same
-                objects in new modules.
+                gradients and names; "constant" as well, and freezes the clone; "shared" keeps the
+                same objects in new modules.
 
         Raises:
             ValueError: `parameters` is something else.
@@ -301,6 +301,31 @@ class Module(Called):
         """
         return load_state_dict(self, state, strict)
 
+    def summary(self, *inputs: Any, **named: Any) -> Any:
+        """A table of the module and all below: sizes, parameters, sharing, work and memory.
+
+        A copy of the module runs once on the inputs, as in `eval`: nothing of the module changes,
+        no size is inferred, no generator moves. See `tape.nn.summary.Summary` for what it gives.
+
+        Args:
+            *inputs, **named: what the module is called with; a tuple of integers is a shape, and
+                stands for zeros of float32. Without any it does not run.
+
+        Raises:
+            TapeError: an attribute cannot be copied.
+
+        >>> from tape import nn
+        >>> print(nn.Sequential(nn.Dense(4), nn.Dense(2)).summary((8, 3)))
+        path  type        output shape  parameters  multiply-adds  activation bytes
+              Sequential  (8, 2)                 0              0                 0
+        0     Dense       (8, 4)                16             96               128
+        1     Dense       (8, 2)                10             64                64
+        total                                   26            160               192
+        """
+        from tape.nn.summary import Summary  # it needs this file's neighbours
+
+        return Summary(self, inputs, named)
+
     def describe(self) -> str:
         """The settings, as they stand in the brackets of the repr."""
         return ""
@@ -311,3 +336,6 @@ class Module(Called):
 
     def __repr__(self) -> str:
         return outline(self)
+
+    def _repr_html_(self) -> str:
+        return page(self)

@@ -1,4 +1,4 @@
-"""Normalisation: `BatchNorm1d`, `BatchNorm2d`, `LayerNorm`."""
+"""Normalisation: `BatchNorm1d` to `BatchNorm3d`, `LayerNorm`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BatchNorm(Module):
         affine: whether there are `weight` and `bias`.
         track_running_stats: False takes the batch's statistics always.
         bias: False for `weight` alone.
-        dtype: of the parameters and statistics.
+        dtype: of the parameters and statistics, by default float32.
 
     Raises:
         ShapeError: x has other channels than `n_in` or another number of axes; or, while training,
@@ -56,20 +56,26 @@ class BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         bias: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         name = type(self).__name__
         self.eps = number(name, "eps", eps, least=0)
         self.momentum = None if momentum is None else share(name, "momentum", momentum)
         shape = (None if n_in is None else count(name, "n_in", n_in),)
-        self.weight = parameter(name, shape, ones, dtype=dtype) if affine else None
-        self.bias = parameter(name, shape, zeros, dtype=dtype) if affine and bias else None
-        self.running_mean = self.running_var = self.num_batches_tracked = None
+        self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
+        shifted = affine and bias
+        self.bias = parameter(self, "bias", shape, zeros, dtype=dtype) if shifted else None
+        self.running_mean: Any = None
+        self.running_var: Any = None
+        self.num_batches_tracked: Any = None
         if track_running_stats:
-            mean, var = (parameter(name, shape, i, dtype=dtype, kind=Tensor) for i in (zeros, ones))
-            self.register_buffer("running_mean", mean)
-            self.register_buffer("running_var", var)
-            self.register_buffer("num_batches_tracked", Tensor(0))
+            for which, sizes, init, kind in (
+                ("running_mean", shape, zeros, dtype),
+                ("running_var", shape, ones, dtype),
+                ("num_batches_tracked", (), zeros, np.int64),
+            ):
+                buffer = parameter(self, which, sizes, init, dtype=kind, kind=Tensor)
+                self.register_buffer(which, buffer)
 
     @property
     def n_in(self) -> int | None:
@@ -169,7 +175,7 @@ class LayerNorm(Module):
         eps: added to the variance, >= 0.
         affine: whether there are `weight` and `bias`.
         bias: False for `weight` alone.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
 
     Raises:
         ShapeError: x has other last axes than `n_in`.
@@ -188,16 +194,16 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         affine: bool = True,
         bias: bool = True,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
         shape = tuple([None if n is None else count("LayerNorm", "n_in", n) for n in sizes])
         if not shape or (None in shape and len(shape) > 1):
             raise ValueError(f"LayerNorm: n_in takes sizes, or None for the last one, got {n_in}")
         self.eps, self.sizes = number("LayerNorm", "eps", eps, least=0), shape
-        self.weight = parameter("LayerNorm", shape, ones, dtype=dtype) if affine else None
+        self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
         shifted = affine and bias
-        self.bias = parameter("LayerNorm", shape, zeros, dtype=dtype) if shifted else None
+        self.bias = parameter(self, "bias", shape, zeros, dtype=dtype) if shifted else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""

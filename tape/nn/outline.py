@@ -1,4 +1,4 @@
-"""The repr of a module: an indented tree with sizes, counts, and what is shared with what."""
+"""The repr of a module: a tree with sizes, counts, and what is shared; as text and as HTML."""
 
 from __future__ import annotations
 
@@ -7,31 +7,69 @@ from typing import Any
 from tape._core.tensor import Tensor
 from tape.nn.parameter import Uninferred, is_parameter, written
 
-__all__ = ["outline"]
+__all__ = ["outline", "page"]
 
 MAX_DEPTH = 16  # levels that a repr shows
 
 
 def outline(module: Any) -> str:
     """One line for each module below `module`, indented by depth."""
-    lines: list[str] = []
+    return "\n".join("  " * depth + text for depth, text in drawn(module))
+
+
+def page(module: Any) -> str:
+    """The same lines in HTML, those of modules below others folded away by a click."""
+    from html import escape  # needed by notebooks alone
+
+    lines, at = ['<div style="font-family: monospace">'], 0
+    entries = drawn(module)
+    for i, (depth, text) in enumerate(entries):
+        lines += ["</div></details>"] * (at - depth)
+        at = depth
+        if i + 1 < len(entries) and entries[i + 1][0] > depth:
+            lines.append(f'<details open=""><summary>{escape(text)}</summary>')
+            lines.append('<div style="margin-left: 2em">')
+            at += 1
+        else:
+            lines.append(f"<div>{escape(text)}</div>")
+    return "\n".join([*lines, *["</div></details>"] * at, "</div>"])
+
+
+def drawn(module: Any) -> list[tuple[int, str]]:
+    """(depth, text) of the lines."""
+    lines: list[tuple[int, str]] = []
     draw(module, "", 0, "", {}, lines)
-    return "\n".join(lines)
+    return lines
 
 
-def draw(module: Any, name: str, depth: int, path: str, seen: dict[int, str], lines: list[str]):
+def draw(
+    module: Any,
+    name: str,
+    depth: int,
+    path: str,
+    seen: dict[int, str],
+    lines: list[tuple[int, str]],
+) -> None:
     """Append the lines of a module and all below it; `seen` has the path of each thing drawn."""
-    label = "  " * depth + (f"{name}: " if name else "")
+    label = f"{name}: " if name else ""
     if not hasattr(module, "entries"):
-        lines.append(label + called(module))
+        lines.append((depth, label + called(module)))
         return
     if id(module) in seen:
-        lines.append(f"{label}shared with {seen[id(module)] or 'the whole'}")
+        lines.append((depth, f"{label}shared with {seen[id(module)] or 'the whole'}"))
         return
     if depth > MAX_DEPTH:
-        lines.append(f"{label}... {len(list(module.modules())):,} modules, not shown")
+        lines.append((depth, f"{label}... {len(list(module.modules())):,} modules, not shown"))
         return
     seen[id(module)] = path
+    lines.append((depth, label + told(module, path, seen)))
+    prefix = f"{path}." if path else ""
+    for n, part in module.listed():
+        draw(part, n, depth + 1, prefix + n, seen, lines)
+
+
+def told(module: Any, path: str, seen: dict[int, str]) -> str:
+    """What a line says of a module: settings, its own parameters and buffers, and their number."""
     prefix = f"{path}." if path else ""
     own = [(n, e) for n, e in module.entries() if isinstance(e, (Tensor, Uninferred))]
     sizes = []
@@ -46,9 +84,7 @@ def draw(module: Any, name: str, depth: int, path: str, seen: dict[int, str], li
         facts[0] += " (in inferred)"
     facts[0] += " frozen" * module.is_frozen
     facts += [", ".join(sizes)] * bool(sizes) + [counted(module)]
-    lines.append(label + ": ".join(fact for fact in facts if fact))
-    for n, part in module.listed():
-        draw(part, n, depth + 1, prefix + n, seen, lines)
+    return ": ".join(fact for fact in facts if fact)
 
 
 def counted(module: Any) -> str:

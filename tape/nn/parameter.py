@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,16 +16,24 @@ from tape.nn.init import checked, first_value
 __all__ = [
     "Parameter",
     "Uninferred",
+    "Wanted",
+    "asked_init",
+    "fresh",
     "holders_of",
+    "innermost",
     "is_parameter",
     "parameter",
     "refuse_uninferred",
+    "scopes",
     "shape_of",
     "size_at",
     "written",
 ]
 
 Shape = tuple  # of int, or None where a size is not known yet
+scopes: ContextVar[Any] = ContextVar(
+    "tape.nn.scope", default=None
+)  # the open Level of tape/nn/level.py
 
 
 class Parameter(Tensor):
@@ -61,9 +70,10 @@ class Uninferred:
         rng: generator handed to `init`, by default that of `tape.random` at the time.
         dtype: of the value.
         kind: `Parameter`, or `Tensor` for a buffer.
+        name: of the tensor, or None.
     """
 
-    __slots__ = ("_holders", "dtype", "init", "kind", "rng", "shape", "value")
+    __slots__ = ("_holders", "dtype", "init", "kind", "name", "rng", "shape", "value")
 
     def __init__(
         self,
@@ -72,9 +82,10 @@ class Uninferred:
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
         kind: type[Tensor] = Parameter,
+        name: str | None = None,
     ) -> None:
         self.shape, self.init, self.rng, self.kind = tuple(shape), init, rng, kind
-        self.dtype = np.dtype(dtype)
+        self.dtype, self.name = np.dtype(dtype), name
         self.value: Tensor | None = None
 
     def fits(self, shape: Shape) -> bool:
@@ -98,28 +109,88 @@ class Uninferred:
         return self.filled(first_value(self.init, shape, self.rng, self.dtype))
 
     def filled(self, array: np.ndarray) -> Tensor:
-        """The tensor with these numbers, frozen if a frozen module waits for it."""
+        """The tensor with these numbers and the name, frozen if a frozen module waits for it."""
         tensor = self.kind(array)
+        tensor.name = self.name
         if holders := holders_of(self):
             tensor.requires_grad_(False)
             tensor._holders = holders  # type: ignore[attr-defined]
         return tensor
 
     def __repr__(self) -> str:
-        return f"Uninferred({written(self.shape)}, {self.dtype})"
+        name = f", name={self.name!r}" if self.name is not None else ""
+        return f"Uninferred({written(self.shape)}, {self.dtype}{name})"
+
+
+def innermost() -> Any:
+    """The scope that is open on this thread, or None; see `tape.nn.scope`."""
+    level = scopes.get()
+    return None if level is None else level.here()
+
+
+def asked_init(init: Any, default: Any, n_axes: int) -> Any:
+    """The initialiser that is asked for, of this parameter or by its scope; None if none is.
+
+    Where there is a default, that of the scope stands for weights, of two axes or more, only.
+    """
+    level = innermost() if init is None and (default is None or n_axes > 1) else None
+    return init if level is None else level.init
 
 
 def parameter(
-    layer: str,
+    layer: Any,
+    name: str,
+    shape: Shape,
+    init: Callable[..., np.ndarray] | None = None,
+    rng: np.random.Generator | None = None,
+    dtype: Any = None,
+    kind: type[Tensor] = Parameter,
+    default: Callable[..., np.ndarray] | None = None,
+) -> Any:
+    """A parameter (or a buffer, with `kind` Tensor) of a layer, or an Uninferred if a size is None.
+
+    Inside of a scope it is the one that has the name there, see `tape.nn.scope`.
+
+    Args:
+        layer: the module that it belongs to.
+        name: of the layer's attribute.
+        shape: the sizes, None where not known yet.
+        init: what the layer was told to begin with; None for that of the scope, or `default`.
+        rng: generator handed to `init`.
+        dtype: what the layer was told; None for that of the scope, or float32.
+        kind: `Parameter`, or `Tensor` for a buffer.
+        default: the layer's own initialiser; for one axis, such as a bias, it goes before that of
+            the scope.
+    """
+    level = innermost()
+    if level is not None:
+        return level.of_layer(layer, name, Wanted(shape, init, rng, dtype, kind, default))
+    first: Any = default if init is None else init
+    return fresh(shape, checked(type(layer).__name__, first), rng, dtype, kind)
+
+
+def fresh(
     shape: Shape,
     init: Callable[..., np.ndarray],
-    rng: np.random.Generator | None = None,
-    dtype: Any = np.float32,
-    kind: type[Tensor] = Parameter,
+    rng: np.random.Generator | None,
+    dtype: Any,
+    kind: type[Tensor],
+    name: str | None = None,
 ) -> Any:
-    """A parameter (or a buffer, with `kind` Tensor), or an Uninferred if a size is None."""
-    waiting = Uninferred(shape, checked(layer, init), rng, dtype, kind)
+    """A new tensor, or an Uninferred if a size is None; float32 if dtype is None."""
+    waiting = Uninferred(shape, init, rng, np.float32 if dtype is None else dtype, kind, name)
     return waiting if None in waiting.shape else waiting.make(waiting.shape)
+
+
+class Wanted(NamedTuple):
+    """What a parameter is asked to be; None where it is all the same."""
+
+    shape: Shape | None = None
+    init: Callable[..., np.ndarray] | None = None
+    rng: np.random.Generator | None = None
+    dtype: Any = None
+    kind: type[Tensor] = Parameter
+    default: Callable[..., np.ndarray] | None = None
 
 
 def shape_of(layer: str, x: Any) -> tuple[int, ...]:

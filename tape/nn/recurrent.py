@@ -76,7 +76,7 @@ class Recurrent(Module):
             side by side.
         init: first value of all weights and biases, by default uniform within 1 / sqrt(n_out).
         rng: generator that `init` and dropout draw from, by default that of `tape.random`.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
 
     Parameters are called as PyTorch calls them: ``weight_ih_l0``, ``weight_hh_l0``, ``bias_ih_l0``,
     ``bias_hh_l0``, with the number of the layer, and ``_reverse`` after it for reading backwards.
@@ -96,7 +96,7 @@ class Recurrent(Module):
         bidirectional: bool = False,
         init: Initialiser | None = None,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         name = type(self).__name__
         self.n_out = count(name, "n_out", n_out, least=1)
@@ -104,7 +104,7 @@ class Recurrent(Module):
         self.has_bias, self.batch_first = bool(bias), bool(batch_first)
         self.dropout, self.rng = share(name, "dropout", dropout), rng
         self.bidirectional = bool(bidirectional)
-        init = near_zero(self.n_out) if init is None else init
+        near = near_zero(self.n_out)
         n = None if n_in is None else count(name, "n_in", n_in)
         rows = self.gates * self.n_out
         for suffix in self.suffixes():
@@ -113,7 +113,9 @@ class Recurrent(Module):
             if self.has_bias:
                 shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
             for kind, shape in shapes.items():
-                setattr(self, f"{kind}_{suffix}", parameter(name, shape, init, rng, dtype))
+                which = f"{kind}_{suffix}"
+                entry = parameter(self, which, shape, init, rng, dtype, default=near)
+                setattr(self, which, entry)
             if suffix == self.suffixes()[self.directions - 1]:
                 n = self.directions * self.n_out  # what the layers above read
 

@@ -1,4 +1,4 @@
-"""Layers without parameters that move pixels: `Upsample`, `PixelShuffle`, `Unfold` and so on."""
+"""Layers without parameters that move pixels: `Upsample`, `PixelShuffle`, `Unfold` and back."""
 
 from __future__ import annotations
 

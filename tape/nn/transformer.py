@@ -9,9 +9,12 @@ import numpy as np
 from tape._core.tensor import Tensor
 from tape.nn.arguments import count, settings, share
 from tape.nn.attention import MultiHeadAttention
+from tape.nn.freeze import holding
 from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.nn.norm import LayerNorm
+from tape.nn.parameter import Uninferred, holders_of, innermost, is_parameter, parameter
+from tape.nn.state import settle
 from tape.ops.activated import function_of
 from tape.ops.linalg import linear
 from tape.ops.random import dropout
@@ -40,7 +43,7 @@ class TransformerEncoderLayer(Module):
         bias: whether the linear layers and normalisations have one.
         rng: generator that the first values and dropout draw from, by default that of
             `tape.random`.
-        dtype: of the parameters.
+        dtype: of the parameters, by default float32.
 
     Raises:
         ShapeError: x or a mask does not fit.
@@ -67,7 +70,7 @@ class TransformerEncoderLayer(Module):
         norm_first: bool = False,
         bias: bool = True,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         name = "TransformerEncoderLayer"
         self.d_model = count(name, "d_model", d_model, least=1)
@@ -144,6 +147,10 @@ class TransformerEncoder(Module):
         num_layers: how many copies.
         norm: a module of what the last one gave, or None.
 
+    Raises:
+        TypeError: encoder_layer is no module.
+        ValueError: num_layers is negative.
+
     Source: Vaswani et al. 2017, section 3.1.
 
     >>> import tape
@@ -159,6 +166,9 @@ class TransformerEncoder(Module):
             kind = type(encoder_layer).__name__
             raise TypeError(f"TransformerEncoder: encoder_layer is a module, got a {kind}")
         self.layers = [encoder_layer.clone() for _ in range(n)]
+        if innermost() is not None:
+            for i, layer in enumerate(self.layers):
+                _named(self, f"layers.{i}", layer)
         self.norm = norm
 
     def forward(
@@ -169,3 +179,39 @@ class TransformerEncoder(Module):
         for layer in self.layers:
             x = layer(x, mask, src_key_padding_mask, is_causal)
         return x if self.norm is None else self.norm(x)
+
+
+class _Copied:
+    """An initialiser that gives what a layer began with; one is as good as the other."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = np.array(value)
+
+    def __call__(self, shape: tuple[int, ...], rng: Any, dtype: Any) -> np.ndarray:
+        return self.value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Copied)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _named(owner: Module, prefix: str, layer: Module) -> None:
+    """Have a copied layer take part in the scope that is open, with names of its own."""
+    named: dict[int, Any] = {}
+    places = list(layer.walk(again=True))
+    for path, entry, holder, name in places:
+        if isinstance(entry, Module) or name not in vars(holder):
+            continue
+        if id(entry) not in named:
+            waits = isinstance(entry, Uninferred)
+            init, kind = (entry.init, entry.kind) if waits else (_Copied(entry), type(entry))
+            rng = entry.rng if waits else None
+            value = parameter(
+                owner, f"{prefix}.{path}", entry.shape, init, rng, entry.dtype, kind=kind
+            )
+            if is_parameter(entry) and not (waits or entry.requires_grad or holders_of(entry)):
+                value.requires_grad_(False)  # by itself, whatever is frozen around it
+            named[id(entry)] = value
+        vars(holder)[name] = named[id(entry)]
+    settle([], holding([module for module in layer.modules() if module.is_frozen], stop=True))

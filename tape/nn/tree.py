@@ -13,7 +13,7 @@ from tape.nn.call import Called
 from tape.nn.parameter import Parameter, Uninferred
 from tape.nn.state import nearest
 
-__all__ = ["below", "held", "inside_out", "resolve", "select", "walk"]
+__all__ = ["below", "held", "inside_out", "places", "resolve", "select", "walk"]
 
 CONTAINERS = (list, tuple, dict, set, frozenset)
 PARTS = (Called, Parameter, Uninferred)
@@ -93,6 +93,28 @@ def walk(root: Any, again: bool, paths: bool = True) -> Iterator[tuple[str, Any,
 def module_name(stack: list[tuple[str, Any, Any]], i: int) -> str:
     """The name of a module on the way down in the one above it."""
     return next(name for name, entry in stack[i - 1][1].entries() if entry is stack[i][1])
+
+
+def places(root: Any) -> Iterator[tuple[str, Any, Any, str | None]]:
+    """(path, entry, owner, first) of all entries of the modules below, depth first.
+
+    What is shared comes up once for each module that holds it, and `first` is the path it came up
+    at before; None for what is new. The modules in it are not entered again.
+    """
+    seen: dict[int, str] = {id(root): ""}
+    yield "", root, None, None
+    stack = [("", root, root.entries())]
+    while stack:
+        at, owner, entries = stack[-1]
+        for name, entry in entries:
+            path, first = f"{at}.{name}" if at else name, seen.get(id(entry))
+            seen.setdefault(id(entry), path)
+            yield path, entry, owner, first
+            if first is None and isinstance(entry, Called):
+                stack.append((path, entry, entry.entries()))
+                break
+        else:
+            stack.pop()
 
 
 def below(*roots: Any) -> list[Any]:

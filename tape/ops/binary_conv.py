@@ -270,6 +270,8 @@ def correlate_signs_jvp(
 def binary_max_pool2d(x, kernel, stride=None, padding=0, dilation=1, least=False, border=NO_BORDER):
     """The greatest sign of each window of packed images, or the least; see `max_pool2d`.
 
+    Shapes: x (N, C, H, W) -> y (N, C, H', W'), packed, as `max_pool2d` has them
+
     Args:
         x: signs (N, C, H, W) that `pack_bits` has packed.
         least: -1 if any of a window's signs is.

@@ -25,61 +25,42 @@ def whole(*operands):
     return operands
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.bitwise_and),
-    differentiable=False,
-    samples=INTEGERS,
-    errors=FRACTIONS,
-)
+def of_bits(loop):
+    """`op` for what NumPy's inner loop makes of the bits of each pair of elements."""
+    return op(
+        shape=shapes.broadcast,
+        kernel=Loop(loop),
+        differentiable=False,
+        samples=INTEGERS,
+        errors=FRACTIONS,
+    )
+
+
+@of_bits(np.bitwise_and)
 def bitwise_and(a, b, /):
     """a & b of integers or bools, elementwise.   Shapes: a, b broadcast -> y"""
     return np.bitwise_and(*whole(a, b))
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.bitwise_or),
-    differentiable=False,
-    samples=INTEGERS,
-    errors=FRACTIONS,
-)
+@of_bits(np.bitwise_or)
 def bitwise_or(a, b, /):
     """a | b of integers or bools, elementwise.   Shapes: a, b broadcast -> y"""
     return np.bitwise_or(*whole(a, b))
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.bitwise_xor),
-    differentiable=False,
-    samples=INTEGERS,
-    errors=FRACTIONS,
-)
+@of_bits(np.bitwise_xor)
 def bitwise_xor(a, b, /):
     """a ^ b of integers or bools, elementwise.   Shapes: a, b broadcast -> y"""
     return np.bitwise_xor(*whole(a, b))
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.left_shift),
-    differentiable=False,
-    samples=INTEGERS,
-    errors=FRACTIONS,
-)
+@of_bits(np.left_shift)
 def bitwise_left_shift(a, b, /):
     """a << b of integers, elementwise.   Shapes: a, b broadcast -> y"""
     return np.left_shift(*whole(a, b))
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.right_shift),
-    differentiable=False,
-    samples=INTEGERS,
-    errors=FRACTIONS,
-)
+@of_bits(np.right_shift)
 def bitwise_right_shift(a, b, /):
     """a >> b of integers, elementwise.   Shapes: a, b broadcast -> y"""
     return np.right_shift(*whole(a, b))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from operator import index
 from typing import NamedTuple
 
+import numpy as np
+
 from tape._core.memory import asarray
 from tape._kernels.window import window_count
 from tape.errors import DTypeError, ShapeError
+from tape.op import bad
 from tape.ops.shape import reshape
 
 Pair = tuple[int, int]
@@ -22,6 +25,20 @@ class Geometry(NamedTuple):
     dilation: Pair = (1, 1)
     groups: int = 1
     ceil_mode: bool = False
+
+
+# Bad calls of ops on windows: no image, none that fits, no floats.
+NO_WINDOWS = [
+    bad((3, 4), window=(2, 2), geometry=Geometry(), error=ShapeError, match="must be"),
+    bad((1, 1, 2, 2), window=(3, 3), geometry=Geometry(), error=ShapeError, match="does not fit"),
+    bad(
+        np.ones((1, 1, 4, 4), np.int64),
+        window=(2, 2),
+        geometry=Geometry(),
+        error=DTypeError,
+        match="x is int64, expected float32 or float64",
+    ),
+]
 
 
 def batched(x):

@@ -13,73 +13,48 @@ from tape.op import bad, op, sample
 from tape.ops.cases import MISFIT, UNFIT, each, pairs, text_for, truths
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.equal),
-    differentiable=False,
-    samples=pairs(),
-    errors=MISFIT,
-)
+def predicate(loop, samples=None):
+    """`op` for what NumPy's inner loop says of each pair of elements, yes or no."""
+    return op(
+        shape=shapes.broadcast,
+        kernel=Loop(loop),
+        differentiable=False,
+        samples=samples or pairs(),
+        errors=MISFIT,
+    )
+
+
+@predicate(np.equal)
 def equal(a, b, /):
     """a == b, elementwise; NaN equals nothing.   Shapes: a, b broadcast -> y"""
     return np.equal(a, b)
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.not_equal),
-    differentiable=False,
-    samples=pairs(),
-    errors=MISFIT,
-)
+@predicate(np.not_equal)
 def not_equal(a, b, /):
     """a != b, elementwise.   Shapes: a, b broadcast -> y"""
     return np.not_equal(a, b)
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.less),
-    differentiable=False,
-    samples=pairs(),
-    errors=MISFIT,
-)
+@predicate(np.less)
 def less(a, b, /):
     """a < b, elementwise.   Shapes: a, b broadcast -> y"""
     return np.less(a, b)
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.less_equal),
-    differentiable=False,
-    samples=pairs(),
-    errors=MISFIT,
-)
+@predicate(np.less_equal)
 def less_equal(a, b, /):
     """a <= b, elementwise.   Shapes: a, b broadcast -> y"""
     return np.less_equal(a, b)
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.greater),
-    differentiable=False,
-    samples=pairs(),
-    errors=MISFIT,
-)
+@predicate(np.greater)
 def greater(a, b, /):
     """a > b, elementwise.   Shapes: a, b broadcast -> y"""
     return np.greater(a, b)
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.greater_equal),
-    differentiable=False,
-    samples=pairs(),
-    errors=MISFIT,
-)
+@predicate(np.greater_equal)
 def greater_equal(a, b, /):
     """a >= b, elementwise.   Shapes: a, b broadcast -> y"""
     return np.greater_equal(a, b)
@@ -103,37 +78,19 @@ def isfinite(x, /):
     return np.isfinite(x)
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.logical_and),
-    differentiable=False,
-    samples=truths(2),
-    errors=MISFIT,
-)
+@predicate(np.logical_and, truths(2))
 def logical_and(a, b, /):
     """Whether both are true (not zero), elementwise.   Shapes: a, b broadcast -> y"""
     return np.logical_and(a, b)
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.logical_or),
-    differentiable=False,
-    samples=truths(2),
-    errors=MISFIT,
-)
+@predicate(np.logical_or, truths(2))
 def logical_or(a, b, /):
     """Whether one is true (not zero), elementwise.   Shapes: a, b broadcast -> y"""
     return np.logical_or(a, b)
 
 
-@op(
-    shape=shapes.broadcast,
-    kernel=Loop(np.logical_xor),
-    differentiable=False,
-    samples=truths(2),
-    errors=MISFIT,
-)
+@predicate(np.logical_xor, truths(2))
 def logical_xor(a, b, /):
     """Whether exactly one is true (not zero), elementwise.   Shapes: a, b broadcast -> y"""
     return np.logical_xor(a, b)

@@ -1,4 +1,4 @@
-"""Losses: how far a prediction is from the truth, as one number or one per example."""
+"""Cross entropy and squared error, and how losses are reduced to one number."""
 
 from __future__ import annotations
 

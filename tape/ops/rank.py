@@ -21,6 +21,33 @@ from tape.ops.shape import moveaxis, reshape, squeeze
 
 METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
 
+# Of that many elements, and that many times k, the k are looked for before they are sorted.
+MANY, FEW = 500, 16
+
+
+def ordered(values, axis, largest):
+    """The places of an array's elements in their order; equal ones stay in theirs."""
+    if not largest:
+        return values.argsort(axis, kind="stable")
+    last = values.shape[axis] - 1  # turned round twice, so that equal ones stay in their order
+    return last - np.flip(np.flip(values, axis).argsort(axis, kind="stable"), axis)
+
+
+def first_few(values, k, axis, largest):
+    """The places, ascending, of an array's k first elements in that order, in a few passes."""
+    values = np.moveaxis(values, axis, -1)
+    nth = values.shape[-1] - k if largest else k - 1
+    bound = np.partition(values, nth, -1)[..., nth, None]
+    inside, equal = (values > bound if largest else values < bound), values == bound
+    if values.dtype.kind == "f":  # NaN is the largest
+        nan, bound_nan = np.isnan(values), np.isnan(bound)
+        inside |= (nan if largest else ~nan) & (~bound_nan if largest else bound_nan)
+        equal |= nan & bound_nan
+    missing = k - np.count_nonzero(inside, -1, keepdims=True)
+    inside |= equal & (equal.cumsum(-1) <= missing)
+    places = np.nonzero(inside)[-1].reshape(*values.shape[:-1], k)
+    return np.moveaxis(places, -1, axis)
+
 
 @named
 def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
@@ -59,11 +86,13 @@ def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
     if not 0 <= count <= n:
         raise ValueError(f"topk: k is {count}, not in [0, {n}], along axis {axis} of {x.shape}")
     values = x.numpy()
-    if largest:  # turned round twice, so that equal elements stay in their order
-        order = n - 1 - np.flip(np.flip(values, axis).argsort(axis, kind="stable"), axis)
+    if count and n >= max(MANY, FEW * count):
+        places = first_few(values, count, axis, largest)
+        order = ordered(np.take_along_axis(values, places, axis), axis, largest)
+        indices = Tensor(np.take_along_axis(places, order, axis))
     else:
-        order = values.argsort(axis, kind="stable")
-    indices = Tensor(order[(slice(None),) * axis + (slice(0, count),)])
+        order = ordered(values, axis, largest)
+        indices = Tensor(order[(slice(None),) * axis + (slice(0, count),)])
     return take_along_axis(x, indices, axis=axis), indices
 
 

@@ -183,6 +183,11 @@ def pack_bits(x, axis=None, strict=False, border=NO_BORDER):
 def unpack_bits(bits, dtype="float32"):
     """The tensor of signs, 1.0 and -1.0, that were packed.
 
+    Shapes: the signs bits.shape (*s) -> y (*s)
+
+    Raises:
+        DTypeError: bits is no `PackedBits`.
+
     >>> import numpy as np, tape
     >>> tape.unpack_bits(tape.pack_bits(np.array([[0.5, -0.5]]))).tolist()
     [[1.0, -1.0]]

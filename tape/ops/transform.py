@@ -25,11 +25,31 @@ from tape.ops.naming import named
 from tape.ops.scan import reframed
 
 
-class Spectrum(NamedTuple):
-    """Complex numbers as their real and imaginary parts, two tensors of one shape."""
+def refuse_arithmetic(*operands):
+    """What stands for the operators of a tuple, + which joins and * which repeats among them."""
+    raise TypeError(
+        "Spectrum: a pair (real, imag), for which there are no operators: compute with its parts, "
+        "as in z.real**2 + z.imag**2, and hand pairs of them on"
+    )
+
+
+class Parts(NamedTuple):
+    """What a `Spectrum` is made of."""
 
     real: Any
     imag: Any
+
+
+class Spectrum(Parts):
+    """Complex numbers as their real and imaginary parts, two tensors of one shape.
+
+    To compute with them is to compute with the parts; operators are a TypeError.
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None  # arrays leave their operators to these
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = refuse_arithmetic
+    __truediv__ = __rtruediv__ = __pow__ = __neg__ = __abs__ = refuse_arithmetic
 
 
 def joined(name, z):

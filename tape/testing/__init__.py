@@ -13,47 +13,26 @@ True
 from typing import TYPE_CHECKING, Any
 
 from tape._core.node import live_nodes as live_nodes
-from tape.testing.check import (
-    PROPERTIES as PROPERTIES,
-)
-from tape.testing.check import (
-    check_bad as check_bad,
-)
-from tape.testing.check import (
-    check_op as check_op,
-)
 from tape.testing.closeness import (
     TOLERANCES as TOLERANCES,
-)
-from tape.testing.closeness import (
     Tolerance as Tolerance,
-)
-from tape.testing.closeness import (
     assert_close as assert_close,
 )
 from tape.testing.gradient import gradcheck as gradcheck
-from tape.testing.operands import LAYOUTS as LAYOUTS
-from tape.testing.operands import draw as draw
-from tape.testing.search import check as check
-from tape.testing.search import need_hypothesis
+from tape.testing.op_check import (
+    PROPERTIES as PROPERTIES,
+    check_bad as check_bad,
+    check_op as check_op,
+)
+from tape.testing.operands import LAYOUTS as LAYOUTS, draw as draw
+from tape.testing.search import check as check, need_hypothesis
 
 if TYPE_CHECKING:
-    from tape.testing.program import (
-        Program as Program,
-    )
-    from tape.testing.program import (
-        programs as programs,
-    )
+    from tape.testing.program import Program as Program, programs as programs
     from tape.testing.strategies import (
         arrays as arrays,
-    )
-    from tape.testing.strategies import (
         broadcastable as broadcastable,
-    )
-    from tape.testing.strategies import (
         broadcastable_shapes as broadcastable_shapes,
-    )
-    from tape.testing.strategies import (
         tensors as tensors,
     )
 
@@ -69,3 +48,8 @@ def __getattr__(name: str) -> Any:
         need_hypothesis()
         return getattr(importlib.import_module(f"tape.testing.{LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """All names, the strategies as well."""
+    return sorted({*globals(), *LATE})

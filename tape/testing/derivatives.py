@@ -71,10 +71,18 @@ def has_both_rules(call: Call) -> None:
         rules = [op.joint, op.jvp, *op.vjps]
         assert not any(rules), f"{op.name} has rules but says it is not differentiable"
         return
-    assert op.linear != (op.jvp is not None), f"{op.name}: linear, or a jvp rule, and not both"
+    name = op.name
     if op.joint is None:
         for i in call.floats:
-            assert op.vjps[i] is not None, f"{op.name}: no vjp for {op.operand_names[i]}"
+            assert op.vjps[i] is not None, (
+                f"{name}: no vjp rule for {op.operand_names[i]}: add one by @{name}.defvjp"
+            )
+    assert op.linear or op.jvp is not None, (
+        f"{name}: no jvp rule: add one by @{name}.defjvp, or say linear=True if it is its own jvp"
+    )
+    assert not op.linear or op.jvp is None, (
+        f"{name}: linear=True is a jvp rule: take one of the two away"
+    )
 
 
 @property_of(differentiable)

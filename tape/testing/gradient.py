@@ -23,7 +23,7 @@ PROJECTIONS = 3
 
 def gradcheck(
     fn: Callable[..., Any],
-    inputs: Sequence[Any],
+    inputs: Any,
     eps: float = 1e-6,
     rtol: float = 1e-3,
     atol: float = 1e-5,
@@ -37,8 +37,8 @@ def gradcheck(
 
     Args:
         fn: of as many tensors as there are inputs; gives a tensor or a tuple or list of them.
-        inputs: float64 tensors, arrays or lists, all of which are varied; integers and bools are
-            handed on as they are.
+        inputs: a list of float64 tensors, arrays or lists, all of which are varied; integers and
+            bools are handed on as they are. One tensor or array is the only input.
         eps: step of the central difference.
         rtol, atol: allowed difference, atol + rtol * |numeric|.
         order: 2 checks the gradient's gradient as well.
@@ -53,6 +53,7 @@ def gradcheck(
     True
     """
     rng = np.random.default_rng(0) if rng is None else rng
+    inputs = [inputs] if isinstance(inputs, (Tensor, np.ndarray)) else inputs
     constants, arrays, positions = _sorted_inputs(inputs)
 
     def of(*xs: Any) -> list[Tensor]:

@@ -1,0 +1,329 @@
+"""`Summary`: what a module is made of, what it computes and how much that takes, as a table."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tape._core import recorded
+from tape._core.state import enable_grad, reuse
+from tape._core.tape import Tape
+from tape._core.tensor import Tensor
+from tape.nn.call import Called
+from tape.nn.cost import multiply_adds
+from tape.nn.parameter import Uninferred, is_parameter
+from tape.nn.state import nearest
+from tape.nn.tree import places
+from tape.ops.random import drawing_aside
+
+__all__ = ["Row", "Summary"]
+
+
+class Row(NamedTuple):
+    """One module, without the modules below it; so each column adds up.
+
+    Attributes:
+        path: where it is in the tree, "" for the whole.
+        type: name of its class.
+        calls: how often it was called; 0 if it was not reached.
+        output_shape: shape of what it gave at its first call, or a list or dictionary of shapes
+            if it gave several; None for what has none.
+        parameters: numbers in its parameters, those shared with an earlier row left out.
+        trainable: how many of these require a gradient.
+        unknown: number of parameters whose sizes are not known.
+        shared_with: paths of earlier modules or parameters that this one, or one of its
+            parameters, is as well.
+        multiply_adds: in products, convolutions and recurrences it computed itself.
+        activation_bytes: bytes of the results it computed itself, views of others left out.
+    """
+
+    path: str
+    type: str
+    calls: int = 0
+    output_shape: Any = None
+    parameters: int = 0
+    trainable: int = 0
+    unknown: int = 0
+    shared_with: tuple[str, ...] = ()
+    multiply_adds: int = 0
+    activation_bytes: int = 0
+
+
+class Summary:
+    """The rows of a table on a module and all below, depth first; see `Module.summary`.
+
+    A module at several places has a row for each, the later ones with nothing but `shared_with`.
+    What the tape reuses was computed once and counts once. What is inside of `tape.checkpoint` is
+    not seen. ``summary["features.0"]`` is the row of a path.
+
+    Attributes:
+        rows: `Row` of each module.
+        has_run: whether there were inputs to run on.
+
+    >>> from tape import nn
+    >>> summary = nn.Sequential(nn.Conv2d(8, 3), nn.Flatten(), nn.Dense(10)).summary((1, 3, 8, 8))
+    >>> summary.parameters, summary.multiply_adds
+    (3114, 10656)
+    >>> summary["0"].output_shape
+    (1, 8, 6, 6)
+    """
+
+    def __init__(self, module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.has_run = bool(inputs or named)
+        twin = module.clone()
+        work = Work()
+        if self.has_run:
+            work.run(twin, inputs, named)
+        self.rows = rows_of(twin, work)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all parameters, shared ones once."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trainable(self) -> int:
+        """Numbers in all parameters that require a gradient, shared ones once."""
+        return sum(row.trainable for row in self.rows)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of all modules."""
+        return sum(row.multiply_adds for row in self.rows)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of the results of all modules."""
+        return sum(row.activation_bytes for row in self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, path: str) -> Row:
+        for row in self.rows:
+            if row.path == path:
+                return row
+        raise KeyError(f"{path!r} is no module{nearest(str(path), [r.path for r in self.rows], 3)}")
+
+    def table(self) -> list[list[str]]:
+        """Title, rows and totals as texts; columns in which nothing stands are left out."""
+        n, n_trainable, unknown = self.parameters, self.trainable, sum(r.unknown for r in self.rows)
+        title = ["path", "type", "output shape", "parameters", "trainable", "shared with"]
+        lines = [[*title, "multiply-adds", "activation bytes"]]
+        for row in self.rows:
+            sizes = counted(row.parameters, row.unknown), counted(row.trainable, row.unknown)
+            work = f"{row.multiply_adds:,}", f"{row.activation_bytes:,}"
+            cells = [row.path, row.type, self.reached(row), *sizes, ", ".join(row.shared_with)]
+            lines.append([*cells, *work])
+        totals = [counted(n, unknown), counted(n_trainable, unknown), ""]
+        work = f"{self.multiply_adds:,}", f"{self.activation_bytes:,}"
+        lines.append(["total", "", "", *totals, *work])
+        left_out = {2, 6, 7} if not self.has_run else set()
+        left_out |= {4} if n == n_trainable else set()
+        left_out |= {5} if not any(row.shared_with for row in self.rows) else set()
+        return [[cell for i, cell in enumerate(line) if i not in left_out] for line in lines]
+
+    def reached(self, row: Row) -> str:
+        """What stands in the column of shapes."""
+        if row.calls == 0:
+            is_alias = row.shared_with and not row.parameters and not row.unknown
+            return "" if is_alias else "not reached"
+        shape = written(row.output_shape)
+        return f"{shape}, {row.calls} calls" if row.calls > 1 else shape
+
+    def __str__(self) -> str:
+        table = self.table()
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        is_number = [title in NUMBERS for title in table[0]]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, width, right in zip(line, widths, is_number, strict=True)
+            ).rstrip()
+            for line in table
+        ]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from html import escape  # needed by notebooks alone
+
+        title, *rows, totals = self.table()
+        align = ["right" if name in NUMBERS else "left" for name in title]
+
+        def line(cells: list[str], tag: str) -> str:
+            parts = [
+                f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>'
+                for cell, side in zip(cells, align, strict=True)
+            ]
+            return f"<tr>{''.join(parts)}</tr>"
+
+        lines = [f"<thead>{line(title, 'th')}</thead>", "<tbody>"]
+        lines += [line(row, "td") for row in rows]
+        return "\n".join(["<table>", *lines, line(totals, "th"), "</tbody>", "</table>"])
+
+
+NUMBERS = {"parameters", "trainable", "multiply-adds", "activation bytes"}
+
+
+def counted(n: int, unknown: int) -> str:
+    """A number of parameters, with + if some are not known."""
+    return f"{n:,}{'+' * bool(unknown)}"
+
+
+def written(shape: Any) -> str:
+    """An output's shape, or shapes, as they stand in the table."""
+    if isinstance(shape, dict):
+        return ", ".join(f"{key}: {written(part)}" for key, part in shape.items())
+    if isinstance(shape, list):
+        return ", ".join(map(written, shape))
+    return "-" if shape is None else str(shape)
+
+
+class Work:
+    """What the modules of a tree computed in one run, by their ids."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[int, list[Any]] = {}  # shapes, one entry a call
+        self.multiply_adds: dict[int, int] = {}
+        self.activation_bytes: dict[int, int] = {}
+        self.running: list[int] = []
+        self.turns: list[tuple[int, int]] = []  # from which serial number on which module computes
+
+    def run(self, root: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Run a tree that nobody else uses, and note what its modules do."""
+        modules = list(root.eval().modules())
+        held = [g for m in modules for g in vars(m).values() if isinstance(g, np.random.Generator)]
+        before = [(rng, rng.bit_generator.state) for rng in {id(g): g for g in held}.values()]
+        own = [(vars(module), vars(module).get("forward")) for module in modules]
+        try:
+            for module in modules:
+                vars(module)["forward"] = self.noted(module.forward, id(module))
+            args = [stand_in(x) for x in inputs]
+            others = {name: stand_in(x) for name, x in named.items()}
+            with Tape() as t, reuse(True), enable_grad(), drawing_aside():
+                root(*args, **others)
+                self.count(t.nodes, [*args, *others.values(), *entries_of(root)])
+        finally:
+            for attributes, forward in own:  # which would refer to its own module
+                attributes.pop("forward", None)
+                if forward is not None:
+                    attributes["forward"] = forward
+            for rng, state in before:
+                rng.bit_generator.state = state
+
+    def noted(self, forward: Any, key: int) -> Any:
+        """A forward that notes when it runs, and the shapes of what it gives."""
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self.running.append(key)
+            self.turns.append((recorded.now(), key))
+            try:
+                y = forward(*args, **kwargs)
+            finally:
+                self.running.pop()
+                self.turns.append((recorded.now(), self.running[-1] if self.running else key))
+            self.outputs.setdefault(key, []).append(shapes_of(y))
+            return y
+
+        return watched
+
+    def count(self, nodes: list[Tensor], leaves: list[Any]) -> None:
+        """Add up what was computed in each module."""
+        buffers = {buffer_of(x)[0] for x in leaves if isinstance(x, Tensor)}
+        starts = [serial for serial, _ in self.turns]
+        sizes = {x.serial: x.shape for x in (*leaves, *nodes) if isinstance(x, Tensor)}
+        for t in nodes:
+            _, module = self.turns[bisect(starts, t.serial) - 1]
+            key, n_bytes = buffer_of(t)
+            if key not in buffers:
+                buffers.add(key)
+                self.activation_bytes[module] = self.activation_bytes.get(module, 0) + n_bytes
+            shapes = shapes_below(t, sizes)
+            if None not in shapes:
+                n = multiply_adds(t.op.name, shapes, t.shape, recorded.settings(t))
+                self.multiply_adds[module] = self.multiply_adds.get(module, 0) + n
+
+
+def stand_in(x: Any) -> Any:
+    """An input to run on: what stands for a shape, or a copy of a tensor that marks its uses."""
+    if isinstance(x, tuple) and x and all(type(n) is int for n in x):
+        x = np.zeros(x, np.float32)
+    if isinstance(x, (Tensor, np.ndarray)):
+        return Tensor(np.array(x)).named("input")
+    if type(x) in (list, tuple):
+        return type(x)(stand_in(part) for part in x)
+    return {key: stand_in(part) for key, part in x.items()} if type(x) is dict else x
+
+
+def entries_of(root: Any) -> list[Tensor]:
+    """All parameters and buffers."""
+    return [entry for _, entry, _, _ in places(root) if isinstance(entry, Tensor)]
+
+
+def shapes_of(y: Any) -> Any:
+    """The shapes of what a module gave, in the form it gave it; None for what has none."""
+    if isinstance(y, (tuple, list)):
+        return [shapes_of(part) for part in y]
+    if isinstance(y, dict):
+        return {key: shapes_of(part) for key, part in y.items()}
+    return y.shape if isinstance(y, (Tensor, np.ndarray)) else None
+
+
+def shapes_below(t: Tensor, sizes: dict[int, tuple[int, ...]]) -> list[Any]:
+    """Shapes of the operands of a value, recorded or not; None for what nothing is known of."""
+    parts = recorded.operands(t)
+    if parts is not None:
+        return [x.shape if isinstance(x, Tensor) else () for x in parts]
+    made_of = recorded.key(t)
+    if made_of is None:
+        return [None]
+    return [sizes.get(x) if is_tensor else () for is_tensor, x in made_of]
+
+
+def buffer_of(t: Tensor) -> tuple[int, int]:
+    """The id and the bytes of the memory that a value lies in."""
+    array: Any = t.numpy()
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return id(array), array.nbytes
+
+
+def rows_of(root: Any, work: Work) -> list[Row]:
+    """The rows of a tree, with what its modules did."""
+    rows: dict[Any, Row] = {}  # by id of the module, by path where it is shared
+    for path, entry, owner, first in places(root):
+        if isinstance(entry, Called):
+            name, key = type(entry).__name__, id(entry)
+            if first is not None:
+                rows[path] = Row(path, name, shared_with=(first or "the whole",))
+                continue
+            outputs = work.outputs.get(key, [])
+            rows[key] = Row(
+                path,
+                name,
+                len(outputs),
+                outputs[0] if outputs else None,
+                multiply_adds=work.multiply_adds.get(key, 0),
+                activation_bytes=work.activation_bytes.get(key, 0),
+            )
+        elif is_parameter(entry):
+            row = rows[id(owner)]
+            if first is not None:
+                row = row._replace(shared_with=(*row.shared_with, first))
+            elif isinstance(entry, Uninferred):
+                row = row._replace(unknown=row.unknown + 1)
+            else:
+                learned = entry.size if entry.requires_grad else 0
+                row = row._replace(
+                    parameters=row.parameters + entry.size, trainable=row.trainable + learned
+                )
+            rows[id(owner)] = row
+    return list(rows.values())
