@@ -92,9 +92,9 @@ def main() -> None:
         loss_of(net, inputs, targets)
     print(f"one loss: {shared.evaluations} evaluations and {shared.hits} reused;", end=" ")
     print(f"{apart.evaluations} without reuse")
-    print(shared.report())
     print(net.summary(inputs))
     tape.graph.plot(net(inputs), run.folder / "dual.svg", model=net)
+    print(shared.report())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tape._core.backward import gradients
-from tape._core.memory import asarray
+from tape._core.memory import asarray, glance
 from tape._core.replay import apart, as_recorded, boundary, is_tracing_jvp, mark, switches
 from tape._core.state import is_recording
 from tape._core.tensor import Tensor
@@ -73,7 +73,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     result, y, held = segment.first(tensors)
     if y is None:
         return result
-    segment.value = y.numpy()
+    segment.value = glance(y)
     y = None  # and with it what was recorded
     return segment.shared(_replay(*tensors, *held, segment=segment))
 

@@ -79,7 +79,7 @@ def test_gradcheck_takes_one_array_as_the_only_input(x):
             lambda: tape.grad(tape.grad((X * X).sum(), X).sum(), X),
             *(tape.GradError, "or is a gradient taken without create_graph=True"),
         ),
-        (lambda: f"{X:.3f}", TypeError, r"format: '.3f' is for one number, this tensor is \(2,\)"),
+        (lambda: f"{X:.3f}", TypeError, r"format: '.3f' is for one number, not \(2,\)"),
     ],
 )
 def test_an_error_says_what_to_write(call, error, match):

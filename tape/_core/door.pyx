@@ -108,7 +108,7 @@ cdef Tensor unrecorded(Op op, PyObject** args, Py_ssize_t n):
     The short way through the door for gradient rules, which are mostly made of such steps.
     """
     cdef PyObject* values[2]
-    cdef bint borrowed = False
+    cdef bint borrowed = False, derived = False
     cdef Py_ssize_t i
     cdef Node node
     cdef ndarray y
@@ -117,6 +117,8 @@ cdef Tensor unrecorded(Op op, PyObject** args, Py_ssize_t n):
         if isinstance(<object>args[i], Tensor):
             node = (<Tensor>args[i]).node
             borrowed |= node.borrowed
+            derived |= node.requires_grad or node.trace is not None
+            node.used = True
             values[i] = <PyObject*>node.array
         elif not (type(<object>args[i]) is float or type(<object>args[i]) is int):
             return None
@@ -131,6 +133,8 @@ cdef Tensor unrecorded(Op op, PyObject** args, Py_ssize_t n):
     node = new_node(y)
     node.op, node.settings = op, ()
     node.borrowed = borrowed and cnp.PyArray_BASE(y) is not NULL
+    if derived:
+        node.trace = DERIVED
     cnp.PyArray_CLEARFLAGS(y, cnp.NPY_ARRAY_WRITEABLE)
     return wrap(node)
 
@@ -164,7 +168,9 @@ cdef Tensor through(Op op, PyObject** args, Py_ssize_t n, tuple settings):
             at = <PyObject*>(<Tensor>args[i]).node
             needs |= (<Node>at).requires_grad
             any_borrowed |= (<Node>at).borrowed
-            if (<Node>at).trace is not None and not is_traced(trace):
+            if (<Node>at).trace is None:
+                (<Node>at).used |= not (<Node>at).requires_grad
+            elif not is_traced(trace):
                 trace = (<Node>at).trace
             Py_INCREF(<object>at)
             PyTuple_SET_ITEM(operands, i, <object>at)
@@ -307,19 +313,25 @@ cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, b
                bint any_borrowed, object trace):
     """Compute and record a node. While it is made another thread may move its operands' handles."""
     cdef bint some_spent = hold_all(operands)
-    cdef Node node
-    cdef double start
     try:
         if some_spent:
             revive_all(operands)
         if state.ledger.lists_all:
-            start = perf_counter()
-            node = computed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
-            note_made(state.ledger.tally(op), node, perf_counter() - start)
-            return node
+            return timed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
         return computed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
     finally:
         release_all(operands)
+
+
+cdef Node timed(Op op, State state, tuple operands, tuple settings, bint graph, bint recorded,
+                bint any_borrowed, object trace):
+    """A node as `computed` makes it, counted in the tape's report."""
+    cdef double start = perf_counter()
+    cdef Node node = computed(
+        op, state, operands, settings, graph, recorded, any_borrowed, trace
+    )
+    note_made(state.ledger.tally(op), node, perf_counter() - start)
+    return node
 
 
 cdef Node computed(Op op, State state, tuple operands, tuple settings, bint graph, bint recorded,

@@ -31,6 +31,12 @@ static inline int tape_is_in_folder(PyCodeObject *code, const TapeFolder *folder
     return text[last] == (Py_UCS1)folder->text[last] && memcmp(text, folder->text, (size_t)last) == 0;
 }
 
+/* Whether this is __array__ or __dlpack__ of tensors, by which others ask for a value. */
+static inline int tape_exports(PyCodeObject *code) {
+    return PyUnicode_CompareWithASCIIString(code->co_name, "array") == 0
+        || PyUnicode_CompareWithASCIIString(code->co_name, "dlpack") == 0;
+}
+
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030E0000
 
 static inline PyObject *tape_caller(const TapeFolder *folder, int *lasti) {
@@ -55,7 +61,7 @@ static inline PyObject *tape_caller(const TapeFolder *folder, int *lasti) {
     return NULL;
 }
 
-/* Whether the innermost Python frame, but for one of __array__, is none of tape's files. */
+/* Whether the innermost Python frame, but for those that export values, is none of tape's files. */
 static inline int tape_called_by_user(const TapeFolder *folder) {
 #if PY_VERSION_HEX < 0x030D0000
     _PyInterpreterFrame *frame = PyThreadState_Get()->cframe->current_frame;
@@ -70,7 +76,7 @@ static inline int tape_called_by_user(const TapeFolder *folder) {
         if (frame->owner == FRAME_OWNED_BY_CSTACK || !PyCode_Check(code)) continue;
 #endif
         if (!tape_is_in_folder(code, folder)) return 1;
-        if (PyUnicode_CompareWithASCIIString(code->co_name, "__array__") != 0) return 0;
+        if (!tape_exports(code)) return 0;
     }
     return 0;
 }
@@ -111,7 +117,7 @@ static inline int tape_called_by_user(const TapeFolder *folder) {
         PyFrameObject *back = PyFrame_GetBack(frame);
         if (!tape_is_in_folder(code, folder))
             answer = 1;
-        else if (PyUnicode_CompareWithASCIIString(code->co_name, "__array__") != 0)
+        else if (!tape_exports(code))
             answer = 0;
         Py_DECREF(code);
         Py_DECREF(frame);

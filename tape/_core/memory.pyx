@@ -12,9 +12,10 @@ from numpy cimport ndarray
 import numpy as np
 
 from tape._core.convert cimport admit, owned_array, real_number
-from tape._core.node cimport Node, leaf, value_of
+from tape._core.node cimport INLINE_WORDS, WRITTEN, Node, leaf, value_of
 from tape._core.slots cimport CAST, slot
 from tape._core.tensor cimport Tensor, wrap
+from tape._core.trace cimport DERIVED, follow
 
 from tape._core.convert import known_dtype
 from tape.errors import DTypeError, GradError, TapeError
@@ -106,6 +107,8 @@ def copied(Tensor self, memo=None) -> Tensor:
     cdef Tensor copy = type(self).__new__(type(self))
     cdef ndarray array = value_of(self.node)
     copy.point_to(leaf(array.copy() if self.node.borrowed else array, False))
+    if self.node.trace is not None or self.node.anchor is None:
+        follow(copy.node, self.node)
     copy._name = self._name
     copy._grad = None if self._grad is None else self._grad.bare()
     return copy.requires_grad_(self.node.requires_grad)
@@ -118,6 +121,34 @@ def adopt(ndarray array) -> Tensor:
     if kind != cnp.NPY_FLOAT and kind != cnp.NPY_DOUBLE and kind != cnp.NPY_BOOL:
         array = admit(array, &_fresh)
     return wrap(leaf(array, False))
+
+
+def glance(Tensor t) -> ndarray:
+    """The value as a read-only view, for a look on which nothing that is computed depends."""
+    return value_of(t.node).view()
+
+
+def origin_of(list sources) -> tuple:
+    """Serial numbers of tensors, and whether what comes of them may not be taken for a constant."""
+    cdef Tensor t
+    cdef bint derived = False
+    for t in sources:
+        derived |= t.node.trace is not None or t.node.requires_grad
+    return [(<Tensor>source).node.serial for source in sources], derived
+
+
+def written_from(Tensor x, tuple origin) -> None:
+    """Note of a leaf that was written to what its value was made of, by `origin_of`."""
+    cdef Node node = x.node
+    cdef Py_ssize_t i
+    serials, derived = origin
+    if node.words is NULL:
+        node.words = node.inline_words
+    node.n_words, node.made = min(len(serials), INLINE_WORDS), WRITTEN
+    for i in range(node.n_words):
+        node.words[i] = serials[i]
+    if derived:
+        node.trace = DERIVED
 
 
 def overwrite(list tensors, update, *args):

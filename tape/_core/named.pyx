@@ -2,7 +2,7 @@
 
 from tape._core.node cimport Node, leaf, value_of
 from tape._core.tensor cimport Tensor, wrap
-from tape._core.trace cimport DERIVED, Trace, is_traced, mark
+from tape._core.trace cimport Trace, follow, is_traced, mark
 
 
 def named(Tensor self, name) -> Tensor:
@@ -39,11 +39,5 @@ def named(Tensor self, name) -> Tensor:
 def detach(Tensor self) -> Tensor:
     """A new leaf on the same buffer: no gradient flows through it."""
     cdef Node node = leaf(value_of(self.node), self.node.borrowed)
-    if self.node.trace is not None or self.node.operands is not None:
-        node.comes_from(self.node)
-        if is_traced(self.node.trace):
-            node.operands = (self.node,)
-            self.node.n_uses += 1
-        else:
-            node.trace = DERIVED
+    follow(node, self.node)
     return wrap(node)

@@ -9,6 +9,8 @@ cdef extern from "Python.h":
 cdef enum:
     INLINE_DIMS = 4
     INLINE_WORDS = 4
+    COPY = 1
+    WRITTEN = 2
 
 
 cdef class Table:
@@ -51,6 +53,8 @@ cdef class Node:
     cdef PyObject* hooks  # a list, see Note [Hooks]
     cdef int n_words, ndim, typenum, holders, n_uses, lasti
     cdef bint requires_grad, borrowed, keeps_own, consumed
+    cdef bint used  # by an op that recorded nothing, since nobody had asked for it
+    cdef int made  # of a leaf: COPY of what was computed, WRITTEN into
     cdef float seconds  # that it took to compute, on a tape of one's own
     cdef Py_ssize_t mark
 

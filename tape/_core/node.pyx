@@ -200,15 +200,27 @@ cdef class Node:
         """The value was overwritten: forget what made the old one, take a fresh serial."""
         self.unlist()
         self.op = self.settings = self.module = self.marks = self.trace = None
-        self.n_words = 0
+        self.n_words = self.made = 0
+        self.used = False
         self.forget_origin()
         self.serial = next_serial()
 
     cdef void comes_from(self, Node source) noexcept:
-        """Note of a new leaf that its value is another node's: that one's serial is its key."""
+        """Note of a new leaf that its value is another node's: that one's serial is its key.
+
+        And so are those that were the key of that one, if it was made in this way too.
+        """
+        cdef int i
         self.words, self.n_words = self.inline_words, 1
         self.words[0] = source.serial
-        self.trace, self.marks = source.trace, source.marks
+        if source.op is not None or source.made:
+            self.made = COPY
+        if source.op is None and source.made != WRITTEN:
+            for i in range(min(source.n_words, INLINE_WORDS - 1)):
+                if source.words[i] != source.serial:
+                    self.words[self.n_words] = source.words[i]
+                    self.n_words += 1
+        self.trace, self.marks, self.used = source.trace, source.marks, source.used
 
     cdef tuple shape(self):
         cdef int axis

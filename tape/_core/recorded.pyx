@@ -4,7 +4,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from tape._core.node cimport Node, next_serial
+from tape._core.node cimport WRITTEN, Anchor, Node, next_serial
 from tape._core.provenance cimport made_at
 from tape._core.tensor cimport Tensor, wrap
 from tape._core.trace cimport Trace, is_traced
@@ -62,6 +62,21 @@ def key(Tensor t) -> tuple | None:
     return tuple(found)
 
 
+def is_late(Tensor t) -> bool:
+    """Whether the value was used before anything asked for what depends on it to be recorded."""
+    return t.node.used or (t.node.trace is None and not t.node.requires_grad)
+
+
+def is_computed(Tensor t) -> bool:
+    """Whether an op made the value, or it was copied from, or written with, what one made."""
+    return t.node.op is not None or t.node.made != 0
+
+
+def is_copy(Tensor t) -> bool:
+    """Whether nothing but another value was copied."""
+    return t.node.op is None and t.node.made != WRITTEN and t.node.n_words > 0
+
+
 def is_derived(Tensor t) -> bool:
     """Whether an unrecorded value depends on a recorded one."""
     return t.node.trace is not None
@@ -70,6 +85,11 @@ def is_derived(Tensor t) -> bool:
 def trace(Tensor t) -> Trace | None:
     """The trace that the value belongs to, if it depends on a named tensor."""
     return t.node.trace if is_traced(t.node.trace) else None
+
+
+def is_recorded(Tensor t) -> bool:
+    """Whether the value depends on a named tensor, and all of it is recorded."""
+    return is_traced(t.node.trace)
 
 
 def names(Tensor t) -> tuple[str, ...]:
@@ -118,9 +138,12 @@ def place(Tensor t) -> str:
     return made_at(t.node)
 
 
-def of_leaf(Node node) -> Tensor:
-    """A handle on the node of a leaf."""
-    return wrap(node)
+def of_leaf(kept) -> Tensor | None:
+    """A leaf that a trace keeps: by its node, or by its anchor, None if its tensor is gone."""
+    if isinstance(kept, Node):
+        return wrap(<Node>kept)
+    cdef PyObject* tensor = (<Anchor?>kept).tensor
+    return None if tensor is NULL or Py_REFCNT(tensor) == 0 else <Tensor>tensor
 
 
 def now() -> int:

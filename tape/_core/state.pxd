@@ -18,7 +18,7 @@ cdef class Ledger:
 
 cdef class State:
     cdef Ledger ledger
-    cdef list kept, reads
+    cdef list kept
     cdef object module  # a weak reference to the module that runs
     cdef object quiet
     cdef bint recording, reusing, saving_all, is_quiet, checking, recomputing

@@ -14,7 +14,7 @@ from tape._core.node cimport Anchor, Node, leaf, same_shape, value_of
 from tape._core.provenance cimport stamp
 from tape._core.slots cimport *
 from tape._core.state cimport current
-from tape._core.trace cimport note_read
+from tape._core.trace cimport note_read, note_size
 from tape._core.text import not_a_number, summary
 from tape.errors import DTypeError, GradError, ShapeError
 
@@ -104,6 +104,7 @@ cdef class Tensor:
     @property
     def shape(self) -> tuple:
         """The length of every axis."""
+        note_size(self.node, "shape")
         return self.node.shape()
 
     @property
@@ -114,12 +115,14 @@ cdef class Tensor:
     @property
     def size(self) -> int:
         """How many elements."""
+        note_size(self.node, "size")
         return cnp.PyArray_MultiplyList(self.node.dims, self.node.ndim)
 
     @property
     def nbytes(self) -> int:
         """How many bytes the elements take."""
-        return self.size * self.dtype.itemsize
+        note_size(self.node, "nbytes")
+        return cnp.PyArray_MultiplyList(self.node.dims, self.node.ndim) * self.dtype.itemsize
 
     @property
     def dtype(self) -> np.dtype:
@@ -242,8 +245,7 @@ cdef class Tensor:
             raise DTypeError(f"requires_grad_: only for floating point, this one is {self.dtype}")
         # A borrowed buffer may be written to by its owner: the graph gets values that stay.
         node = leaf(value_of(old).copy() if old.borrowed and flag else value_of(old), False)
-        if old.trace is not None:
-            node.comes_from(old)
+        node.comes_from(old)
         node.requires_grad = bool(flag)
         if flag:
             if self.anchor is None:
@@ -369,11 +371,13 @@ cdef class Tensor:
     def __len__(self):
         if self.node.ndim == 0:
             raise TypeError("len() of a 0-d tensor")
+        note_size(self.node, "len")
         return self.node.dims[0]
 
     def __iter__(self):
         if self.node.ndim == 0:
             raise TypeError("iteration over a 0-d tensor")
+        note_size(self.node, "iter")
         return (self[i] for i in range(self.node.dims[0]))
 
     def __bool__(self): return bool(self.read("bool"))
@@ -391,12 +395,11 @@ cdef class Tensor:
         try:
             return format(str(self), spec)
         except ValueError:
-            raise TypeError(
-                f"format: {spec!r} is for one number, this tensor is {self.shape}"
-            ) from None
+            raise TypeError(f"format: {spec!r} is for one number, not {self.shape}") from None
 
     def __reduce__(self):
         raise TypeError("a tensor is not pickled: tape.save writes tensors and modules")
 
     def __repr__(self):
+        note_read(self.node, "array", None)
         return summary(value_of(self.node), self._name, self.node.op, self.node.requires_grad)

@@ -7,10 +7,12 @@ that carries the same `Trace`. What depends on a recorded value but is not itsel
 DERIVED: it may not be taken for a constant.
 
 Note [Reads]
-A value that leaves the tape as a Python number, or decides a branch, may come back as a constant or
-as another path. So reads are noted: in the trace, with the steps that lead to the value, which are
-held by serial number since the nodes hold the trace; or, of what is recorded without a trace, in a
-short list of the thread.
+A value that leaves the tape as a Python number, as an array, or deciding a branch, may come back as
+a constant or as another path; so may a size. So reads are noted. What depends on a named tensor is
+noted in the trace, with the steps that lead to the value, by serial number since the nodes hold
+the trace; where traces meet, in each of them. What has no trace, and sizes that the user's own code
+asks for, are noted for the process: for each place in the program, when it read first and last.
+What tape itself only looks at, to check or to show it, it takes by `glance`.
 
 Note [Marks]
 A recorded node refers weakly to the module in whose forward it was made. `marks` has the names it
@@ -19,56 +21,88 @@ a reference, or a tuple of them.
 """
 
 from cpython.object cimport PyObject
+from cpython.weakref cimport PyWeakref_NewRef
 
 from tape._core.node cimport Node, next_serial
 from tape._core.provenance cimport folder, place_of, tape_called_by_user, tape_caller
 from tape._core.state cimport State, current
 
 cdef enum:
-    MAX_READS = 256  # that a thread remembers
+    MAX_STEPS = 1 << 17  # that a trace remembers
+    MAX_BYTES = 1 << 28  # of constants that it keeps for them
+    MAX_PLACES = 1 << 12
 
 DERIVED = Trace()
+cdef dict places = {}, sizes = {}
+cdef object forgotten = 0
 
 
 cdef class Trace:
     """How the values that were read came from the named tensors, see Note [Reads].
 
     Attributes:
-        steps: (op, settings, operands) by serial number; an operand is ``(True, serial number)`` or
-            ``(False, number)``. A leaf's node stands for itself, None for a named one.
+        steps: (op, settings, operands, their shapes) by serial number; an operand is ``(True,
+            serial number)`` or ``(False, number)``. A constant's node stands for itself, the anchor for a leaf that has
+            one, None for a named one.
         reads: (serial number then, of what, kind, value, place in the program) of each.
+        forgotten: serial number up to which reads were too many to remember.
     """
 
     def __cinit__(self):
-        self.steps, self.reads = {}, []
+        self.steps, self.reads, self.met, self.forgotten = {}, [], {}, 0
+        self.serial = next_serial()
 
     def __dealloc__(self):
         if self.steps is not None:
-            for step in self.steps.values():
-                if isinstance(step, Node):
-                    (<Node>step).release()
+            self.let_go()
+
+    cdef int let_go(self) except -1:
+        for step in self.steps.values():
+            if isinstance(step, Node):
+                (<Node>step).release()
+        return 0
 
     cdef int keep(self, Node node) except -1:
         """Note how a value came about, as far as it is not noted yet."""
         cdef list stack = [node]
         cdef Node at
+        cdef Trace met
         while stack:
             at = stack.pop()
             if at.serial in self.steps:
                 continue
+            if is_traced(at.trace) and at.trace is not self:
+                met = <Trace>at.trace
+                if met.serial not in self.met:
+                    self.met[met.serial] = PyWeakref_NewRef(met, None)
             if at.operands is None:
                 if is_traced(at.trace):
                     self.steps[at.serial] = None
+                elif at.anchor is not None:
+                    self.steps[at.serial] = at.anchor
                 else:
                     at.holders += 1
                     self.steps[at.serial] = at
+                    self.n_bytes += 0 if at.array is None else at.array.nbytes
                 continue
             self.steps[at.serial] = (
                 at.op, at.settings,
                 tuple([(True, (<Node>x).serial) if isinstance(x, Node) else (False, x)
                        for x in at.operands]),
+                tuple([(<Node>x).shape() if isinstance(x, Node) else () for x in at.operands]),
             )
             stack.extend([x for x in at.operands if isinstance(x, Node)])
+        return 0
+
+    cdef int note(self, Node node, tuple read) except -1:
+        """Note a read here."""
+        if len(self.steps) >= MAX_STEPS or self.n_bytes >= MAX_BYTES:
+            self.let_go()
+            self.steps, self.reads, self.n_bytes = {}, [], 0
+            self.forgotten = next_serial()
+            self.met = {key: met for key, met in self.met.items() if met() is not None}
+        self.keep(node)
+        self.reads.append(read)
         return 0
 
 
@@ -84,39 +118,88 @@ cdef int mark(Node node, object sign) except -1:
     return 0
 
 
+cdef void follow(Node node, Node source):
+    """Note of a new leaf that its value is another node's, from which it is recorded or derived."""
+    node.comes_from(source)
+    if is_traced(source.trace) or source.operands is None and source.anchor is not None:
+        node.operands = (source,)
+        source.n_uses += 1
+    elif source.operands is not None:
+        node.trace = DERIVED
+
+
 cdef int note_read(Node node, str kind, value) except -1:
     """Remember that the program has read a value; see Note [Reads]."""
     cdef State state
-    cdef int lasti = 0
-    cdef PyObject* code
+    cdef tuple read
     cdef Trace trace
-    if node.trace is None and (node.operands is None or not node.requires_grad):
-        return 0
-    code = tape_caller(&folder, &lasti)
-    if code is NULL or kind == "array" and not tape_called_by_user(&folder):
-        return 0
+    cdef bint leaf
     if is_traced(node.trace):
         trace = <Trace>node.trace
-        trace.keep(node)
-        trace.reads.append((next_serial(), node.serial, kind, value, (<object>code, lasti)))
+        read = (next_serial(), node.serial, kind, value, caller())
+        trace.note(node, read)
+        for reference in list(trace.met.values()):
+            other = reference()
+            if other is not None:
+                (<Trace>other).note(node, read)
         return 0
-    state = current()
-    if state.reads is None:
-        state.reads = []
-    elif len(state.reads) >= MAX_READS:
-        del state.reads[: MAX_READS // 2]
-        when, _, place = state.reads[0]
-        state.reads[0] = when, "bool", place  # stands for those before it: any of them may count
-    state.reads.append((next_serial(), kind, (<object>code, lasti)))
+    leaf = node.op is None and node.trace is None and node.n_words == 0
+    if kind == "array":
+        state = current()
+        if not (state.recording or state.reusing and not leaf) and not tape_called_by_user(&folder):
+            return 0
+    what = "leaf" if leaf else "derived" if node.trace is not None else ""
+    return note_place(places, node, kind, what)
+
+
+cdef int note_size(Node node, str kind) except -1:
+    """Remember that the program has asked for a size; see Note [Reads]."""
+    return note_place(sizes, node, kind, "") if tape_called_by_user(&folder) else 0
+
+
+cdef tuple caller():
+    """The user's code object that runs, None if there is none, and the instruction."""
+    cdef int lasti = 0
+    cdef PyObject* code = tape_caller(&folder, &lasti)
+    return (None if code is NULL else <object>code, lasti)
+
+
+cdef int note_place(dict known, Node node, str kind, str what) except -1:
+    """Note a read of what has no trace, or of a size."""
+    global forgotten
+    cdef tuple place = caller()
+    cdef object now = next_serial()
+    cdef tuple key = (id(place[0]), place[1], kind, what)
+    before = known.get(key)
+    if before is None and len(known) >= MAX_PLACES:
+        known.clear()
+        forgotten = now
+    first = now if before is None else before[0]
+    oldest = node.serial if before is None else min(before[2], node.serial)
+    newest = node.serial if before is None else max(before[3], node.serial)
+    known[key] = (first, now, oldest, newest, kind, what, place)
     return 0
 
 
-def reads_since(first) -> list[tuple[int, str, str]]:
-    """(when, kind, place) of the reads on this thread, of what has no trace, from a serial on."""
-    reads = current().reads or []
-    return [(when, kind, read_at(place)) for when, kind, place in reads if when > first]
+def reads_noted() -> list[tuple[int, int, int, int, str, str, tuple]]:
+    """Reads of what has no trace: (first, last, oldest, newest, kind, what, place) of each place.
+
+    First and last say when, oldest and newest of which values, all as serial numbers. What is
+    "leaf" if nothing made them, "derived" if they depend on something recorded and are not.
+    """
+    return list(places.values())
+
+
+def sizes_noted() -> list[tuple[int, int, int, int, str, str, tuple]]:
+    """Sizes that the user's code asked for, in the form of `reads_noted`."""
+    return list(sizes.values())
+
+
+def reads_forgotten() -> int:
+    """Serial number up to which `reads_noted` and `sizes_noted` are not complete."""
+    return forgotten
 
 
 def read_at(place) -> str:
     """A place that a read was noted with, as file and line."""
-    return place_of(place[0], place[1])
+    return "an unknown place" if place[0] is None else place_of(place[0], place[1])

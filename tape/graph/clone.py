@@ -11,8 +11,9 @@ from tape._core import recorded
 from tape._core.memory import asarray
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, GraphError, ShapeError
-from tape.graph.guard import Guard, guards, refuse_sizes, resized, sizes_that_changed
+from tape.graph.guard import Guard, asked_sizes, guards
 from tape.graph.section import Leaf, Ref, Section, told
+from tape.graph.sizes import changed_sizes, fit, refuse_sizes, resized
 from tape.graph.walk import find
 from tape.nn.module import Module
 from tape.nn.parameter import Parameter
@@ -28,6 +29,7 @@ class Program:
     def __init__(self, inputs: list[Tensor], outputs: list[Tensor], what: str) -> None:
         section = self.section = Section(inputs, outputs, what)
         self.guards: dict[int, list[Guard]] = {}
+        self.asked = asked_sizes(section)
         for guard in guards(section):
             self.guards.setdefault(guard.serial, []).append(guard)
         leaves = in_order_of_use(section)
@@ -42,10 +44,9 @@ class Program:
         section, known = self.section, dict(values)
         changed: dict[int, int] = {}
         for i, x in enumerate(args):
-            if not isinstance(section.inputs[i], Parameter):
-                changed.update(sizes_that_changed(section, i, x))
+            changed.update(changed_sizes(section, i, x))
         if changed:
-            refuse_sizes(section, changed)
+            refuse_sizes(section, changed, self.asked)
         for serial, i in section.start.items():
             known[serial] = args[i]
         for step in section.steps:
@@ -53,7 +54,9 @@ class Program:
             if step.op is None:
                 y = operands[0].detach()
             else:
-                y = step.op(*operands, **resized(step, step.settings, operands[0].shape))
+                if changed:
+                    fit(step, operands)
+                y = step.op(*operands, **resized(step, getattr(operands[0], "shape", ())))
             known[step.serial] = y
             for guard in self.guards.get(step.serial, ()):
                 guard.check(y)
@@ -92,7 +95,7 @@ class FunctionClone(Module):
 
         Raises:
             TypeError: the number of arguments is not that of the inputs.
-            GuardError: the program would have taken another path, or used another number.
+            GuardError: the program would have taken another path, or used another number or dtype.
         """
         inputs = self._program.section.inputs
         if len(args) != len(inputs):
@@ -173,9 +176,11 @@ def clone_function(inputs: Any, outputs: Any, parameters: str = "learnable") -> 
 
     The path that the program took is replayed: through skip connections, loops and branches, of
     modules or of plain functions. Sizes may differ where the ops allow it. What would make the
-    program take another path, or compute with another number, raises; that needs inputs that have a
-    name (`Tensor.named`) before they are used. Random draws, and statistics that a training module
-    moves, are as recorded and move no more: take sections in `eval`.
+    program take another path, or compute with another number, raises; what an input without a name
+    (`Tensor.named`, before it is used) hides is refused. A number or array that is read when the
+    outputs are there, not on a line with a branch, is taken for a look. Random draws, and
+    statistics that a training module moves, are as recorded and move no more: take sections in
+    `eval`.
 
     The copies belong to the module that is returned: a second `clone_function` makes others. They
     are made at its first call, or when its parameters are first asked for, of the values at that

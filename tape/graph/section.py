@@ -163,7 +163,10 @@ class Section:
         made_of = recorded.key(t)
         known = [serial for is_tensor, serial in made_of or () if is_tensor]
         inside = [s for s in known if s in self.start or self.is_inside(s)]
-        if inside and len(inside) == len(known):
+        if inside and recorded.is_copy(t):
+            made_of, known = ((True, inside[0]),), inside[:1]
+            inside = known
+        if inside and len(inside) == len(known) and (t.op is not None or recorded.is_copy(t)):
             self.reached.update(self.start[s] for s in inside if s in self.start)
             parts = tuple(Ref(x) if is_tensor else x for is_tensor, x in made_of or ())
             shapes = tuple(
@@ -172,12 +175,15 @@ class Section:
             place, settings = recorded.place(t), recorded.settings(t)
             self.steps.append(Step(t.serial, t.op, parts, settings, shapes, place))
             return
-        may_depend = recorded.is_derived(t) or (t.op is not None and self.starts_unrecorded())
-        older = made_of is not None and all(serial < self.first for serial in known)
+        may_depend = recorded.is_derived(t) or (
+            recorded.is_computed(t) and self.starts_unrecorded()
+        )
+        older = bool(made_of) and all(serial < self.first for serial in known)
         if (may_depend and not older) or inside:
             raise GraphError(
                 f"{self.what}: {told(t)} may depend on an input in a way that is not recorded: "
-                "give the inputs names before they are used, x.named(...), and all is"
+                "give the inputs names before they are used, x.named(...), and compute what does "
+                "not depend on them before that"
             )
         self.leaves[t.serial] = Leaf(t.serial, t, *owner_of(t, module))
 
@@ -201,8 +207,8 @@ class Section:
         return self.recorded[serial].shape if at is None else self.inputs[at].shape
 
     def starts_unrecorded(self) -> bool:
-        """Whether some input is data, from which nothing is recorded."""
-        return any(recorded.trace(x) is None and not x.requires_grad for x in self.inputs)
+        """Whether some input was used while nothing that depends on it was recorded."""
+        return any(recorded.is_late(x) for x in self.inputs)
 
 
 def owner_of(t: Tensor, module: Any) -> tuple[Tensor | None, Any, str]:

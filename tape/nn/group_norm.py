@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, glance
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.nn.arguments import count, number, settings
@@ -130,7 +130,7 @@ class InstanceNorm(BatchNorm):
         mean, var = (self.running_mean, self.running_var) if used else (None, None)
         y = instance_norm(images, self.weight, self.bias, mean, var, self.eps)
         if self.training and tracked and 0 not in images.shape:
-            rows = images.numpy().reshape(*images.shape[:2], math.prod(images.shape[2:]))
+            rows = glance(images).reshape(*images.shape[:2], math.prod(images.shape[2:]))
             self._track(rows.mean((0, 2)), rows.var(2, ddof=1).mean(0))
         return reshape(y, x.shape) if alone else y
 

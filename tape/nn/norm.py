@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tape._core.memory import overwrite
+from tape._core.memory import glance, overwrite
 from tape._core.replay import is_recomputing
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
@@ -104,7 +104,7 @@ class BatchNorm(Module):
         mean, var = batch_statistics(x)
         y = batch_norm(x, self.weight, self.bias, mean, var, self.eps)
         if self.training and self.running_mean is not None and n and not is_recomputing():
-            self._track(mean.numpy(), var.numpy() * (n / (n - 1) if n > 1 else 1.0))
+            self._track(glance(mean), glance(var) * (n / (n - 1) if n > 1 else 1.0))
         return y
 
     def _track(self, mean: np.ndarray, var: np.ndarray) -> None:

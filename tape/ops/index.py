@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray, overwrite
+from tape._core.memory import asarray, glance, origin_of, overwrite, written_from
+from tape._core.recorded import is_recorded
 from tape._core.state import is_recording
 from tape._core.tensor import Tensor
 from tape._kernels.indices import add_into, scatter_add
@@ -332,14 +333,18 @@ def assign_item(x, key, value):
         value = value if is_number else operand(value, x.dtype)
         if not is_number and value.ndim > 1 and value.shape[0] == 1:
             value = without_leading_ones(value, x, indices, layout)
-        if is_recording() and (x.requires_grad or (not is_number and value.requires_grad)):
+        sources = [part for part in (x, value, *indices) if isinstance(part, Tensor)]
+        if is_recording() and any(t.requires_grad or is_recorded(t) for t in sources):
             x._refuse_on_recorded_leaf("x[key] = value")
             x._become(set_item(x, value, *indices, layout=layout), "set_item")
             return
         shape = () if is_number else value.shape
         written(x.shape, shape, *[index.shape for index in indices], layout=layout)
-        array = fitting(value if is_number else value.numpy(), x.dtype)
-        overwrite([x], put, array, [np.asarray(index) for index in indices], layout)
+        array = fitting(value if is_number else glance(value), x.dtype)
+        keys = [glance(i) if isinstance(i, Tensor) else np.asarray(i) for i in indices]
+        origin = origin_of(sources)
+        overwrite([x], put, array, keys, layout)
+        written_from(x, origin)
     except TapeError as error:
         error.op = error.op or "set_item"
         raise

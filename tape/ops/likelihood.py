@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, glance
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
 from tape.ops.cases import MISFIT
@@ -167,7 +167,7 @@ def nll_loss(x, labels, weight=None, ignore_index=None, reduction="mean"):
     n = x.shape[axis]
     kept = None if ignore_index is None else not_equal(labels, ignore_index)
     labels = labels if kept is None else where(kept, labels, 0)
-    checked(labels.numpy(), n)
+    checked(glance(labels), n)
     y = -squeeze(take_along_axis(x, expand_dims(labels, axis=axis), axis=axis), axis=axis)
     total = None
     if weight is not None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import operand
+from tape._core.memory import glance, operand
 from tape._core.tensor import Tensor
 from tape._kernels import rows
 from tape.errors import DTypeError, IndexRangeError, ShapeError, TapeError
@@ -280,7 +280,7 @@ def losses(logits, labels, axis, weight, smoothing, ignored):
     if kept is not None:
         labels = where(kept, labels, 0)
         x = where(reshape(kept, (x.shape[0], 1)), x, 0.0)  # what is ignored may be NaN
-    checked(np.asarray(labels), n)
+    checked(glance(labels) if isinstance(labels, Tensor) else labels, n)
     flat = reshape(labels, x.shape[:1])
     if smoothing:
         y = losses_of_shares(x, one_hot(flat, n, x.dtype), weight, smoothing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, glance
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, IndexRangeError, ShapeError
 from tape.ops.activation import relu
@@ -151,7 +151,7 @@ def multi_margin_loss(x, labels, p=1, margin=1.0, weight=None, reduction="mean")
         raise ValueError(f"multi_margin_loss: p is {p!r}, neither 1 nor 2")
     x, labels, shape = in_rows(x, asarray(labels))
     n = x.shape[1]
-    checked(labels.numpy(), n)
+    checked(glance(labels), n)
     right = take_along_axis(x, expand_dims(labels, axis=-1))
     others = not_equal(expand_dims(labels, axis=-1), np.arange(n))
     short = where(others, relu(margin - right + x), 0.0)

@@ -101,6 +101,30 @@ class drawn_again:
         watched.stand_ins = self.before
 
 
+class drawing_aside:
+    """A with-block in which all numbers are drawn from copies of the generators: none moves."""
+
+    def __enter__(self):
+        self.before = getattr(watched, "stand_ins", None)
+        watched.stand_ins = Copies()
+
+    def __exit__(self, *error):
+        watched.stand_ins = self.before
+
+
+class Copies(dict):
+    """Copies of generators, made when they are first asked for."""
+
+    def __bool__(self):
+        return True
+
+    def get(self, key, rng):
+        """The copy of a generator."""
+        if key not in self:
+            self[key] = copied(rng, rng.bit_generator.state)
+        return self[key]
+
+
 class sharing:
     """A with-block in which what to drop is drawn once for each tensor, into a dictionary."""
 
@@ -128,30 +152,6 @@ def chosen(name, x, shape, p, rng):
     if masks is not None:
         masks[key] = mask
     return mask
-
-
-class drawing_aside:
-    """A with-block in which all numbers are drawn from copies of the generators: none moves."""
-
-    def __enter__(self):
-        self.before = getattr(watched, "stand_ins", None)
-        watched.stand_ins = Copies()
-
-    def __exit__(self, *error):
-        watched.stand_ins = self.before
-
-
-class Copies(dict):
-    """Copies of generators, made when they are first asked for."""
-
-    def __bool__(self):
-        return True
-
-    def get(self, key, rng):
-        """The copy of a generator."""
-        if key not in self:
-            self[key] = copied(rng, rng.bit_generator.state)
-        return self[key]
 
 
 def copied(rng, state):

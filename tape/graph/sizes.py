@@ -1,0 +1,181 @@
+"""Sizes of a section that may be others when it runs again, and those that may not.
+
+Note [Sizes]
+An op takes operands of any sizes that fit. What may not change is a size that the program has made
+a number of: one that its own code has asked for, or one that a number of a step may come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+from tape import shapes
+from tape._core.tensor import Tensor
+from tape.errors import GuardError
+from tape.graph.section import Ref, Section, Step, told
+
+__all__ = ["changed_sizes", "fit", "refuse_sizes", "resized"]
+
+# Settings that no size of a tensor goes into.
+FREE = {
+    *("axis", "axes", "axis1", "axis2", "keepdims", "stride", "padding", "dilation", "groups"),
+    *("activation", "dtype", "descending", "stable", "causal", "eps", "momentum", "training"),
+    *("correction", "offset"),
+}
+
+
+def numbers_of(step: Step) -> Iterator[Any]:
+    """The numbers among the operands and settings of a step that sizes or values may go into."""
+    for x in step.operands:
+        if not isinstance(x, (Ref, bool)):
+            yield x
+    for name, setting in step.settings.items():
+        if name not in FREE:
+            yield from numbers_in(setting)
+
+
+def numbers_in(setting: Any) -> Iterator[Any]:
+    if isinstance(setting, (int, float)) and not isinstance(setting, bool):
+        yield setting
+    elif isinstance(setting, slice):
+        yield from numbers_in((setting.start, setting.stop, setting.step))
+    elif isinstance(setting, (tuple, list)):
+        for part in setting:
+            yield from numbers_in(part)
+
+
+def changed_sizes(section: Section, i: int, x: Tensor) -> dict[int, int]:
+    """The sizes of input i that are not as recorded: old and new.
+
+    Raises:
+        GuardError: x has another number of axes, or another dtype.
+    """
+    old = section.inputs[i]
+    if x.dtype != old.dtype:
+        raise GuardError(f"input {i} is {x.dtype}, recorded was {told(old)}: give it that dtype")
+    if len(x.shape) != len(old.shape):
+        raise GuardError(f"input {i} has {len(x.shape)} axes {x.shape}, recorded was {told(old)}")
+    return {n: m for n, m in zip(old.shape, x.shape, strict=True) if n != m}
+
+
+def refuse_sizes(section: Section, changed: dict[int, int], asked: str) -> None:
+    """Raise GuardError if a number of the section may come from a size that is another now.
+
+    Args:
+        section: what is to run.
+        changed: sizes as recorded, and what they are now.
+        asked: where the program has asked for a size, or "".
+    """
+    n, m = next(iter(changed.items()))
+    if asked:
+        raise GuardError(
+            f"a size was {n} and is {m}, and the program asked for sizes at {asked}: record the "
+            "section with that size, or without asking (reshape takes -1, nn.Flatten none)"
+        )
+    for step in section.steps:
+        if step.op is not None and step.op.name in RESHAPES:
+            continue
+        for x in numbers_of(step):
+            for n in changed:
+                if suspicious(x, n, step):
+                    raise GuardError(
+                        f"a size was {n} and is {changed[n]}, and the number {x} of {step} may "
+                        "come from it: record the section with that size, or with one that is no "
+                        "number of the program"
+                    )
+
+
+def suspicious(x: float, n: int, step: Step) -> bool:
+    """Whether a number may have been computed from a size."""
+    indexing = step.op is not None and "item" in step.op.name
+    if n <= 1:  # a number of almost every program: only where places are counted
+        return indexing and not isinstance(x, float) and x in (-1, 0, 1)
+    near = (n, n - 1) if n > 3 or indexing else (n,)
+    return any(x == m or (m and math.isclose(x, 1 / m, rel_tol=1e-6)) for m in near)
+
+
+RESHAPES = {"reshape", "broadcast_to"}
+
+
+def fit(step: Step, operands: list[Any]) -> None:
+    """Raise GuardError if sizes that were equal differ, and the op takes that for broadcasting."""
+    if step.op.shape is not shapes.broadcast and step.op.name not in BROADCASTING:
+        return
+    now = [getattr(x, "shape", ()) for x in operands]
+    for a, b in combinations(range(len(now)), 2):
+        aligned = [s[::-1] for s in (step.shapes[a], step.shapes[b], now[a], now[b])]
+        pairs = zip(*aligned, strict=False)
+        for n, m, n_now, m_now in pairs:
+            if n == m != 1 and n_now != m_now:
+                raise GuardError(
+                    f"{step}: a size was {n} in both of {step.shapes[a]} and {step.shapes[b]}, now "
+                    f"they are {now[a]} and {now[b]}"
+                )
+
+
+BROADCASTING = {"set_item", "where"}
+
+
+def resized(step: Step, now: tuple[int, ...]) -> dict[str, Any]:
+    """The settings of a step, for an operand of other sizes.
+
+    A reshape keeps what it joins and splits: (N, C, H, W) to (N, C H W) holds for any of them.
+    """
+    settings, before = step.settings, (step.shapes or (now,))[0]
+    if step.op is None or step.op.name not in RESHAPES or before == now:
+        return settings
+    target = tuple(settings["shape"])
+    if step.op.name == "broadcast_to":
+        lead = len(target) - len(now)
+        grown = [m if n == t else t for n, m, t in zip(before, now, target[lead:], strict=True)]
+        return {**settings, "shape": (*target[:lead], *grown)}
+    grown = reshaped(before, now, target, step)
+    same_size = math.prod(now) == math.prod(before)
+    if (same_size or -1 in target) and made(now, target) != made(now, grown):
+        raise GuardError(
+            f"{step}: {before} became {target}: of {now} that may be {made(now, target)} or {grown}"
+        )
+    return {**settings, "shape": grown}
+
+
+def made(now: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that sizes with a -1 in them mean."""
+    known = math.prod(n for n in target if n != -1)
+    return tuple(math.prod(now) // known if n == -1 and known else n for n in target)
+
+
+def reshaped(
+    before: tuple[int, ...], now: tuple[int, ...], target: tuple[int, ...], step: Step
+) -> tuple[int, ...]:
+    """What the sizes in a reshape become: those of the groups of axes that belong together."""
+    target = made(before, target)
+    result: list[int] = []
+    i = j = 0
+    while i < len(before) or j < len(target):
+        start, end = i, j
+        left = before[i] if i < len(before) else 1
+        right = target[j] if j < len(target) else 1
+        i, j = min(i + 1, len(before)), min(j + 1, len(target))
+        while left != right:
+            if left < right and i < len(before):
+                left, i = left * before[i], i + 1
+            elif j < len(target):
+                right, j = right * target[j], j + 1
+            else:
+                break
+        result.extend(regrouped(before[start:i], now[start:i], target[end:j], step))
+    return tuple(result)
+
+
+def regrouped(
+    before: tuple[int, ...], now: tuple[int, ...], target: tuple[int, ...], step: Step
+) -> tuple[int, ...]:
+    if before == now:
+        return target
+    size, rest = math.prod(now), math.prod(target[1:])
+    if not target or rest == 0 or size % rest:
+        raise GuardError(f"{step}: {before} became {target}, which does not tell what {now} does")
+    return (size // rest, *target[1:])
