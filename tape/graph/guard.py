@@ -126,8 +126,8 @@ def refuse_untraced(section: Section, last: int) -> None:
         raise GraphError(
             f"{section.what}: while the section was recorded, a value was read at "
             f"{trace.read_at(place)} that a branch or a number may depend on: give the inputs "
-            "names before they are used, x.named(...), and parameters that are read, and it becomes "
-            "a guard"
+            "names before they are used, x.named(...), and parameters that are read: it becomes a "
+            "guard"
         )
 
 
