@@ -313,19 +313,25 @@ cdef Node made(Op op, State state, tuple operands, tuple settings, bint graph, b
                bint any_borrowed, object trace):
     """Compute and record a node. While it is made another thread may move its operands' handles."""
     cdef bint some_spent = hold_all(operands)
-    cdef Node node
-    cdef double start
     try:
         if some_spent:
             revive_all(operands)
         if state.ledger.lists_all:
-            start = perf_counter()
-            node = computed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
-            note_made(state.ledger.tally(op), node, perf_counter() - start)
-            return node
+            return timed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
         return computed(op, state, operands, settings, graph, recorded, any_borrowed, trace)
     finally:
         release_all(operands)
+
+
+cdef Node timed(Op op, State state, tuple operands, tuple settings, bint graph, bint recorded,
+                bint any_borrowed, object trace):
+    """A node as `computed` makes it, counted in the tape's report."""
+    cdef double start = perf_counter()
+    cdef Node node = computed(
+        op, state, operands, settings, graph, recorded, any_borrowed, trace
+    )
+    note_made(state.ledger.tally(op), node, perf_counter() - start)
+    return node
 
 
 cdef Node computed(Op op, State state, tuple operands, tuple settings, bint graph, bint recorded,
