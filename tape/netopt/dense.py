@@ -16,6 +16,7 @@ from tape.netopt.judge import Kept, Place
 from tape.netopt.ranks import checked_rank, rank_from
 from tape.netopt.svd import balanced as balanced_factors
 from tape.netopt.svd import data_projection, spectrum_on, svd_subprojection
+from tape.nn.init import zeros
 from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.nn.parameter import Parameter
@@ -148,7 +149,7 @@ class FactorDense(Optimization):
             at.shared[key] = layer.weight, *self.factors(layer, rank, at)
         _, first, second = at.shared[key]
         k, bias = first.shape[0], layer.bias is not None
-        new = FactoredDense(layer.n_out, 0, 0, layer.activation, bias, dtype=first.dtype)
+        new = FactoredDense(layer.n_out, 0, 0, layer.activation, bias, zeros, dtype=first.dtype)
         new.rank, new.first, new.second, new.bias = k, first, second, layer.bias
         return new
 
