@@ -12,6 +12,7 @@ from tape.netopt import factorization, ranks
 from tape.netopt.frame import Optimization, Optimized, lower, optimize, transform
 from tape.netopt.judge import Kept, Place
 from tape.netopt.lowered import Lowered
+from tape.netopt.plan import Plan, plan
 from tape.netopt.report import Report, Row
 from tape.netopt.rewrite import rewrite
 
@@ -21,11 +22,13 @@ __all__ = [
     "Optimization",
     "Optimized",
     "Place",
+    "Plan",
     "Report",
     "Row",
     "factorization",
     "lower",
     "optimize",
+    "plan",
     "ranks",
     "rewrite",
     "transform",

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tape.errors import SettingError
-from tape.netopt.finish import finished, finite
+from tape.netopt.finish import finished
 from tape.netopt.frame import Optimization
 from tape.netopt.judge import Kept, Place
 from tape.netopt.ranks import evbmf, rank_from
-from tape.netopt.svd import svd_subprojection
+from tape.netopt.svd import finite, svd_subprojection
 from tape.netopt.tucker import composed, separable, sides, tucker2, unfolded
 from tape.nn.container import Sequential
 from tape.nn.conv import Conv1d, Conv2d, Conv3d

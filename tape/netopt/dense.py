@@ -10,12 +10,12 @@ import numpy as np
 from tape._core.tensor import Tensor
 from tape.errors import SettingError
 from tape.netopt.factored import FactoredDense
-from tape.netopt.finish import finished, finite
+from tape.netopt.finish import finished
 from tape.netopt.frame import Optimization
 from tape.netopt.judge import Kept, Place
 from tape.netopt.ranks import checked_rank, rank_from
 from tape.netopt.svd import balanced as balanced_factors
-from tape.netopt.svd import data_projection, spectrum_on, svd_subprojection
+from tape.netopt.svd import data_projection, finite, spectrum_on, svd_subprojection
 from tape.nn.init import zeros
 from tape.nn.linear import Dense
 from tape.nn.module import Module
@@ -209,6 +209,8 @@ def checked_factors(made: Any, w: Any, k: int, name: str) -> Factors:
     if not isinstance(made, (tuple, list)) or len(made) != 2:
         raise SettingError(f"{name}: factor_function must give (W1, W2), got {made!r:.80}")
     w1, w2 = (np.asarray(part) for part in made)
+    if not (w1.dtype.kind in "fiu" and w2.dtype.kind in "fiu"):
+        raise SettingError(f"{name}: factor_function gave {w1.dtype} and {w2.dtype} numbers")
     expected = (w.shape[0], k), (k, w.shape[1])
     if (w1.shape, w2.shape) != expected:
         raise SettingError(

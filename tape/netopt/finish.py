@@ -6,13 +6,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from tape.errors import NumericsError
 from tape.netopt.frame import Optimization, optimize
 from tape.nn.module import Module
 
-__all__ = ["finished", "finite"]
+__all__ = ["finished"]
 
 MAX_NAMED = 5  # layers that a warning names
 
@@ -39,11 +36,3 @@ def finished(
             stacklevel=3,
         )
     return new
-
-
-def finite(name: str, *arrays: Any) -> None:
-    """Raise NumericsError if there is NaN or infinity in arrays."""
-    for array in arrays:
-        if not np.isfinite(array).all():
-            n = int(np.count_nonzero(~np.isfinite(array)))
-            raise NumericsError(f"{name}: {n} of {array.size} numbers are NaN or infinite")

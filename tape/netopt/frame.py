@@ -132,12 +132,12 @@ def transform(
     title = optimization.title
     list(model.named_parameters())  # raises for those without a size
     y, calls = (None, {}) if x is None else record(model, x)
-    parts, rows = proposed(model, optimization, where, calls, only_cheaper)
+    parts, rows = proposed(model, optimization, where, calls, x is not None, only_cheaper)
     while broken := broken_ties(model, parts):
         for old_id, (gone, also) in broken.items():
             rows[old_id].action = f"kept: its {gone} is also {also}, which stays"
             del parts[old_id]
-    new = rewritten(model, parts, optimizer)
+    new = rewritten(model, parts)
     report = Report(title, list(rows.values()))
     after = {} if x is None else record(new, x)[1]
     for old_id, row in rows.items():
@@ -157,6 +157,8 @@ def transform(
         report.drift = drift(y, run(new.clone().eval(), x))
     if metric is not None:
         report.metric = {"original": said(metric, model), "transformed": said(metric, new)}
+    if optimizer is not None:  # at the end: nothing after it can fail
+        optimizer.follow(model, new)
     return Optimized(new, report)
 
 
@@ -205,6 +207,7 @@ def optimize(
         for row in report.changed:
             layer = module_at(low, row.path)
             row.bytes = (row.bytes or (0, 0))[0], n_bytes(layer)
+            row.parameters = (row.parameters or (0, 0))[0], n_parameters(layer)
             row.action += f", {optimization.describe(layer)}"
         if metric is not None:
             report.metric["lowered"] = said(metric, low)
@@ -270,7 +273,12 @@ def check(name: str, model: Any, optimization: Any) -> None:
 
 
 def proposed(
-    model: Module, optimization: Optimization, where: Any, calls: Any, only_cheaper: bool
+    model: Module,
+    optimization: Optimization,
+    where: Any,
+    calls: Any,
+    is_recorded: bool,
+    only_cheaper: bool,
 ) -> tuple[dict[int, tuple[Module, Module]], dict[int, Row]]:
     """((old, new) of layers to change, row of each layer with parameters), by id of the old."""
     known = [module for module in below(model) if computes_as(module, optimization.kinds)]
@@ -285,7 +293,10 @@ def proposed(
         row = Row(path, type(layer).__name__, "not chosen")
         if id(layer) in chosen:
             at = Place(path, calls.get(id(layer), []), shared)
-            new = optimization.transform(layer, at)
+            if is_recorded and not at.calls:  # so something else may use its parameters
+                new: Any = Kept("not called on x")
+            else:
+                new = optimization.transform(layer, at)
             if isinstance(new, Module):
                 row.action = optimization.describe(new)
                 new = objection(layer, new, optimization, at) if only_cheaper else new
@@ -319,6 +330,8 @@ def selected(
     """Those of the known layers that `where` names."""
     name = type(optimization).__name__
     kinds = " or ".join(kind.__name__ for kind in optimization.kinds)
+    if not optimization.kinds:
+        raise TypeError(f"{name}: its kinds, the classes of layers that it knows, are empty")
     if not known:
         raise TapeError(f"{name}: {type(model).__name__} has no {kinds} layers")
     if where is None:

@@ -26,8 +26,8 @@ class Place(NamedTuple):
 
     Attributes:
         path: of the layer, the first if it is shared.
-        calls: ``(x, y_shape)`` of each of its calls on the calibration batch, x a tuple of
-            operands; none without a batch.
+        calls: ``(x, named, y_shape)`` of each of its calls on the calibration batch, x a tuple of
+            operands and named a dictionary of those by name; none without a batch.
         shared: a dictionary that all layers of one run have in common.
     """
 
@@ -60,4 +60,4 @@ def called(layer: Any, calls: list[Call]) -> None:
     """Repeat recorded calls, without a graph."""
     with no_grad():
         for call in calls:
-            layer(*call.x)
+            layer(*call.x, **call.named)

@@ -19,6 +19,7 @@ class Call(NamedTuple):
     """One call of a layer: what it got, and the shape of what it gave, None if no tensor."""
 
     x: tuple[Any, ...]
+    named: dict[str, Any]
     y_shape: tuple[int, ...] | None
 
 
@@ -51,7 +52,7 @@ def noting(forward: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         y = forward(*args, **kwargs)
-        calls.append(Call((*args, *kwargs.values()), y.shape if isinstance(y, Tensor) else None))
+        calls.append(Call(args, kwargs, y.shape if isinstance(y, Tensor) else None))
         return y
 
     return noted

@@ -6,9 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from tape.errors import NumericsError, ShapeError
 from tape.netopt.ranks import checked_rank
 
-__all__ = ["balanced", "data_projection", "signed_svd", "spectrum_on", "svd_subprojection"]
+__all__ = [
+    "balanced",
+    "data_projection",
+    "finite",
+    "signed_svd",
+    "spectrum_on",
+    "svd_subprojection",
+]
 
 RIDGE = 1e-6  # weight of what no row of the data sees
 
@@ -27,7 +35,8 @@ def svd_subprojection(w: Any, k: int) -> tuple[Any, Any]:
 
     Raises:
         SettingError: k is outside.
-        LinAlgError: w has NaN or infinity.
+        ShapeError: w is no matrix.
+        NumericsError: w has NaN or infinity.
 
     >>> import numpy as np
     >>> from tape.netopt.factorization import svd_subprojection
@@ -36,6 +45,9 @@ def svd_subprojection(w: Any, k: int) -> tuple[Any, Any]:
     [[0.0, 0.0, 0.0], [0.0, -5.0, 0.0], [0.0, 0.0, 2.0]]
     """
     w = np.asarray(w)
+    if w.ndim != 2:
+        raise ShapeError(f"svd_subprojection: takes a matrix, got the shape {w.shape}")
+    finite("svd_subprojection: w", w)
     k = checked_rank(k, min(w.shape), "svd_subprojection")
     u, s, vt = signed_svd(w)
     return np.ascontiguousarray(u[:, :k]), s[:k, None] * vt[:k]
@@ -66,17 +78,29 @@ def data_projection(w: Any, x: Any, k: int) -> tuple[Any, Any]:
 
     Shapes: w (m, n), x (N, m) -> W1 (m, k), W2 (k, n)
     """
-    _, _, vt = signed_svd(seen(w, x))
-    return w @ vt[:k].T, np.ascontiguousarray(vt[:k])
+    main = np.linalg.eigh(seen(w, x))[1][:, ::-1][:, :k].astype(w.dtype)
+    signs = np.where(main[np.argmax(np.abs(main), axis=0), np.arange(k)] < 0, -1, 1)
+    main *= signs.astype(w.dtype)
+    return w @ main, np.ascontiguousarray(main.T)
 
 
 def spectrum_on(w: Any, x: Any) -> Any:
     """The min(m, n) singular values of x @ w, for rules that tell a rank."""
-    return np.linalg.svd(seen(w, x), compute_uv=False)[: min(w.shape)]
+    squares = np.linalg.eigvalsh(seen(w, x))[::-1][: min(w.shape)]
+    return np.sqrt(np.maximum(squares, 0.0))
 
 
 def seen(w: Any, x: Any) -> Any:
-    """A matrix of the singular values and right vectors of x @ w, without the N rows of x."""
-    r = np.linalg.qr(x, mode="r") if len(x) > x.shape[1] else x
-    scale = np.sqrt(RIDGE * np.sum(np.square(x)) / max(1, x.shape[1])) or 1.0
-    return np.concatenate([r @ w, scale * w])
+    """(x @ w).T @ (x @ w) in float64, and a little of w.T @ w."""
+    y = np.asarray(x @ w, np.float64)
+    w = np.asarray(w, np.float64)
+    share = RIDGE * float(np.sum(np.square(x, dtype=np.float64))) / max(1, x.shape[1])
+    return y.T @ y + (share or 1.0) * (w.T @ w)
+
+
+def finite(name: str, *arrays: Any) -> None:
+    """Raise NumericsError if there is NaN or infinity in arrays."""
+    for array in arrays:
+        if not np.isfinite(array).all():
+            n = int(np.count_nonzero(~np.isfinite(array)))
+            raise NumericsError(f"{name}: {n} of {array.size} numbers are NaN or infinite")
