@@ -193,3 +193,9 @@ def test_what_pays_is_measured_on_a_batch():
         4 * 256 * (64 * 16 + 16 * 144 + 16 * 64),
     )
     assert report.speedup > 1
+
+
+def test_a_convolution_without_numbers_is_left_alone():
+    net = nn.Sequential(nn.Conv2d(0, 3, n_in=2), nn.Conv2d(8, 3, n_in=8))
+    _, report = factor_convolution(net, 2, return_report=True)
+    assert report["0"].action == "kept: has no numbers"

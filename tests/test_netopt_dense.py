@@ -408,3 +408,39 @@ def test_nothing_is_left_behind(nothing_left):
     assert report.drift > 0
     new(x).sum().backward()
     del net, new, report, x
+
+
+def test_a_layer_whose_weight_is_read_by_another_still_has_one():
+    net = nn.TransformerEncoderLayer(16, 2, 64)
+    x = tape.tensor(normal(2, 5, 16))
+    net(x)
+    new = factor_dense(net, rank=1.0, filter_function="linear1", only_cheaper=False)
+    np.testing.assert_allclose(new.eval()(x).numpy(), net.eval()(x).numpy(), rtol=1e-4, atol=1e-4)
+    new(x).sum().backward()
+    assert new.linear1.first.grad is not None
+
+
+def test_factors_that_are_no_numbers_and_layers_without_any():
+    net = nn.Sequential(nn.Dense(3, 3))
+    for factors, words in [
+        (lambda w, k: (w * 1j, w), "gave complex64 and float32 numbers"),
+        (lambda w, k: ([[1], [1, 2]], w), "gave no matrix"),
+        (lambda w, k: (w + np.nan, w), "NaN or infinite"),
+    ]:
+        with pytest.raises(TapeError, match=rf"0 \(3, 3\).*{words}"):
+            factor_dense(net, factor_function=factors)
+    empty = nn.Sequential(nn.Dense(0, 3), nn.Dense(2, 0))
+    _, report = factor_dense(empty, rank=1.0, return_report=True)
+    assert [row.action for row in report.rows] == ["kept: has no numbers"] * 2
+
+
+def test_weights_near_the_end_of_the_range_are_factored_or_named():
+    layer = nn.Dense(30, 30, init=nn.init.constant(1e30))
+    new = factor_dense(layer, rank=1)
+    np.testing.assert_allclose(new.weight.numpy(), layer.weight.numpy(), rtol=1e-4)
+    x = np.full((3, 30), 1e30, "f")
+    with tape.no_grad():
+        layer.weight[...] = 1e38
+    with pytest.raises(NumericsError, match=r"\(30, 30\): its factors: 30 of 30 numbers are"):
+        factor_dense(layer, rank=1)
+    assert factor_dense(nn.Dense(30, 30), rank=1, x=tape.tensor(x), data_aware=True, only_cheaper=0)

@@ -100,6 +100,8 @@ class FactorConvolution(Optimization):
             return Kept(f"{layer.groups} groups are not supported")
         if self.method == "separable" and not isinstance(layer, Conv2d):
             return Kept("only Conv2d is separable")
+        if not layer.weight.size:
+            return Kept("has no numbers")
         key = id(layer.weight)
         if key not in at.shared:  # holds on to the weight, so that no other gets its id
             name = f"factor_convolution: {at.path or 'the layer'} {layer.weight.shape}"
@@ -117,8 +119,6 @@ class FactorConvolution(Optimization):
 
     def kernels(self, w: Any, rank: Any, name: str) -> list[Any]:
         """The weights of the convolutions that take the place of one."""
-        if not w.size:
-            raise SettingError(f"{name}: has no numbers to factor")
         if self.method == "separable":
             return separable(w, rank_from(rank, sides(w), name))
         pair = rank if isinstance(rank, (tuple, list)) else (rank, rank)

@@ -144,6 +144,8 @@ class FactorDense(Optimization):
             if at.path not in rank:
                 return Kept("not in the plan")
             rank = rank[at.path]
+        if not layer.weight.size:
+            return Kept("has no numbers")
         key = id(layer.weight)
         if key not in at.shared:  # holds on to the weight, so that no other gets its id
             at.shared[key] = layer.weight, *self.factors(layer, rank, at)
@@ -158,8 +160,6 @@ class FactorDense(Optimization):
         name = f"factor_dense: {at.path or 'the layer'} {layer.weight.shape[::-1]}"
         w = layer.weight.numpy().T
         finite(name, w)
-        if not min(w.shape):
-            raise SettingError(f"{name}: has no numbers to factor")
         rows = None
         if self.data_aware:
             if not at.calls:
@@ -176,11 +176,10 @@ class FactorDense(Optimization):
             w1, w2 = svd_subprojection(w, k)
         if self.balanced:
             w1, w2 = balanced_factors(w1, w2)
-        dtype = layer.weight.dtype
-        return (
-            Parameter(np.ascontiguousarray(w1.T), dtype=dtype),
-            Parameter(np.ascontiguousarray(w2.T), dtype=dtype),
-        )
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is named
+            arrays = [np.asarray(part.T, layer.weight.dtype, order="C") for part in (w1, w2)]
+        finite(f"{name}: its factors", *arrays)
+        return Parameter(arrays[0]), Parameter(arrays[1])
 
     def describe(self, new: Any) -> str:
         """How the layer was factored, and the rank."""
@@ -189,9 +188,10 @@ class FactorDense(Optimization):
 
     def error(self, old: Any, new: Any) -> float:
         """The relative error of the matrix, in the Frobenius norm."""
-        w = old.weight.numpy()
-        size = float(np.linalg.norm(w)) or 1.0
-        return float(np.linalg.norm(w - new.second.numpy() @ new.first.numpy())) / size
+        w, second = (np.asarray(a.numpy(), np.float64) for a in (old.weight, new.second))
+        return float(np.linalg.norm(w - second @ new.first.numpy())) / float(
+            np.linalg.norm(w) or 1.0
+        )
 
 
 def matrix_of(x: Any) -> np.ndarray:
@@ -208,7 +208,10 @@ def checked_factors(made: Any, w: Any, k: int, name: str) -> Factors:
     """
     if not isinstance(made, (tuple, list)) or len(made) != 2:
         raise SettingError(f"{name}: factor_function must give (W1, W2), got {made!r:.80}")
-    w1, w2 = (np.asarray(part) for part in made)
+    try:
+        w1, w2 = (np.asarray(part) for part in made)
+    except ValueError as error:
+        raise SettingError(f"{name}: factor_function gave no matrix: {error}") from error
     if not (w1.dtype.kind in "fiu" and w2.dtype.kind in "fiu"):
         raise SettingError(f"{name}: factor_function gave {w1.dtype} and {w2.dtype} numbers")
     expected = (w.shape[0], k), (k, w.shape[1])

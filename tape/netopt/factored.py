@@ -12,7 +12,7 @@ from tape.nn.arguments import checked_activation, count, settings
 from tape.nn.init import Initialiser, glorot_uniform, zeros
 from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, size_at
-from tape.ops.linalg import linear
+from tape.ops.linalg import linear, matmul
 
 __all__ = ["FactoredDense"]
 
@@ -63,6 +63,11 @@ class FactoredDense(Module):
     def n_in(self) -> int | None:
         """Size of x's last axis, None before it is inferred."""
         return self.first.shape[1]
+
+    @property
+    def weight(self) -> Tensor:
+        """The product (n_out, n_in) of both, computed each time: for code that reads a weight."""
+        return matmul(self.second, self.first)
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""

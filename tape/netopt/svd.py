@@ -55,7 +55,8 @@ def svd_subprojection(w: Any, k: int) -> tuple[Any, Any]:
 
 def signed_svd(w: Any) -> tuple[Any, Any, Any]:
     """(u, s, vt) of a matrix, with signs such that in columns of u the largest is positive."""
-    u, s, vt = np.linalg.svd(w, full_matrices=False)
+    with np.errstate(over="ignore"):  # who wants the factors sees that they are infinite
+        u, s, vt = np.linalg.svd(w, full_matrices=False)
     size = np.abs(u)
     largest = np.argmax(size >= 0.999 * size.max(axis=0, initial=0.0), axis=0)
     signs = np.where(np.take_along_axis(u, largest[None], axis=0)[0] < 0, -1, 1).astype(u.dtype)
@@ -92,8 +93,8 @@ def spectrum_on(w: Any, x: Any) -> Any:
 
 def seen(w: Any, x: Any) -> Any:
     """(x @ w).T @ (x @ w) in float64, and a little of w.T @ w."""
-    y = np.asarray(x @ w, np.float64)
     w = np.asarray(w, np.float64)
+    y = np.asarray(x, np.float64) @ w
     share = RIDGE * float(np.sum(np.square(x, dtype=np.float64))) / max(1, x.shape[1])
     return y.T @ y + (share or 1.0) * (w.T @ w)
 
