@@ -444,3 +444,11 @@ def test_weights_near_the_end_of_the_range_are_factored_or_named():
     with pytest.raises(NumericsError, match=r"\(30, 30\): its factors: 30 of 30 numbers are"):
         factor_dense(layer, rank=1)
     assert factor_dense(nn.Dense(30, 30), rank=1, x=tape.tensor(x), data_aware=True, only_cheaper=0)
+
+
+def test_an_open_scope_does_not_name_the_factors():
+    net = nn.Sequential(nn.Dense(30, 30), nn.Dense(30, 30))
+    with nn.scope("outer"):
+        new = factor_dense(net, rank=2)
+    assert new[0].first is not new[1].first
+    assert [p.size for p in new.parameters()] == [60, 60, 30] * 2

@@ -16,6 +16,8 @@ from tape.ops.linalg import linear, matmul
 
 __all__ = ["FactoredDense"]
 
+GLOROT = glorot_uniform()
+
 
 class FactoredDense(Module):
     """activation(x @ first.T @ second.T + bias).
@@ -46,18 +48,22 @@ class FactoredDense(Module):
         n_in: int | None = None,
         activation: Any = None,
         bias: bool = True,
-        init: Initialiser = glorot_uniform(),  # noqa: B008, it has no state
-        init_bias: Initialiser = zeros,
+        init: Initialiser | None = None,
+        init_bias: Initialiser | None = None,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         name = "FactoredDense"
         self.n_out, self.rank = count(name, "n_out", n_out), count(name, "rank", rank)
         known = None if n_in is None else count(name, "n_in", n_in)
         self.activation = checked_activation(name, activation)
-        self.first = parameter(name, (self.rank, known), init, rng, dtype)
-        self.second = parameter(name, (self.n_out, self.rank), init, rng, dtype)
-        self.bias = parameter(name, (self.n_out,), init_bias, rng, dtype) if bias else None
+        first, second = (self.rank, known), (self.n_out, self.rank)
+        self.first = parameter(self, "first", first, init, rng, dtype, default=GLOROT)
+        self.second = parameter(self, "second", second, init, rng, dtype, default=GLOROT)
+        self.bias = None
+        if bias:
+            shape = (self.n_out,)
+            self.bias = parameter(self, "bias", shape, init_bias, rng, dtype, default=zeros)
 
     @property
     def n_in(self) -> int | None:

@@ -20,7 +20,7 @@ from tape.netopt.judge import Kept, Place, objection
 from tape.netopt.measure import compare
 from tape.netopt.record import outputs, record, run
 from tape.netopt.report import Report, Row
-from tape.netopt.rewrite import broken_ties, path_of, rewritten
+from tape.netopt.rewrite import broken_ties, path_of, rewritten, unscoped
 from tape.nn.module import Module
 from tape.nn.parameter import is_parameter
 from tape.nn.tree import below, resolve, select
@@ -132,7 +132,8 @@ def transform(
     title = optimization.title
     list(model.named_parameters())  # raises for those without a size
     y, calls = (None, {}) if x is None else record(model, x)
-    parts, rows = proposed(model, optimization, where, calls, x is not None, only_cheaper)
+    with unscoped():
+        parts, rows = proposed(model, optimization, where, calls, x is not None, only_cheaper)
     while broken := broken_ties(model, parts):
         for old_id, (gone, also) in broken.items():
             rows[old_id].action = f"kept: its {gone} is also {also}, which stays"
@@ -240,7 +241,8 @@ def lower(
     shared: dict[Any, Any] = {}
     parts, rows = {}, []
     for path, layer in model.named_modules():
-        new = optimization.lower(layer, Place(path, [], shared))
+        with unscoped():
+            new = optimization.lower(layer, Place(path, [], shared))
         if new is not None:
             parts[id(layer)] = layer, new
             row = Row(path, type(layer).__name__, optimization.describe(new), True)

@@ -25,6 +25,7 @@ from tape.netopt.judge import called
 from tape.netopt.measure import fastest
 from tape.netopt.ranks import tail_shares
 from tape.netopt.record import Call, record, run
+from tape.netopt.rewrite import unscoped
 from tape.netopt.svd import finite, spectrum_on
 from tape.netopt.tucker import unfolded
 from tape.nn.init import zeros
@@ -111,7 +112,8 @@ def plan(
     if not together:
         raise TapeError(f"plan: nothing in this {type(model).__name__} can be factored")
     ranks = [ranks_of(layers, calls, N_RANKS[of]) for layers in together]
-    before, costs = priced(model, x, calls, together, ranks, of)
+    with unscoped():
+        before, costs = priced(model, x, calls, together, ranks, of)
     found = []
     for its, its_costs in zip(ranks, costs, strict=True):
         options = [Option(k, c, e) for (k, e), c in zip(its, its_costs, strict=True)]

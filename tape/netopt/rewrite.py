@@ -9,19 +9,20 @@ of the result is an object of the original.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tape.errors import TapeError
 from tape.nn.call import Called
 from tape.nn.clone import twins
 from tape.nn.module import Module
-from tape.nn.parameter import Parameter, Uninferred, is_parameter
+from tape.nn.parameter import Parameter, is_parameter, scopes
 from tape.nn.replace import outermost
 from tape.nn.replace import replace as put_in
 from tape.nn.tree import below, select
 
-__all__ = ["broken_ties", "path_of", "rewrite", "rewritten"]
+__all__ = ["broken_ties", "path_of", "rewrite", "rewritten", "unscoped"]
 
 Parts = dict[int, tuple[Module, Module]]  # (old, new) by the id of the old
 
@@ -186,15 +187,16 @@ def keep_learning(old: Module, new: Module) -> None:
                 entry.requires_grad_(False)
 
 
+@contextmanager
+def unscoped() -> Iterator[None]:
+    """New layers get parameters of their own, also where a `nn.scope` is open."""
+    token = scopes.set(None)
+    try:
+        yield
+    finally:
+        scopes.reset(token)
+
+
 def path_of(model: Module, module: Module) -> str:
     """The first path of a module in a tree, "" for the whole."""
     return next(path for path, entry in model.named_modules() if entry is module)
-
-
-def refuse_uninferred(owner: str, path: str, layer: Module) -> None:
-    """TapeError if a layer waits for its size."""
-    for name, entry in layer.entries():
-        if isinstance(entry, Uninferred):
-            raise TapeError(
-                f"{owner}: {path}.{name} has no size yet: call the model once on an example"
-            )
