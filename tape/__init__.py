@@ -187,6 +187,8 @@ from tape.ops.group_norm import (
 )
 from tape.ops.interpolate import interpolate as interpolate
 from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
+from tape.ops.int8 import int8_codes as int8_codes, int8_linear as int8_linear
+from tape.ops.int8_conv import int8_conv2d as int8_conv2d
 from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer
 from tape.ops.likelihood import (
     binary_cross_entropy as binary_cross_entropy,
