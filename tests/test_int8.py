@@ -172,6 +172,29 @@ def test_images_become_the_codes_of_their_numbers_in_any_layout(rng, channels, h
     on_every_isa(check)
 
 
+few = st.integers(1, 3)
+
+
+@given(generators, layouts, st.tuples(few, st.sampled_from([4, 8, 5]), few, few), st.booleans())
+def test_codes_are_read_in_any_layout(rng, layout, shape, last):
+    q, w = codes(rng, *shape), weights(rng, 17, shape[1], 1, 1)
+    expected = correlation(q, w, 9, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+    x = (
+        laid_out(q.transpose(0, 2, 3, 1), layout).transpose(0, 3, 1, 2)
+        if last
+        else laid_out(q, layout)
+    )
+
+    def check(isa):
+        np.testing.assert_array_equal(Int8Filters(w, zero=9).sums(x), expected, err_msg=isa)
+        half = x[::2, :, ::-1, ::2]
+        np.testing.assert_array_equal(
+            Int8Filters(w, zero=9).sums(half), expected[::2, :, ::-1, ::2], err_msg=isa
+        )
+
+    on_every_isa(check)
+
+
 def test_the_longest_filter_does_not_overflow(isa):
     x, w = np.full((1, LONGEST, 1, 1), 255, np.uint8), np.full((3, LONGEST, 1, 1), -128, np.int8)
     assert (Int8Filters(w).sums(x) == -255 * 128 * LONGEST).all()

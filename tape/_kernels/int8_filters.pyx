@@ -149,9 +149,10 @@ cdef class Int8Filters:
         cdef tape_int8_images p
         cdef bint bordered = w.top or w.bottom or w.left or w.right
         if (PyArray_TYPE(x) == NPY_UINT8 and not bordered and C % 4 == 0 and step[1] == 1
-                and step[3] == pixel and step[2] >= w.W * pixel and step[0] >= w.H * step[2]):
+                and (step[3] == pixel or w.W == 1) and (step[2] >= w.W * pixel or w.H == 1)
+                and (step[0] >= w.H * step[2] or PyArray_DIM(x, 0) == 1)):
             k.x = <const uint8_t *> PyArray_DATA(x)
-            k.x_n, k.x_h, k.x_w = step[0], step[2], step[3]
+            k.x_n, k.x_h, k.x_w = step[0], step[2], pixel
             k.x_bytes = (PyArray_DIM(x, 0) - 1) * step[0] + (w.H - 1) * step[2] + w.W * pixel
             return x
         dims[0], dims[3] = PyArray_DIM(x, 0), pixel
