@@ -57,6 +57,7 @@ PYTHON_DIRECTIVES = {
     "binding": True,
     "embedsignature": False,
 }
+BRIEF = {"int8_filters"}  # they check their settings and call a kernel: -O3 only makes them large
 CYTHON = ["tape/_kernels/*.pyx", "tape/nn/*.pyx"]
 PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
 # But these only call other ops or NumPy, or do work beside which their rules' time is nothing:
@@ -66,7 +67,17 @@ INTERPRETED = {
     *["cases", "channels"],
     *["contract", "conv", "conv_nd", "conv_transpose", "convolve", "create", "ctc", "decompose"],
     *["depth", "determinant", "diagonal", "difference", "distance", "einsum", "elu", "fourier"],
-    *["geometry", "group_norm", "gru", "interpolate", "likelihood", "linear_bits", "magnitude"],
+    *[
+        "geometry",
+        "group_norm",
+        "gru",
+        "int8",
+        "int8_conv",
+        "interpolate",
+        "likelihood",
+        "linear_bits",
+        "magnitude",
+    ],
     *["margin", "naming", "noise", "orthogonal", "packed", "pad", "patches", "polygamma"],
     *["pool", "pool1d", "powers", "pseudo", "random", "rank", "rectifiers", "recurrent"],
     *["regression", "resample", "rounding", "running", "scan", "scatter", "shrink", "signs"],
@@ -144,7 +155,7 @@ def compiled(
     """The extensions of all sources that match, as C."""
     return cythonize(
         [
-            extension(p, cflags)
+            extension(p, cflags + (SMALL if p.stem in BRIEF else []))
             for pattern in patterns
             for p in sorted(Path().glob(pattern))
             if p.suffix == ".pyx" or p.stem not in INTERPRETED

@@ -155,6 +155,8 @@ from tape.ops.group_norm import (
 )
 from tape.ops.interpolate import interpolate as interpolate
 from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
+from tape.ops.int8 import int8_codes as int8_codes, int8_linear as int8_linear
+from tape.ops.int8_conv import int8_conv2d as int8_conv2d
 from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer
 from tape.ops.likelihood import (
     binary_cross_entropy as binary_cross_entropy,
@@ -338,17 +340,17 @@ from tape.ops.special import (
 tensor = Tensor
 pow = power  # NumPy's name, and the Array API's
 
-
 if TYPE_CHECKING:
-    from tape import data as data, fft as fft, graph as graph, linalg as linalg, nn as nn
-    from tape import optim as optim, serialize as serialize, testing as testing
+    from tape import data as data, fft as fft, graph as graph, linalg as linalg, netopt as netopt
+    from tape import nn as nn, optim as optim, serialize as serialize, testing as testing
     from tape.graph import clone_function as clone_function, extract as extract, splice as splice
     from tape.serialize import load as load, save as save
 
 
 # Where to find what is imported when it is first asked for; None for a package of that name.
 LATER = {
-    **dict.fromkeys(("data", "fft", "graph", "linalg", "nn", "optim", "serialize", "testing")),
+    **dict.fromkeys(("data", "fft", "graph", "linalg", "netopt", "nn")),
+    **dict.fromkeys(("optim", "serialize", "testing")),
     **dict.fromkeys(("clone_function", "extract", "splice"), "graph"),
     **dict.fromkeys(("load", "save"), "serialize"),
 }

@@ -3,6 +3,7 @@
 #define TAPE_KERNELS_H
 
 #include "bits.h"
+#include "int8.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -179,6 +180,7 @@ typedef struct {
     /* Multiply and add in registers only, `rounds` times; how many operations (two each) that was. */
     double (*fma_peak[TAPE_REALS])(ptrdiff_t rounds);
     tape_bit_kernels bits;
+    tape_int8_kernels int8;
     void (*run_pass[TAPE_REALS])(const tape_pass *p);
     void (*run_rows[TAPE_REALS])(const tape_rows *p);
     void (*run_channels[TAPE_REALS])(const tape_channels *p);

@@ -2,6 +2,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
 from tape._kernels.bits_table cimport tape_bit_kernels
+from tape._kernels.int8_table cimport tape_int8_kernels
 
 cdef extern from "kernels.h" nogil:
     enum:
@@ -145,6 +146,7 @@ cdef extern from "kernels.h" nogil:
                        ptrdiff_t count, ptrdiff_t numbers) noexcept nogil
         double (*fma_peak[2])(ptrdiff_t rounds) noexcept nogil
         tape_bit_kernels bits
+        tape_int8_kernels int8
         void (*run_pass[2])(const tape_pass* p) noexcept nogil
         void (*run_rows[2])(const tape_rows* p) noexcept nogil
         void (*run_channels[2])(const tape_channels* p) noexcept nogil

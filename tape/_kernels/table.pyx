@@ -98,6 +98,7 @@ def show_config() -> None:
     found here:    ...
     used:          ... (TAPE_ISA chooses another one)
     signs counted: ...
+    codes added:   ...
     threads:       ... (OMP_NUM_THREADS or tape.set_num_threads)
     """
     sets = built()
@@ -105,6 +106,7 @@ def show_config() -> None:
     print("found here:   ", ", ".join([name for name, here in sets.items() if here]))
     print("used:         ", used(), "(TAPE_ISA chooses another one)")
     print("signs counted:", SIGNS_BY[used()])
+    print("codes added:  ", "vpdpbusd" if tape_table().int8.has_dot() else "in pairs of 16 bits")
     print("threads:      ", get_num_threads(), "(OMP_NUM_THREADS or tape.set_num_threads)")
 
 

@@ -6,6 +6,7 @@
 #define ROWS 6
 #define TALL 12 /* rows of a tile of one vector's width */
 #define BITS "bits_avx2.h"
+#define CODES "int8_avx2.h"
 
 typedef __m256 vec_float;
 typedef __m256d vec_double;

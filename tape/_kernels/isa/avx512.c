@@ -6,6 +6,7 @@
 #define ROWS 6
 #define TALL 16 /* rows of a tile of one vector's width */
 #define BITS "bits_avx512.h"
+#define CODES "int8_avx512.h"
 
 typedef __m512 vec_float;
 typedef __m512d vec_double;

@@ -5,6 +5,7 @@
 #define ROWS 6
 #define TALL 16 /* rows of a tile of one vector's width */
 #define BITS "bits_neon.h"
+#define CODES "int8_sixteen.h"
 
 #include "sixteen.h"
 #include "table.h"

@@ -7,6 +7,7 @@
 #define ROWS 6
 #define TALL 12 /* rows of a tile of one vector's width */
 #define BITS "bits_scalar.h"
+#define CODES "int8_sixteen.h"
 
 #include "sixteen.h"
 #include "table.h"

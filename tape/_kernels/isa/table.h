@@ -10,11 +10,13 @@
    low_double, high_double     the halves of a vector of floats
    times_power_x               with HAS_POWER: x * 2**n; else exp.h has its own
    ROWS, VECTORS, TALL         of a tile of a matrix product; see gemm.h
-   BITS                        the file that compares and counts bits; see bit_correlate.h */
+   BITS                        the file that compares and counts bits; see bit_correlate.h
+   CODES                       the file that multiplies codes of 8 bits; see int8_tile.h */
 #include "../kernels.h"
 #include "../parallel.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PASTE_(a, b) a##_##b
@@ -48,6 +50,14 @@ typedef int64_t ints_double __attribute__((vector_size(sizeof(vec_double))));
 #include "../bit_planes.h"
 #endif
 #include "../bit_correlate.h"
+
+#define INT8_PARALLEL_ABOVE 2e6      /* multiply-adds, some 10 us: benchmarks "two threads" */
+#define INT8_PACK_PARALLEL_ABOVE 2e5 /* numbers */
+#include CODES
+#include "../int8_tile.h"
+#include "../int8_finish.h"
+#include "../int8_pack.h"
+#include "../int8_correlate.h"
 #include "../steps.h"
 
 #define NAME_(isa) #isa
@@ -76,5 +86,11 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
         .ones = count_ones,
         .correlate = correlate,
         .popcount_peak = popcount_peak,
+    },
+    .int8 = {
+        .pack = int8_pack,
+        .arrange = int8_arrange,
+        .correlate = int8_correlate,
+        .has_dot = int8_has_dot,
     },
 };
