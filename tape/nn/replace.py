@@ -13,7 +13,7 @@ from tape.nn.module import Module
 from tape.nn.state import settle
 from tape.nn.tree import below, inside_out, resolve, select, walk
 
-__all__ = ["replace"]
+__all__ = ["outermost", "replace"]
 
 
 def replace(

@@ -1,0 +1,63 @@
+"""Whether a new layer pays: what is larger or slower than the old one is refused, in words."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tape._core.state import no_grad
+from tape.netopt.cost import n_bytes
+from tape.netopt.measure import compare
+from tape.netopt.record import Call
+from tape.netopt.report import count, duration
+from tape.nn.module import Module
+
+__all__ = ["Kept", "Place", "objection"]
+
+
+class Kept(NamedTuple):
+    """Why a layer stays as it is, for the report; refused if it would be larger or slower."""
+
+    reason: str
+    is_refused: bool = False
+
+
+class Place(NamedTuple):
+    """Where a layer stands.
+
+    Attributes:
+        path: of the layer, the first if it is shared.
+        calls: ``(x, named, y_shape)`` of each of its calls on the calibration batch, x a tuple of
+            operands and named a dictionary of those by name; none without a batch.
+        shared: a dictionary that all layers of one run have in common.
+    """
+
+    path: str
+    calls: list[Call]
+    shared: dict[Any, Any]
+
+
+def objection(old: Module, new: Module, optimization: Any, at: Place) -> Module | Kept:
+    """The new layer, or why it does not pay: its bytes, and its time on the calls there are.
+
+    What is judged is what the optimisation will lower the layer to, if it does.
+    """
+    final = optimization.lower(new, at) or new
+    before, after = n_bytes(old), n_bytes(final)
+    done = optimization.describe(new)
+    if after > before:
+        return Kept(f"{done} has {count(after)} bytes, the layer {count(before)}", True)
+    if at.calls:
+        a, b = old.clone().eval(), final.clone().eval()
+        found = compare(lambda: called(a, at.calls), lambda: called(b, at.calls))
+        if found.is_slower:
+            return Kept(
+                f"{done} takes {duration(found.after)}, the layer {duration(found.before)}", True
+            )
+    return new
+
+
+def called(layer: Any, calls: list[Call]) -> None:
+    """Repeat recorded calls, without a graph."""
+    with no_grad():
+        for call in calls:
+            layer(*call.x, **call.named)

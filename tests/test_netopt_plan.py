@@ -1,0 +1,177 @@
+"""`netopt.plan`: ranks with which a model stays within a budget."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tape
+from tape import netopt, nn
+from tape.errors import NumericsError, SettingError, TapeError
+from tape.netopt import cost
+from tape.netopt.budget import read_budget
+from tape.netopt.factorization import factor_convolution, factor_dense
+from tape.netopt.plan import Option, within
+from tape.netopt.record import record
+
+
+def normal(*shape, seed=0):
+    return tape.tensor(np.random.default_rng(seed).standard_normal(shape).astype("f"))
+
+
+def mixed():
+    rng = np.random.default_rng(0)
+    return nn.Sequential(
+        nn.Conv2d(16, 3, padding=1, activation=tape.relu, n_in=3, rng=rng),
+        nn.Conv2d(24, 3, padding=1, activation=tape.relu, n_in=16, rng=rng),
+        nn.Conv2d(16, 1, activation=tape.relu, n_in=24, rng=rng),
+        nn.Flatten(),
+        nn.Dense(40, 16 * 36, tape.relu, rng=rng),
+        nn.Dense(10, 40, rng=rng),
+    )
+
+
+def applied(net, ranks):
+    """The model with both kinds of layers factored by a plan."""
+    for factor in (factor_dense, factor_convolution):
+        kinds = (nn.Dense,) if factor is factor_dense else (nn.Conv2d,)
+        layers = {path for path, m in net.named_modules() if isinstance(m, kinds)}
+        if layers & set(ranks):
+            net = factor(net, rank=ranks, only_cheaper=False)
+    return net
+
+
+@given(st.floats(1.2, 6), st.sampled_from(["parameters", "multiply_adds"]))
+@settings(max_examples=10)
+def test_a_plan_costs_what_it_says_and_keeps_the_budget(times, of):
+    net, x = mixed(), normal(4, 3, 6, 6)
+    ranks = netopt.plan(net, x, f"{times:.3f}x", of=of)
+    before, after = ranks.cost
+    assert after <= before / times * (1 + 1e-3)
+    new = applied(net, ranks)
+    if of == "parameters":
+        found = cost.n_parameters(net), cost.n_parameters(new)
+    else:
+        found = tuple(cost.multiply_adds(m, record(m, x)[1]) for m in (net, new))
+    assert found == (before, after)
+
+
+def test_a_larger_budget_leaves_less_error():
+    net, x = mixed(), normal(8, 3, 6, 6)
+    drifts = []
+    for budget in (0.25, 0.5, 0.9, 0.9999):
+        new = applied(net, netopt.plan(net, x, budget))
+        drifts.append(np.linalg.norm(new(x).numpy() - net(x).numpy()))
+    assert drifts == sorted(drifts, reverse=True)
+    assert drifts[0] > drifts[-1]
+
+
+def test_a_budget_that_is_no_bound_changes_nothing():
+    net, x = mixed(), normal(2, 3, 6, 6)
+    ranks = netopt.plan(net, x, 10**12)
+    assert ranks == {}
+    assert repr(ranks).startswith("Plan(nothing; multiply_adds ")
+
+
+def test_a_latency_is_measured():
+    net, x = nn.Sequential(nn.Dense(600, 600), nn.Dense(600, 600)), normal(64, 600)
+    ranks = netopt.plan(net, x, "2x", of="latency")
+    assert set(ranks) <= {"0", "1"}
+    assert ranks
+    assert ranks.cost[1] <= ranks.cost[0] / 2 * 1.001
+    assert netopt.plan(net, x, "10 s", of="latency") == {}
+
+
+def test_ranks_go_where_the_spectrum_is_long():
+    net, x = nn.Sequential(nn.Dense(50, 50), nn.Dense(50, 50)), normal(400, 50)
+    u, v = (np.linalg.qr(normal(50, 50, seed=s).numpy())[0] for s in (1, 2))
+    net[0].weight = nn.Parameter(u @ v)
+    net[1].weight = nn.Parameter(u * np.geomspace(1, 1e-4, 50, dtype="f") @ v)
+    ranks = netopt.plan(net, x, 0.75, of="parameters")
+    assert set(ranks) == {"1"}  # in the other one all directions count the same
+    assert ranks["1"] <= 12
+
+
+def test_layers_that_share_a_weight_get_one_rank():
+    net = nn.Sequential(nn.Dense(40, 40), nn.Dense(40, 40), nn.Dense(40, 40))
+    net[2].weight = net[0].weight
+    ranks = netopt.plan(net, normal(100, 40), "4x", of="parameters")
+    assert ranks["0"] == ranks["2"]
+    new = applied(net, ranks)
+    assert new[0].first is new[2].first
+    assert cost.n_parameters(new) == ranks.cost[1]
+
+
+def test_a_filter_keeps_layers_out_of_the_plan():
+    net = mixed()
+    ranks = netopt.plan(net, normal(2, 3, 6, 6), 0.8, filter_function=lambda m: m is not net[5])
+    assert ranks
+    assert "5" not in ranks
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(1, 50), st.floats(0, 1)), max_size=6),
+        min_size=1,
+        max_size=4,
+    ),
+    st.floats(0, 1),
+)
+def test_what_is_chosen_fits_and_nothing_better_is_left_over(drawn, share):
+    found = [[Option(None, 60, 0.0), *(Option(1, c, e) for c, e in its)] for its in drawn]
+    least = sum(min(o.cost for o in its) for its in found)
+    most = least + share * (60 * len(found) - least)
+    chosen = within(found, most)
+    total = sum(o.cost for o in chosen)
+    assert total <= most
+    for its, now in zip(found, chosen, strict=True):
+        for option in its:
+            assert option.error >= now.error or total - now.cost + option.cost > most
+
+
+@pytest.mark.parametrize(
+    ("budget", "of", "expected"),
+    [
+        ("2x", "parameters", (0.5, True)),
+        (" 2.5 x ", "latency", (0.4, True)),
+        (0.3, "multiply_adds", (0.3, True)),
+        (1000, "parameters", (1000.0, False)),
+        ("1.5 ms", "latency", (0.0015, False)),
+        ("2s", "latency", (2.0, False)),
+    ],
+)
+def test_budgets_are_read(budget, of, expected):
+    assert read_budget(budget, of) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("budget", "of"),
+    [
+        *[(0, "parameters"), (-1, "parameters"), (float("nan"), "parameters")],
+        *[("0.5x", "parameters"), ("x", "parameters"), ("2 ms", "parameters"), ("", "latency")],
+        *[(3, "latency"), (1.0, "latency"), ("0 ms", "latency"), ("-2x", "latency")],
+        ("2x", "flops"),
+    ],
+)
+def test_budgets_that_mean_nothing_are_refused(budget, of):
+    with pytest.raises(ValueError, match="plan: "):
+        read_budget(budget, of)
+
+
+def test_budgets_of_other_types_are_refused():
+    with pytest.raises(TypeError, match="plan: budget must be a number"):
+        read_budget(None, "parameters")
+
+
+def test_bad_calls_are_refused():
+    net, x = mixed(), normal(2, 3, 6, 6)
+    with pytest.raises(SettingError, match=r"budget of parameters is 3, .* with the least ranks"):
+        netopt.plan(net, x, 3, of="parameters")
+    with pytest.raises(TapeError, match="nothing in this Sequential can be factored"):
+        netopt.plan(nn.Sequential(nn.Flatten()), x, "2x")
+    with pytest.raises(TypeError, match="plan: takes a module, got a int"):
+        netopt.plan(3, x, "2x")
+    with tape.no_grad():
+        net[4].weight[0, 0] = np.nan
+    with pytest.raises(NumericsError, match="plan: 4: 1 of 23040 numbers are NaN"):
+        netopt.plan(net, x, "2x")
