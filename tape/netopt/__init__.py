@@ -8,7 +8,7 @@
 ((4, 40), (60, 4))
 """
 
-from tape.netopt import factorization, ranks
+from tape.netopt import factorization, quantization, ranks
 from tape.netopt.frame import Optimization, Optimized, lower, optimize, transform
 from tape.netopt.judge import Kept, Place
 from tape.netopt.lowered import Lowered
@@ -29,6 +29,7 @@ __all__ = [
     "lower",
     "optimize",
     "plan",
+    "quantization",
     "ranks",
     "rewrite",
     "transform",
