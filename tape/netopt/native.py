@@ -11,7 +11,6 @@ a threshold. Where more must be known, that x needs a gradient or has other lead
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +24,8 @@ from tape.errors import ShapeError
 from tape.netopt.binary_layers import RULES, input_strength, strengths
 from tape.netopt.lowered import Lowered, forward_only
 from tape.nn.arguments import settings, shown
-from tape.ops.geometry import Geometry, padding_pairs, windows
+from tape.nn.module import Module
+from tape.ops.geometry import padding_pairs
 from tape.ops.shape import reshape
 from tape.ops.signs import NO_BORDER, floats
 
@@ -58,7 +58,7 @@ class Made:
 class BitLayer(Lowered):
     """Base of what takes numbers or packed signs, see Note [Bits between layers].
 
-    A subclass computes in `compute`.
+    A subclass computes in `compute`, and records nothing.
     """
 
     def forward(self, x: Any) -> Any:
@@ -70,8 +70,7 @@ class BitLayer(Lowered):
             x = floats(asarray(x), type(self).__name__)
             source = x if x.requires_grad else None
             lead = self.leading(x.shape)
-        with no_grad():
-            y = self.compute(x, lead)
+        y = self.compute(x, lead)
         if type(y) is PackedBits:
             return y if source is None and lead is None else Passed(y, source, lead)
         if lead is not None:
@@ -166,20 +165,18 @@ class Native(BitLayer):
             shape: in which the weight is a kernel.
             geometry: the further arguments of `BitFilters`.
         """
-        buffers = self.words, self.scale, self.bias, self.least, self.flip
-        arrays = [None if t is None else t.numpy() for t in buffers]
-        of = [None if a is None else a.base for a in arrays]
+        own = vars(self)
         key, known, filters = self.made.last
-        if key != shape or any(map(operator.is_not, of, known)):
-            words: Any
-            words, scale, bias, least, flip = arrays
+        if key != shape or any(own[n].numpy().base is not base for n, base in known):
+            names = "words", "scale", "bias", "least", "flip"
+            arrays: Any = {n: own[n].numpy() for n in names if own[n] is not None}
+            # Who else holds the memory of a tensor keeps what was there when it changes.
+            known = [(n, array.base) for n, array in arrays.items()]
+            w = signs_of(arrays.pop("words"), self.weight_shape)
             if not self.is_plain(self.dtype):
-                scale = bias = None
-            w = pack(signs_of(words, self.weight_shape).reshape(shape), 1)
-            options: Any = {"scale": scale, "bias": bias, "least": least, "flip": flip}
-            # Who else holds an array of a tensor gets the old one when it changes.
-            filters = BitFilters(w, *geometry, **options)
-            self.made.last = shape, of, filters
+                arrays = {n: array for n, array in arrays.items() if n in ("least", "flip")}
+            filters = BitFilters(pack(w.reshape(shape), 1), *geometry, **arrays)
+            self.made.last = shape, known, filters
         return filters
 
     def is_plain(self, dtype: Any) -> bool:
@@ -212,7 +209,12 @@ class Native(BitLayer):
     def activated(self, y: np.ndarray) -> Tensor:
         """The result, of numbers that nobody else holds."""
         made = adopt(y)
-        return made if self.activation is None else self.activation(made)
+        if self.activation is None:
+            return made
+        if not isinstance(self.activation, Module):
+            return self.activation(made)
+        with no_grad():  # it may have parameters
+            return self.activation(made)
 
     def refuse_lead(self, lead: tuple[int, ...] | None) -> None:
         """ShapeError if a batch norm is folded in and x is not of its form."""
@@ -263,14 +265,16 @@ class NativeBinaryConv2d(Native):
             array = array[None] if lead is not None else array
             (top, bottom), (left, right) = self.padding
             bits = pack(array, 1, self.rule, 1.0, (top, bottom, left, right))
-        if len(bits.shape) != 4 or bits.shape[1] != self.n_in:
-            raise ShapeError(f"NativeBinaryConv2d: x {bits.shape} has not {self.n_in} channels")
-        geometry = self.stride, self.padding, self.dilation
-        windows(bits.shape[2:], self.kernel, Geometry(*geometry))  # raises if none fits
-        filters = self.filters(self.weight_shape, *geometry, self.groups)
-        if self.least is not None:
-            return filters.signs(bits, self.border)
-        return self.activated(self.numbers(filters, bits, x, 3))
+        filters = self.filters(
+            self.weight_shape, self.stride, self.padding, self.dilation, self.groups
+        )
+        try:
+            if self.least is not None:
+                return filters.signs(bits, self.border)
+            y = self.numbers(filters, bits, x, 3)
+        except ValueError as error:  # other channels, or no window fits
+            raise ShapeError(f"NativeBinaryConv2d: {error}") from None
+        return self.activated(y)
 
 
 class NativeBinaryDense(Native):
@@ -339,8 +343,10 @@ class BitMaxPool2d(BitLayer):
             array = x.numpy()
             x = pack(array[None] if lead is not None else array, 1, RULES[self.zero])
         geometry = self.stride, self.padding, self.dilation
-        windows(x.shape[2:], self.kernel, Geometry(*geometry))
-        return binary_pool(x, self.kernel, *geometry, border=self.border)
+        try:
+            return binary_pool(x, self.kernel, *geometry, border=self.border)
+        except ValueError as error:  # no window fits
+            raise ShapeError(f"BitMaxPool2d: {error}") from None
 
     def describe(self) -> str:
         """The window."""
