@@ -17,11 +17,11 @@ from tape import nn
 from tape.netopt import quantization
 
 
-def fit(net: nn.Module, data, epochs: int, run: Run) -> None:
+def fit(net: nn.Module, data, epochs: int, rate: float, run: Run) -> None:
     """Train with a falling learning rate; what is logged goes on from what was logged before."""
     loader, held_x, held_y = data
     done = int(run.last.get("epoch", 0))
-    optimizer = tape.optim.Adam(net.parameters(), lr=1e-3)
+    optimizer = tape.optim.Adam(net.parameters(), lr=rate)
     schedule = tape.optim.CosineAnnealingLR(optimizer, T_max=epochs * len(loader))
     net.train()
     for epoch, batches in run.epochs(epochs, loader):
@@ -57,10 +57,10 @@ def main() -> None:
 
     net = network()
     net(tape.zeros((1, 1, 28, 28)))  # the first call tells the layers their input sizes
-    fit(net, data, args.epochs - args.epochs // 2, run)
+    fit(net, data, args.epochs - args.epochs // 2, 1e-3, run)
     binary, report = quantization.binarize_convolution(
         net,
-        lambda model: fit(model, data, max(1, args.epochs // 2), run),
+        lambda model: fit(model, data, max(1, args.epochs // 2), 3e-3, run),
         lambda layer: layer is not net[0],
         x=tape.asarray(held_x[:1]),  # one digit at a time is what is timed
         metric=lambda model: accuracy(model, held_x, held_y),
