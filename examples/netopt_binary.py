@@ -41,7 +41,7 @@ def main() -> None:
     """Train, binarize, train again, lower; print the receipt, write checkpoint and curve."""
     folder = {"type": Path, "metavar": "DIR", "help": "a folder of IDX files, gzipped or not"}
     args = arguments(
-        __doc__, "netopt_binary", epochs=30, tiny_epochs=2, batch_size=64, more={"--data": folder}
+        __doc__, "netopt_binary", epochs=40, tiny_epochs=2, batch_size=64, more={"--data": folder}
     )
     rng = np.random.default_rng(args.seed)
     tape.random.seed(args.seed)

@@ -1,6 +1,8 @@
 """Lowered layers in a row: bits pass between them, and nothing that the model gives changes."""
 
 import copy
+import gc
+import threading
 
 import numpy as np
 import pytest
@@ -40,17 +42,21 @@ def rows(draw):
     """(network of binary layers in a row, with what may stand between them; images)."""
     rng = np.random.default_rng(draw(st.integers(0, 999)))
     n, size = draw(st.integers(1, 40)), draw(st.integers(8, 14))
+    first = n
     settings = {"zero": draw(st.sampled_from([-1, -1, 1]))}
     layers = []
     if draw(st.booleans()):
         layers.append(nn.Conv2d(n, 3, padding=1, n_in=n, activation=tape.relu))
     for _ in range(draw(st.integers(1, 3))):
         m = draw(st.integers(1, 40))
+        groups = draw(st.sampled_from([k for k in (1, 2, 3) if n % k == m % k == 0]))
         layers.append(
             q.BinaryConv2d(
                 m,
                 draw(st.sampled_from([1, 3])),
                 padding=draw(st.sampled_from([0, 1, (1, 0)])),
+                dilation=draw(st.sampled_from([1, (1, 2)])),
+                groups=groups,
                 n_in=n,
                 bias=draw(st.booleans()),
                 activation=draw(st.sampled_from([None, None, tape.relu])),
@@ -71,7 +77,7 @@ def rows(draw):
     if draw(st.booleans()):  # rows in rows
         layers = [nn.Sequential(*layers[:2]), *layers[2:]]
     net = nn.Sequential(*layers)
-    x = tape.tensor(rng.standard_normal((2, next(net.parameters()).shape[1], size, size), "f"))
+    x = tape.tensor(rng.standard_normal((2, first, size, size + 1), "f"))
     net.eval()
     try:
         y = net(x)
@@ -245,3 +251,64 @@ def test_batch_norms_fold_into_convolutions_and_dense_layers():
     net[1].running_var = tape.tensor(np.full(8, np.nan, "f"))
     with pytest.raises(NumericsError, match="fold_batch_norm: 1"):
         q.fold_batch_norm(net)
+
+
+def test_threads_with_images_of_other_sizes_do_not_disturb_each_other():
+    layers = [q.BinaryConv2d(40, 3, padding=1, n_in=40) for _ in range(2)]
+    net = nn.Sequential(layers[0], tape.relu, layers[1]).eval()
+    low = q.convert_to_native_binary_convolution(net)
+    images = [normal(1, 40, 5 + i, 9 - i, seed=i) for i in range(4)]
+    expected, wrong = [net(x).numpy() for x in images], []
+
+    def work(i):
+        found = [low(images[i]).numpy() for _ in range(40)]
+        wrong.extend(i for y in found if not np.array_equal(y, expected[i]))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_images_of_any_strides_none_and_nan():
+    net = nn.Sequential(q.BinaryConv2d(4, 3, n_in=33), nn.ReLU(), q.BinaryConv2d(4, 1, n_in=4))
+    low = q.convert_to_native_binary_convolution(net.eval())
+    x = np.random.default_rng(0).standard_normal((2, 10, 9, 33)).astype("f").transpose(0, 3, 1, 2)
+    x.flags.writeable = False
+    holes = np.where(np.arange(9) == 4, np.float32(np.nan), x)
+    for images in (x, x[:, :, ::2, ::-1], x[:0], holes):
+        np.testing.assert_array_equal(low(images).numpy(), net(images).numpy())
+
+
+def test_a_layer_without_a_size_is_not_lowered():
+    net = nn.Sequential(nn.ReLU(), q.BinaryConv2d(3, 3)).eval()
+    with pytest.raises(ShapeError, match=r"no sizes yet for 1\.weight"):
+        q.convert_to_native_binary_convolution(net)
+
+
+def test_nothing_is_left_for_the_collector():
+    net = nn.Sequential(nn.Conv2d(8, 3, n_in=40), nn.BatchNorm2d(8), nn.Conv2d(4, 3, n_in=8))
+    x = normal(1, 40, 6, 6)
+    gc.collect()
+    binary = q.convert_to_binary_convolution(net.eval(), x=x, only_cheaper=False)
+    low = q.convert_to_native_binary_convolution(binary, x=x)
+    low(x)
+    del binary, low
+    assert gc.collect() == 0
+
+
+def test_a_training_state_goes_on_with_the_binary_model():
+    net = nn.Sequential(nn.Conv2d(4, 3, n_in=40))
+    optimizer = tape.optim.Adam(net.parameters(), 1e-3)
+    x = normal(1, 40, 5, 5)
+    net(x).sum().backward()
+    optimizer.step()
+    binary = q.convert_to_binary_convolution(net, optimizer=optimizer)
+    optimizer.zero_grad()
+    before = [net[0].weight.numpy().copy(), binary[0].weight.numpy().copy()]
+    binary(x).sum().backward()
+    optimizer.step()
+    np.testing.assert_array_equal(net[0].weight.numpy(), before[0])
+    assert not np.array_equal(binary[0].weight.numpy(), before[1])

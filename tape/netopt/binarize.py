@@ -48,6 +48,8 @@ class Binarize(Optimization):
 
     def lower(self, layer: Any, at: Place) -> Module | None:
         """What computes in the place of a trained layer; for the whole, all of it."""
+        if not at.path:
+            list(layer.named_parameters())  # raises for those without a size
         if type(layer) in NATIVE:
             made = at.shared.get(id(layer))
             return native(layer, at.path, self.is_checked) if made is None else made
