@@ -99,6 +99,15 @@ def test_netopt_dense_says_what_pays_and_what_does_not(tmp_path):
     assert sum(array.size for array in arrays.values()) < (784 + 256 + 10) * 256 / 4
 
 
+def test_netopt_binary_proves_what_it_lowers(tmp_path):
+    printed = run("netopt_binary", "--out", "run", cwd=tmp_path)
+    assert re.search(r"^2 +Conv2d +signs, scale filter, 1 bit, gives bits", printed, re.MULTILINE)
+    error = float(re.search(r"lowered equals trained to (\S+)", printed)[1])
+    assert error <= 1e-5
+    arrays = tape.load(tmp_path / "run" / "checkpoint.safetensors")
+    assert arrays["2.words"].dtype == np.uint64
+
+
 def test_char_lm_reads_a_given_text_and_beats_a_uniform_guess(tmp_path):
     (tmp_path / "text.txt").write_text("the cat sat on the mat\n" * 500)
     flags = ("--text", "text.txt", "--epochs", "3", "--out", "run")

@@ -125,7 +125,8 @@ def convert_to_native_binary_convolution(
 
     Of a binary layer, convolution or dense, one bit a weight is left. Where layers stand in a row
     in an `nn.Sequential`, with activations, batch norms and max poolings between two binary ones,
-    the first one gives packed signs, and what is between is folded into its thresholds.
+    the first one gives packed signs, and what is between is folded into its thresholds. A max
+    pooling of signs does not know NaN, which is the sign of 0 there.
 
     Args:
         model: with binary layers, in evaluation mode; it stays as it is.
