@@ -17,6 +17,7 @@ NEEDS = {  # what each one imports beside tape; CI has all of it
     "frozen_trunk": ["mlxtend"],
     "mnist_cnn": ["mlxtend"],
     "netopt_dense": ["mlxtend"],
+    "netopt_binary": ["mlxtend"],
     "shared_names": [],
     "shared_trunk": [],
     "xor": [],
@@ -110,6 +111,15 @@ def test_netopt_dense_says_what_pays_and_what_does_not(tmp_path):
     assert len(label.split(",")) == len(predicted.split(",")) == 10
     arrays = tape.load(tmp_path / "run/checkpoint.safetensors")
     assert sum(array.size for array in arrays.values()) < (784 + 256 + 10) * 256 / 4
+
+
+def test_netopt_binary_proves_what_it_lowers(tmp_path):
+    printed = run("netopt_binary", "--out", "run", cwd=tmp_path)
+    assert re.search(r"^2 +Conv2d +signs, scale filter, 1 bit, gives bits", printed, re.MULTILINE)
+    error = float(re.search(r"lowered equals trained to (\S+)", printed)[1])
+    assert error <= 1e-5
+    arrays = tape.load(tmp_path / "run" / "checkpoint.safetensors")
+    assert arrays["2.words"].dtype == np.uint64
 
 
 def test_char_lm_reads_a_given_text_and_beats_a_uniform_guess(tmp_path):

@@ -69,28 +69,42 @@ void tape_bit_channels(const uint32_t *from, ptrdiff_t from_step, uint32_t *to, 
     }
 }
 
+/* The first step k >= 0 of a window from start on that is in the image, start + k * step >= 0. */
+static ptrdiff_t first_inside(ptrdiff_t start, ptrdiff_t step)
+{
+    return start < 0 ? (-start + step - 1) / step : 0;
+}
+
+/* How many of n steps of a window end before the image does. */
+static ptrdiff_t last_inside(ptrdiff_t start, ptrdiff_t step, ptrdiff_t n, ptrdiff_t size)
+{
+    const ptrdiff_t most = start < size ? (size - 1 - start) / step + 1 : 0;
+    return most < n ? most : n;
+}
+
 void tape_bit_pool_image(const tape_bit_pool *p)
 {
-    for (ptrdiff_t i = 0; i < p->rows; i++)
+    const uint32_t turn = p->least ? ~0u : 0;  /* the least of signs is the greatest, turned */
+    for (ptrdiff_t i = 0; i < p->rows; i++) {
+        const ptrdiff_t h = i * p->stride_h - p->top;
+        const ptrdiff_t r_first = first_inside(h, p->dilation_h);
+        const ptrdiff_t r_last = last_inside(h, p->dilation_h, p->height, p->image_rows);
         for (ptrdiff_t j = 0; j < p->columns; j++) {
+            const ptrdiff_t w = j * p->stride_w - p->left;
+            const ptrdiff_t s_first = first_inside(w, p->dilation_w);
+            const ptrdiff_t s_last = last_inside(w, p->dilation_w, p->width, p->image_columns);
             uint32_t *y = p->y + i * p->y_h + j * p->y_w;
-            for (ptrdiff_t c = 0; c < p->words; c++)
-                y[c] = p->least ? 0 : ~0u;
-            for (ptrdiff_t r = 0; r < p->height; r++)
-                for (ptrdiff_t s = 0; s < p->width; s++) {
-                    const ptrdiff_t h = i * p->stride_h + r * p->dilation_h - p->top;
-                    const ptrdiff_t w = j * p->stride_w + s * p->dilation_w - p->left;
-                    if (h < 0 || h >= p->image_rows || w < 0 || w >= p->image_columns)
-                        continue;
-                    const uint32_t *x = p->x + h * p->x_h + w * p->x_w;
-                    if (p->least)
-                        for (ptrdiff_t c = 0; c < p->words; c++)
-                            y[c] |= x[c];
-                    else
-                        for (ptrdiff_t c = 0; c < p->words; c++)
-                            y[c] &= x[c];
+            for (ptrdiff_t c = 0; c < p->words; c++) {
+                uint32_t found = ~0u;
+                for (ptrdiff_t r = r_first; r < r_last; r++) {
+                    const uint32_t *x = p->x + (h + r * p->dilation_h) * p->x_h + c;
+                    for (ptrdiff_t s = s_first; s < s_last; s++)
+                        found &= x[(w + s * p->dilation_w) * p->x_w] ^ turn;
                 }
+                y[c] = found ^ turn;
+            }
             if (p->words)
                 y[p->words - 1] &= p->last;
         }
+    }
 }

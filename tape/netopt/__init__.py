@@ -8,8 +8,9 @@
 ((4, 40), (60, 4))
 """
 
-from tape.netopt import factorization, ranks
+from tape.netopt import factorization, quantization, ranks
 from tape.netopt.frame import Optimization, Optimized, lower, optimize, transform
+from tape.netopt.int8 import quantize_int8
 from tape.netopt.judge import Kept, Place
 from tape.netopt.lowered import Lowered
 from tape.netopt.plan import Plan, plan
@@ -29,6 +30,8 @@ __all__ = [
     "lower",
     "optimize",
     "plan",
+    "quantization",
+    "quantize_int8",
     "ranks",
     "rewrite",
     "transform",

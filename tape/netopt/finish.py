@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from tape.netopt.frame import Optimization, optimize
+from tape.netopt.frame import Optimization, Optimized, optimize
 from tape.nn.module import Module
 
-__all__ = ["finished"]
+__all__ = ["finished", "handed_over"]
 
 MAX_NAMED = 5  # layers that a warning names
 
@@ -23,7 +23,13 @@ def finished(
     return_report: bool,
 ) -> Any:
     """The model that `optimize` gives, with the report if asked for; a warning if not."""
-    new, report = optimize(model, optimization, train, where=where, **options)
+    made = optimize(model, optimization, train, where=where, **options)
+    return handed_over(made, optimization, return_report)
+
+
+def handed_over(made: Optimized, optimization: Optimization, return_report: bool) -> Any:
+    """The model with its report if asked for; else the model, and a warning of what was refused."""
+    new, report = made
     if return_report:
         return new, report
     refused = [row for row in report.rows if row.is_refused]
@@ -33,6 +39,6 @@ def finished(
             f"{type(optimization).__name__} left {len(refused)} layers as they are, which would "
             f"have become larger or slower ({named}{', ...' * (len(refused) > MAX_NAMED)}); "
             "only_cheaper=False changes them, return_report=True gives the report instead",
-            stacklevel=3,
+            stacklevel=4,
         )
     return new
