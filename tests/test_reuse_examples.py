@@ -24,6 +24,8 @@ NEEDS = {  # what each one imports beside tape; and the batch size, small where 
     "frozen_trunk": (["mlxtend"], 2),
     "kl_adaptation": (["mlxtend"], 4),
     "mnist_cnn": (["mlxtend"], 2),
+    "netopt_binary": (["mlxtend"], 2),
+    "netopt_dense": (["mlxtend"], 2),
     "regression": (["sklearn"], 32),
     "shared_names": ([], 16),
     "shared_trunk": ([], 64),
