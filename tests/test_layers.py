@@ -76,6 +76,8 @@ FAMILIES = [
     "linear_bits",
     "binary",
     "binary_conv",
+    "int8",
+    "int8_conv",
     "norm",
     "group_norm",
     "loss",
