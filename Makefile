@@ -1,5 +1,5 @@
 # The steps a person runs. Each installs what it needs into .venv; a second run finds it there.
-#   make demo     train a small CNN on real handwritten digits      make test    run the tests
+#   make demo     train a CNN on real digits, make it binary          make test    run the tests
 #   make build    compile in place, while you work on the sources   make lint    formatters, linters, types
 #   make bench    time tape against NumPy and, where installed, PyTorch and JAX
 # PYTHON=python3.12 VENV=.venv312 make test    with another Python
@@ -18,7 +18,7 @@ STUBBED := $(subst /,.,$(basename $(shell find tape -name '*.pyi')))
 .PHONY: demo test build lint bench clean
 
 demo: $(VENV)/installed-examples
-	$(BIN)/python examples/mnist_cnn.py $(ARGS)
+	$(BIN)/python examples/mnist_cnn.py --receipt $(ARGS)
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n 2 $(ARGS)

@@ -58,6 +58,8 @@ def clock(threads: int) -> tuple[Callable[[], float], str]:
 
 def describe(threads: int) -> dict[str, str]:
     """What was measured on: processor, system, versions, threads, how busy the machine is."""
+    from tape.netopt.machine import processor
+
     packages = {"tape": "tape-autodiff", "NumPy": "numpy", "PyTorch": "torch", "JAX": "jax"}
     about = {
         "machine": f"{processor()}, {os.cpu_count()} cores",
@@ -73,16 +75,6 @@ def describe(threads: int) -> dict[str, str]:
     if hasattr(os, "getloadavg"):
         about["load at start"] = f"{os.getloadavg()[0]:.1f}"
     return about
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "unknown processor"
 
 
 def version(package: str) -> str:

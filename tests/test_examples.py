@@ -51,8 +51,9 @@ def test_example_leaves_metrics_curve_and_checkpoint(name, tmp_path):
     run(name, "--out", "made/here", "--epochs", "2", cwd=tmp_path)
     folder = tmp_path / "made/here"
     names = sorted(path.name for path in folder.iterdir())
-    pictures = ["dual.svg"] if name == "shared_trunk" else []
-    assert names == ["checkpoint.safetensors", "curve.png", *pictures, "metrics.jsonl"]
+    more = {"shared_trunk": ["dual.svg"], "netopt_binary": ["receipt.json", "receipt.png"]}
+    expected = ["checkpoint.safetensors", "curve.png", "metrics.jsonl", *more.get(name, [])]
+    assert names == sorted(expected)
     assert [line["epoch"] for line in metrics(folder)] == [1, 2]
     assert all(np.isfinite(value) for line in metrics(folder) for value in line.values())
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG\r\n")
@@ -120,6 +121,15 @@ def test_netopt_binary_proves_what_it_lowers(tmp_path):
     assert error <= 1e-5
     arrays = tape.load(tmp_path / "run" / "checkpoint.safetensors")
     assert arrays["2.words"].dtype == np.uint64
+
+
+def test_mnist_cnn_ends_with_a_receipt_on_request(tmp_path):
+    printed = run("mnist_cnn", "--receipt", "--out", "run", cwd=tmp_path)
+    last = printed.partition("Convolutions of signs, one bit each.")[2]
+    assert re.search(r"^measured speed [\d.]+x$", last, re.MULTILINE)
+    assert "lowered equals trained to 0.00e+00" in last
+    written = {path.name for path in (tmp_path / "run/binary").iterdir()}
+    assert written >= {"checkpoint.safetensors", "receipt.json", "receipt.png"}
 
 
 def test_char_lm_reads_a_given_text_and_beats_a_uniform_guess(tmp_path):

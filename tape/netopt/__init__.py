@@ -9,11 +9,13 @@
 """
 
 from tape.netopt import factorization, quantization, ranks
+from tape.netopt.export import export_report
 from tape.netopt.frame import Optimization, Optimized, lower, optimize, transform
 from tape.netopt.int8 import quantize_int8
 from tape.netopt.judge import Kept, Place
 from tape.netopt.lowered import Lowered
 from tape.netopt.plan import Plan, plan
+from tape.netopt.recipe import Recipe, load
 from tape.netopt.report import Report, Row
 from tape.netopt.rewrite import rewrite
 
@@ -24,9 +26,12 @@ __all__ = [
     "Optimized",
     "Place",
     "Plan",
+    "Recipe",
     "Report",
     "Row",
+    "export_report",
     "factorization",
+    "load",
     "lower",
     "optimize",
     "plan",

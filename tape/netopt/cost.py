@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tape._core.tensor import Tensor
+from tape.netopt.lowered import Lowered
 from tape.netopt.record import Call
 from tape.nn.conv import Convolution, ConvTranspose2d
 from tape.nn.linear import Dense
@@ -17,8 +18,9 @@ __all__ = ["multiply_adds", "n_bytes", "n_parameters"]
 
 
 def n_parameters(*modules: Module) -> int:
-    """How many numbers the modules and all below them learn, each parameter once."""
-    return sum(entry.size for entry in entries(*modules) if isinstance(entry, Parameter))
+    """How many numbers the modules and all below them have learned, each parameter once."""
+    lowered = sum(module.n_weights for module in below(*modules) if isinstance(module, Lowered))
+    return lowered + sum(e.size for e in entries(*modules) if isinstance(e, Parameter))
 
 
 def n_bytes(*modules: Module) -> int:

@@ -106,6 +106,7 @@ def transform(
     *,
     where: str | Callable[[Any], Any] | None = None,
     x: Any = None,
+    timed_x: Any = None,
     metric: Callable[[Any], float] | None = None,
     optimizer: Any = None,
     only_cheaper: bool = True,
@@ -118,6 +119,7 @@ def transform(
         where: which of the layers that the optimisation knows: a path, a pattern of paths, or a
             function that says so of a layer; None is all.
         x: a calibration batch, or a tuple of operands: what cost and drift are measured on.
+        timed_x: what the latency is measured on in its place, such as a single sample.
         metric: ``metric(model)`` gives a number, such as the accuracy; called with copies in
             evaluation mode.
         optimizer: goes on with the new model, see `Optimizer.follow`.
@@ -133,7 +135,9 @@ def transform(
     list(model.named_parameters())  # raises for those without a size
     y, calls = (None, {}) if x is None else record(model, x)
     with unscoped():
-        parts, rows = proposed(model, optimization, where, calls, x is not None, only_cheaper)
+        timed = calls if timed_x is None else record(model, timed_x)[1]
+        judged = timed if only_cheaper else None
+        parts, rows = proposed(model, optimization, where, calls, x is not None, judged)
     while broken := broken_ties(model, parts):
         for old_id, (gone, also) in broken.items():
             rows[old_id].action = f"kept: its {gone} is also {also}, which stays"
@@ -152,7 +156,7 @@ def transform(
         if x is not None:
             n = multiply_adds(layer, after)
             row.multiply_adds = (n if at is None else multiply_adds(old, calls)), n
-    totals(report, model, new, x)
+    totals(report, model, new, x if timed_x is None else timed_x)
     if x is not None:
         report.total.multiply_adds = multiply_adds(model, calls), multiply_adds(new, after)
         report.drift = drift(y, run(new.clone().eval(), x))
@@ -170,6 +174,7 @@ def optimize(
     *,
     where: str | Callable[[Any], Any] | None = None,
     x: Any = None,
+    timed_x: Any = None,
     metric: Callable[[Any], float] | None = None,
     optimizer: Any = None,
     only_cheaper: bool = True,
@@ -190,6 +195,7 @@ def optimize(
         optimization,
         where=where,
         x=x,
+        timed_x=timed_x,
         metric=metric,
         optimizer=optimizer,
         only_cheaper=only_cheaper,
@@ -212,7 +218,7 @@ def optimize(
             row.action += f", {optimization.describe(layer)}"
         if metric is not None:
             report.metric["lowered"] = said(metric, low)
-        totals(report, model, low, x)
+        totals(report, model, low, x if timed_x is None else timed_x)
         new = low
     return Optimized(new, report)
 
@@ -280,9 +286,12 @@ def proposed(
     where: Any,
     calls: Any,
     is_recorded: bool,
-    only_cheaper: bool,
+    judged: Any,
 ) -> tuple[dict[int, tuple[Module, Module]], dict[int, Row]]:
-    """((old, new) of layers to change, row of each layer with parameters), by id of the old."""
+    """((old, new) of layers to change, row of each layer with parameters), by id of the old.
+
+    `judged` are the calls on which a new layer must not be slower; None, it may be anything.
+    """
     known = [module for module in below(model) if computes_as(module, optimization.kinds)]
     chosen = set(map(id, selected(model, optimization, known, where)))
     parts: dict[int, tuple[Module, Module]] = {}
@@ -301,7 +310,8 @@ def proposed(
                 new = optimization.transform(layer, at)
             if isinstance(new, Module):
                 row.action = optimization.describe(new)
-                new = objection(layer, new, optimization, at) if only_cheaper else new
+                if judged is not None:
+                    new = objection(layer, new, optimization, at, judged.get(id(layer), []))
             if isinstance(new, Module):
                 parts[id(layer)] = layer, new
                 inside.update(id(m) for m in below(layer))

@@ -20,7 +20,7 @@ from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.ops.int8 import Codes
 
-__all__ = ["QuantizeInt8", "codes_for", "quantize_int8"]
+__all__ = ["QuantizeInt8", "blank", "codes_for", "quantize_int8"]
 
 
 def quantize_int8(
@@ -101,23 +101,7 @@ class QuantizeInt8(Optimization):
         for array, what in ((weight, "weight"), (bias, "bias")):
             if array is not None and not np.isfinite(array).all():
                 raise NumericsError(f"{name}: its {what} has NaN or infinity")
-        has_bias = bias is not None
-        new: Any
-        if isinstance(layer, Dense):
-            new = QuantizedDense(layer.n_out, layer.n_in or 0, layer.activation, has_bias)
-        else:
-            new = QuantizedConv2d(
-                layer.n_out,
-                layer.kernel,
-                layer.stride,
-                layer.padding,
-                layer.dilation,
-                layer.groups,
-                has_bias,
-                layer.activation,
-                n_in=layer.n_in or 0,
-            )
-        return new.fill(weight, bias, codes)
+        return blank(layer).fill(weight, bias, codes)
 
     def describe(self, new: Any) -> str:
         """The dtype, and the step of activations."""
@@ -129,6 +113,24 @@ class QuantizeInt8(Optimization):
         rows = new.scale.numpy().reshape(-1, *(1,) * (w.ndim - 1))
         size = float(np.linalg.norm(w)) or 1.0
         return float(np.linalg.norm(w - new.weight.numpy() * rows)) / size
+
+
+def blank(layer: Any) -> Any:
+    """The quantised layer that computes what a dense layer or a convolution does, of zeros."""
+    has_bias = layer.bias is not None
+    if isinstance(layer, Dense):
+        return QuantizedDense(layer.n_out, layer.n_in or 0, layer.activation, has_bias)
+    return QuantizedConv2d(
+        layer.n_out,
+        layer.kernel,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups,
+        has_bias,
+        layer.activation,
+        n_in=layer.n_in or 0,
+    )
 
 
 def codes_for(seen: list[np.ndarray], coverage: float, name: str) -> Codes:

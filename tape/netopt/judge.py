@@ -36,8 +36,10 @@ class Place(NamedTuple):
     shared: dict[Any, Any]
 
 
-def objection(old: Module, new: Module, optimization: Any, at: Place) -> Module | Kept:
-    """The new layer, or why it does not pay: its bytes, and its time on the calls there are.
+def objection(
+    old: Module, new: Module, optimization: Any, at: Place, calls: list[Call]
+) -> Module | Kept:
+    """The new layer, or why it does not pay: its bytes, and its time on these calls.
 
     What is judged is what the optimisation will lower the layer to, if it does.
     """
@@ -46,9 +48,9 @@ def objection(old: Module, new: Module, optimization: Any, at: Place) -> Module 
     done = optimization.describe(new)
     if after > before:
         return Kept(f"{done} has {count(after)} bytes, the layer {count(before)}", True)
-    if at.calls:
+    if calls:
         a, b = old.clone().eval(), final.clone().eval()
-        found = compare(lambda: called(a, at.calls), lambda: called(b, at.calls))
+        found = compare(lambda: called(a, calls), lambda: called(b, calls))
         if found.is_slower:
             return Kept(
                 f"{done} takes {duration(found.after)}, the layer {duration(found.before)}", True

@@ -43,6 +43,11 @@ class Lowered(Module):
         """What the layer computes: every lowered layer says it for itself."""
         raise NotImplementedError(f"{type(self).__name__} has no run(self, x)")
 
+    @property
+    def n_weights(self) -> int:
+        """How many learned numbers the layer stands for: by default those that it holds."""
+        return sum(held.size for _, held in self.entries() if isinstance(held, Tensor))
+
     def forward(self, x: Any) -> Any:
         """What `run` gives for x, with an end to gradients."""
         with no_grad():

@@ -134,6 +134,12 @@ class Native(BitLayer):
         return math.prod(self.weight_shape[1:])
 
     @property
+    def n_weights(self) -> int:
+        """How many signs the filters have, and numbers the bias or the thresholds."""
+        ends = (t.size for t in (self.bias, self.least) if t is not None)
+        return self.n_out * self.reach + sum(ends)
+
+    @property
     def rule(self) -> str:
         """Which numbers have the sign -1."""
         return RULES[self.zero]

@@ -73,6 +73,8 @@ def plan(
     budget: float | str,
     of: str = "multiply_adds",
     filter_function: Callable[[Any], Any] | None = None,
+    *,
+    timed_x: Any = None,
 ) -> Plan:
     """Ranks for dense layers and convolutions with which the model stays within a budget.
 
@@ -87,6 +89,7 @@ def plan(
             for latency a time such as "1.5 ms" or "300 us".
         of: "multiply_adds" of the model on `x`, its "parameters", or "latency" on `x`, measured.
         filter_function: says of a layer whether it may be factored; None is all.
+        timed_x: what latency is measured on in place of `x`, such as a single sample.
 
     Raises:
         SettingError: there is no such budget, or it is less than any ranks can meet, and the least
@@ -113,7 +116,10 @@ def plan(
         raise TapeError(f"plan: nothing in this {type(model).__name__} can be factored")
     ranks = [ranks_of(layers, calls, N_RANKS[of]) for layers in together]
     with unscoped():
-        before, costs = priced(model, x, calls, together, ranks, of)
+        if of == "latency":
+            before, costs = timed(model, x if timed_x is None else timed_x, together, ranks)
+        else:
+            before, costs = counted(model, calls, together, ranks, of)
     found = []
     for its, its_costs in zip(ranks, costs, strict=True):
         options = [Option(k, c, e) for (k, e), c in zip(its, its_costs, strict=True)]
@@ -193,15 +199,17 @@ def blank(layer: Any, rank: Any) -> Module:
     return row_of(layer, [Parameter(np.zeros(shape, dtype)) for shape in shapes])
 
 
-def priced(
-    model: Module, x: Any, calls: dict[int, list[Call]], together: list[Layers], ranks: Any, of: str
+def made(layers: Layers, rank: Any) -> Layers:
+    """The layers with such a rank, with zeros for numbers."""
+    return [(path, layer if rank is None else blank(layer, rank)) for path, layer in layers]
+
+
+def counted(
+    model: Module, calls: dict[int, list[Call]], together: list[Layers], ranks: Any, of: str
 ) -> tuple[float, list[list[float]]]:
     """(cost of the whole, costs of the layers that share a weight with each of their ranks)."""
 
-    def made(layers: Layers, rank: Any) -> Layers:
-        return [(path, layer if rank is None else blank(layer, rank)) for path, layer in layers]
-
-    def counted(layers: Layers, rank: Any) -> float:
+    def cost(layers: Layers, rank: Any) -> float:
         new = made(layers, rank)
         if of == "parameters":
             return n_parameters(new[0][1])
@@ -211,9 +219,20 @@ def priced(
             for call in calls[id(layer)]
         )
 
-    def timed(layers: Layers, rank: Any) -> Callable[[], None]:
+    whole = n_parameters(model) if of == "parameters" else multiply_adds(model, calls)
+    pairs = zip(together, ranks, strict=True)
+    return whole, [[cost(layers, rank) for rank, _ in its] for layers, its in pairs]
+
+
+def timed(
+    model: Module, x: Any, together: list[Layers], ranks: Any
+) -> tuple[float, list[list[float]]]:
+    """What `counted` gives, in seconds on x."""
+    _, calls = record(model, x)
+
+    def contender(layers: Layers, rank: Any) -> Callable[[], None]:
         new = [module.clone().eval() for _, module in made(layers, rank)]
-        its = [calls[id(layer)] for _, layer in layers]
+        its = [calls.get(id(layer), []) for _, layer in layers]
 
         def call() -> None:
             for module, of_it in zip(new, its, strict=True):
@@ -221,20 +240,16 @@ def priced(
 
         return call
 
-    pairs = [
-        (layers, [rank for rank, _ in its]) for layers, its in zip(together, ranks, strict=True)
-    ]
-    if of != "latency":
-        whole = n_parameters(model) if of == "parameters" else multiply_adds(model, calls)
-        return whole, [[counted(layers, rank) for rank in its] for layers, its in pairs]
     quiet = model.clone().eval()
+    pairs = list(zip(together, ranks, strict=True))
     contenders = {
-        f"{i} {rank}": timed(layers, rank) for i, (layers, its) in enumerate(pairs) for rank in its
+        f"{i} {rank}": contender(layers, rank)
+        for i, (layers, its) in enumerate(pairs)
+        for rank, _ in its
     }
     times = fastest({"whole": lambda: run(quiet, x), **contenders})
-    return times["whole"], [
-        [times[f"{i} {rank}"] for rank in its] for i, (_, its) in enumerate(pairs)
-    ]
+    found = [[times[f"{i} {rank}"] for rank, _ in its] for i, (_, its) in enumerate(pairs)]
+    return times["whole"], found
 
 
 def within(found: list[list[Option]], most: float) -> list[Option]:

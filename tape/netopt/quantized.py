@@ -61,6 +61,11 @@ class Quantized(Lowered):
         return self
 
     @property
+    def n_weights(self) -> int:
+        """How many numbers weight and bias have."""
+        return self.weight.size + (0 if self.bias is None else self.bias.size)
+
+    @property
     def x_codes(self) -> Codes:
         """What the codes of activations stand for."""
         return Codes(float(self.x_scale.item()), int(self.zero_point.item()))
