@@ -60,7 +60,8 @@ PYTHON_DIRECTIVES = {
     "binding": True,
     "embedsignature": False,
 }
-BRIEF = {"int8_filters"}  # they check their settings and call a kernel: -O3 only makes them large
+# They check their settings and call a kernel: -O3 only makes them large.
+BRIEF = {"int8_filters", "sparse_rows"}
 CYTHON = ["tape/_kernels/*.pyx", "tape/nn/*.pyx"]
 PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
 # But these only call other ops or NumPy, or do work beside which their rules' time is nothing:

@@ -155,6 +155,16 @@ typedef struct {
     void *y;
 } tape_channels;
 
+/* A sparse matrix, by rows, and vectors in C order; y[i, r] is bias[r] plus the sum of values[k] *
+   x[i, places[k]] over k from starts[r] to starts[r + 1]. */
+typedef struct {
+    ptrdiff_t rows, columns, batch;
+    const int32_t *starts, *places;
+    const void *values, *bias; /* bias may be NULL */
+    const void *x;             /* (batch, columns) */
+    void *y;                   /* (batch, rows) */
+} tape_sparse;
+
 typedef struct {
     const char *name;
     /* Matrix products, one for each type of real numbers; -1 if there is no memory, c then holds
@@ -184,6 +194,7 @@ typedef struct {
     void (*run_pass[TAPE_REALS])(const tape_pass *p);
     void (*run_rows[TAPE_REALS])(const tape_rows *p);
     void (*run_channels[TAPE_REALS])(const tape_channels *p);
+    int (*sparse[TAPE_REALS])(const tape_sparse *p); /* -1 if there is no memory */
 } tape_kernels;
 
 /* The table in use; the best one that this machine can run, until another is chosen. */

@@ -132,6 +132,15 @@ cdef extern from "kernels.h" nogil:
         const void* bias
         void* y
 
+    ctypedef struct tape_sparse:
+        ptrdiff_t rows, columns, batch
+        const int32_t* starts
+        const int32_t* places
+        const void* values
+        const void* bias
+        const void* x
+        void* y
+
     ctypedef struct tape_kernels:
         const char* name
         tape_multiply multiply[2]
@@ -150,6 +159,7 @@ cdef extern from "kernels.h" nogil:
         void (*run_pass[2])(const tape_pass* p) noexcept nogil
         void (*run_rows[2])(const tape_rows* p) noexcept nogil
         void (*run_channels[2])(const tape_channels* p) noexcept nogil
+        int (*sparse[2])(const tape_sparse* p) noexcept nogil
 
 
 cdef const tape_kernels* kernels() noexcept nogil

@@ -8,7 +8,7 @@
 ((4, 40), (60, 4))
 """
 
-from tape.netopt import factorization, quantization, ranks
+from tape.netopt import factorization, quantization, ranks, sparsification
 from tape.netopt.export import export_report
 from tape.netopt.frame import Optimization, Optimized, lower, optimize, transform
 from tape.netopt.int8 import quantize_int8
@@ -39,5 +39,6 @@ __all__ = [
     "quantize_int8",
     "ranks",
     "rewrite",
+    "sparsification",
     "transform",
 ]

@@ -336,9 +336,7 @@ def computes_as(layer: Any, kinds: tuple[type[Module], ...]) -> bool:
     return any(isinstance(layer, k) and type(layer).forward is k.forward for k in kinds)
 
 
-def selected(
-    model: Module, optimization: Optimization, known: list[Any], where: Any
-) -> list[Module]:
+def selected(model: Module, optimization: Any, known: list[Any], where: Any) -> list[Module]:
     """Those of the known layers that `where` names."""
     name = type(optimization).__name__
     kinds = " or ".join(kind.__name__ for kind in optimization.kinds)

@@ -12,7 +12,7 @@ from tape._core.tensor import Tensor
 from tape.nn.module import Module
 from tape.nn.tree import below
 
-__all__ = ["Call", "outputs", "record", "run"]
+__all__ = ["Call", "outputs", "record", "run", "tensors"]
 
 
 class Call(NamedTuple):
@@ -60,7 +60,12 @@ def noting(forward: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]
 
 def outputs(y: Any) -> list[np.ndarray]:
     """The tensors in a result as arrays, in order."""
+    return [t.numpy() for t in tensors(y)]
+
+
+def tensors(y: Any) -> list[Tensor]:
+    """The tensors in a result, in order."""
     if isinstance(y, Tensor):
-        return [y.numpy()]
+        return [y]
     parts = y.values() if isinstance(y, dict) else y if isinstance(y, (list, tuple)) else ()
-    return [array for part in parts for array in outputs(part)]
+    return [t for part in parts for t in tensors(part)]

@@ -16,4 +16,5 @@
 #include "../softmax.h"
 #include "../norm.h"
 #include "../channels.h"
+#include "../sparse.h"
 #include "../peak.h"
