@@ -16,4 +16,5 @@
 #include "../softmax.h"
 #include "../norm.h"
 #include "../channels.h"
+#include "../shifts.h"
 #include "../peak.h"

@@ -77,6 +77,7 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
     .run_pass = {run_pass_float, run_pass_double},
     .run_rows = {run_rows_float, run_rows_double},
     .run_channels = {run_channels_float, run_channels_double},
+    .shift = {shift_float, shift_double},
     .fma_peak = {fma_peak_float, fma_peak_double},
     .bits = {
         .pack = {pack_float, pack_double},
