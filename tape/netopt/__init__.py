@@ -8,7 +8,7 @@
 ((4, 40), (60, 4))
 """
 
-from tape.netopt import factorization, quantization, ranks
+from tape.netopt import factorization, frequency, quantization, ranks
 from tape.netopt.frame import Optimization, Optimized, lower, optimize, transform
 from tape.netopt.int8 import quantize_int8
 from tape.netopt.judge import Kept, Place
@@ -27,6 +27,7 @@ __all__ = [
     "Report",
     "Row",
     "factorization",
+    "frequency",
     "lower",
     "optimize",
     "plan",
