@@ -8,7 +8,7 @@
 ((4, 40), (60, 4))
 """
 
-from tape.netopt import factorization, frequency, quantization, ranks
+from tape.netopt import factorization, frequency, quantization, ranks, sparsification
 from tape.netopt.frame import Optimization, Optimized, lower, optimize, transform
 from tape.netopt.int8 import quantize_int8
 from tape.netopt.judge import Kept, Place
@@ -35,5 +35,6 @@ __all__ = [
     "quantize_int8",
     "ranks",
     "rewrite",
+    "sparsification",
     "transform",
 ]
