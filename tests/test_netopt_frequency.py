@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -91,6 +92,34 @@ def test_convolution_by_fft_is_convolution_in_any_geometry(drawn, longest):
         assert_near(f.SpectralConv(by_fft)(x), y)
 
 
+@given(convolutions(), st.integers(1, 6))
+def test_tiles_of_images_give_what_the_whole_gives(drawn, size):
+    direct, by_fft, x = drawn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fft_layers, "TILES", (size,))
+        patch.setattr(fft_layers.Plan, "cost", property(lambda plan: -plan.x[0]))  # most tiles
+        fft_layers.tiled.cache_clear()
+        low = f.SpectralConv(by_fft)
+        assert_near(low(x), direct(x))
+        y = direct(x).shape[-direct.n_axes :]
+        tiles = fft_layers.lowered_plan(low, fft_layers.images_of(low, x)[0].shape)[1]
+        images = x.shape[0] if x.ndim == direct.n_axes + 2 else 1
+        assert images == 0 or math.prod(tiles) == math.prod(-(-n // size) for n in y)
+    fft_layers.tiled.cache_clear()
+
+
+def test_large_images_with_many_channels_are_cut_into_tiles_that_need_less_memory():
+    layer = f.FftConv2d(32, 15, padding=7, n_in=32)
+    low, x = f.SpectralConv(layer), normal(1, 32, 130, 120, dtype="f")
+    direct = nn.Conv2d(32, 15, padding=7, n_in=32)
+    direct.weight, direct.bias = layer.weight, layer.bias
+    assert_near(low(x), direct(x))
+    plan, tiles = fft_layers.lowered_plan(low, x.shape)
+    assert min(tiles) > 1
+    whole = fft_layers.Plan(x.shape, layer.weight.shape, fft_layers.plane_of(layer))
+    assert low.made.last[2].nbytes == 4 * plan.spectrum_size < whole.spectrum_size
+
+
 @given(convolutions())
 def test_gradients_by_fft_are_those_of_convolution(drawn):
     direct, by_fft, x = drawn
@@ -146,7 +175,7 @@ def test_convolutions_are_changed_where_that_is_faster_here():
     x = normal(2, 32, 32, 32, dtype="f")
     fast, report = f.fft_convolution(net, x=x, return_report=True)
     assert type(fast[0]) is f.SpectralConv
-    assert report["0"].action.startswith("FFT, FFT, spectra of ")
+    assert report["0"].action.startswith("FFT, lowered to spectra of ")
     assert report["1"].is_refused
     assert report["2"].is_refused
     assert [type(layer) for layer in fast[1:]] == [nn.Conv2d, nn.Conv2d]
@@ -420,3 +449,18 @@ def test_weights_that_are_no_numbers_are_named():
         f.fft_convolution(net, only_cheaper=False)
     with pytest.raises(NumericsError, match=r"1 \(8, 8\): 1 of 64 numbers"):
         f.circulant_dense(net, 2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "optimization"),
+    [
+        (f.FftConv2d(4, 3, n_in=4), f.FftConvolution()),
+        (f.BlockCirculantDense(8, 2, n_in=8), f.CirculantDense()),
+    ],
+)
+def test_what_training_made_no_numbers_is_not_lowered(layer, optimization):
+    net = nn.Sequential(layer).eval()
+    with tape.no_grad():
+        layer.weight[(0,) * layer.weight.ndim] = np.nan
+    with pytest.raises(NumericsError, match=r"lower: 0\.weight \(.*\): 1 of \d+ numbers"):
+        netopt.lower(net, optimization)

@@ -305,3 +305,14 @@ def test_weights_that_are_no_numbers_are_named():
         net[0].weight[0, 0, 0, 0] = np.nan
     with pytest.raises(NumericsError, match=r"0 \(4, 4, 3, 3\): 1 of 144 numbers"):
         s.lookup_convolution(net, 2)
+
+
+def test_coefficients_that_training_made_no_numbers_show_and_are_not_lowered():
+    layer = s.LookupConv2d(2, 1, 4, 2, n_in=3)
+    with tape.no_grad():
+        layer.coefficients[0, 3] = np.nan
+    y = layer(normal(1, 3, 2, 2, dtype="f")).numpy()
+    assert np.isnan(y[:, 0]).all()
+    assert np.isfinite(y[:, 1]).all()
+    with pytest.raises(NumericsError, match=r"lower: the layer\.coefficients .*: 1 of 8"):
+        netopt.lower(layer.eval(), s.LookupConvolution(4))

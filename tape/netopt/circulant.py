@@ -357,7 +357,11 @@ class CirculantDense(Optimization):
 
     def lower(self, layer: Any, at: Place) -> Module | None:
         """The layer that keeps spectra."""
-        return SpectralDense(layer) if type(layer) is BlockCirculantDense else None
+        if type(layer) is not BlockCirculantDense:
+            return None
+        w = layer.weight.numpy()
+        finite(f"lower: {at.path or 'the layer'}.weight {w.shape}", w)
+        return SpectralDense(layer)
 
     def describe(self, new: Any) -> str:
         """The size of the blocks."""

@@ -50,7 +50,7 @@ class Spots(NamedTuple):
 Lengths = tuple[int, int]
 
 
-@lru_cache(256)
+@lru_cache(32)
 def waves(line: Line, length: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     """(cosines, sines) of all frequencies (rows) at points (columns), exact at whole turns."""
     turn = 2 * np.pi * np.arange(length) / length
@@ -59,14 +59,14 @@ def waves(line: Line, length: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.cos(turn)[at].astype(dtype), np.sin(turn)[at].astype(dtype)
 
 
-@lru_cache(256)
+@lru_cache(32)
 def of_real(line: Line, length: int, dtype: Any) -> np.ndarray:
     """(frequencies up to half, 2; points): to the spectrum of real numbers."""
     cos, sin = (part[: length // 2 + 1] for part in waves(line, length, dtype))
     return np.stack([cos, -sin], 1).reshape(-1, line.count)
 
 
-@lru_cache(256)
+@lru_cache(32)
 def of_complex(line: Line, length: int, dtype: Any) -> np.ndarray:
     """(frequencies, 2; 2, points): from pairs to the spectrum of complex numbers."""
     cos, sin = waves(line, length, dtype)
@@ -74,13 +74,13 @@ def of_complex(line: Line, length: int, dtype: Any) -> np.ndarray:
     return blocks.reshape(2 * length, 2 * line.count)
 
 
-@lru_cache(256)
+@lru_cache(32)
 def to_complex(line: Line, length: int, dtype: Any) -> np.ndarray:
     """(2, points; frequencies, 2): back to complex numbers, as pairs."""
     return np.ascontiguousarray(of_complex(line, length, dtype).T / dtype.type(length))
 
 
-@lru_cache(256)
+@lru_cache(32)
 def to_real(line: Line, length: int, dtype: Any) -> np.ndarray:
     """(frequencies up to half, 2; points): back to real numbers."""
     weight = np.full((length // 2 + 1, 1, 1), 2.0 / length)

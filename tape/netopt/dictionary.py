@@ -13,9 +13,9 @@ RIDGE = 1e-9  # of the largest number, so that equal entries do no harm
 def strongest(p: np.ndarray, count: int, threshold: float = 0.0) -> np.ndarray:
     """p with all but the `count` largest |p| along axis 1 set to 0, and those up to `threshold`.
 
-    Of equal ones the first are taken.   Shapes: p (n, k, ...) -> y (n, k, ...)
+    Of equal ones the first are taken; NaN is the largest.   Shapes: p (n, k, ...) -> y (n, k, ...)
     """
-    size = np.abs(p)
+    size = np.where(np.isnan(p), np.inf, np.abs(p))
     kept = size > threshold
     if count < p.shape[1]:
         order = np.argsort(-size, axis=1, kind="stable")

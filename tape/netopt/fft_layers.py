@@ -1,8 +1,16 @@
-"""`FftConv1d`, `FftConv2d`: convolutions by way of frequencies that train, and `SpectralConv`."""
+"""`FftConv1d`, `FftConv2d`: convolutions by way of frequencies that train, and `SpectralConv`.
+
+Note [Tiles]
+A large image is cut into tiles that overlap by the window: the spectra of the weight are then as
+small as a tile, a product at one frequency serves all tiles, and transforms are short, but more
+numbers are moved. The lowered layer takes the size that costs least as far as one can count, the
+whole image among them; those that train take the whole image.
+"""
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,7 +87,7 @@ class Plan:
         self.spots, self.lengths = spots_of(x[2:], w[2:], geometry, y[2:])
         self.x = x[0], groups, w[1], *x[2:]
         self.w = groups, w[0] // groups, *w[1:]
-        self.y = y
+        self.kernel, self.y = w, y
 
     @property
     def spectrum_size(self) -> int:
@@ -91,6 +99,71 @@ class Plan:
         """Of a call that has the spectra of the weight."""
         groups, n, r = self.w[:3]
         return work(self.x[0], n, r, groups, self.spots, self.lengths)
+
+    @property
+    def cost(self) -> int:
+        """Multiply-adds, and what it takes to read the spectra and to move numbers, in these."""
+        groups, n, r = self.w[:3]
+        spectra = frequencies(self.lengths) * groups * self.x[0] * (2 * r + 6 * n)
+        moved = spectra + 2 * (math.prod(self.x) + math.prod(self.y))
+        return self.multiply_adds + READ * self.spectrum_size + MOVE * moved
+
+
+TILES = (8, 16, 24, 32, 48, 64, 96, 128, 192)  # results of a tile along an axis
+# Multiply-adds in the time that a number of the weight's spectra comes from memory, and that any
+# number is moved: benchmarks "netopt fft conv".
+READ, MOVE = 16, 40
+
+
+@lru_cache(128)
+def tiled(
+    x: tuple[int, ...], w: tuple[int, ...], geometry: Geometry
+) -> tuple[Plan, tuple[int, int]]:
+    """(plan of tiles as images of a batch, how many lie below and beside each other).
+
+    The arguments, and what is raised, are those of `Plan`.
+    """
+    best, counts = Plan(x, w, geometry), (1, 1)
+    plain = geometry._replace(padding=((0, 0), (0, 0)))
+    high, wide = best.y[2:]
+    for size in TILES:
+        out = min(size, high), min(size, wide)
+        n = -(-high // out[0]), -(-wide // out[1])
+        if n == (1, 1):
+            break
+        axes = zip(out, w[2:], geometry.stride, geometry.dilation, strict=True)
+        image = [(o - 1) * s + d * (k - 1) + 1 for o, k, s, d in axes]
+        plan = Plan((x[0] * n[0] * n[1], x[1], *image), w, plain)
+        if plan.cost < best.cost:
+            best, counts = plan, n
+    return best, counts
+
+
+def cut(images: np.ndarray, plan: Plan, counts: tuple[int, int], geometry: Geometry) -> np.ndarray:
+    """Tiles of images as a batch of images.
+
+    Shapes: images (N, C, H, W) -> y (N * counts, C, rows and columns of a tile)
+    """
+    tile, steps = plan.x[3:], [o * s for o, s in zip(plan.y[2:], geometry.stride, strict=True)]
+    sizes = [(n - 1) * step + t for n, step, t in zip(counts, steps, tile, strict=True)]
+    whole = np.zeros((*images.shape[:2], *sizes), images.dtype)
+    (top, _), (left, _) = geometry.padding
+    inside = whole[:, :, top : top + images.shape[2], left : left + images.shape[3]]
+    inside[...] = images[:, :, : inside.shape[2], : inside.shape[3]]
+    views = np.lib.stride_tricks.sliding_window_view(whole, tile, (2, 3))
+    views = views[:, :, :: steps[0], :: steps[1]].transpose(0, 2, 3, 1, 4, 5)
+    return views.reshape(-1, images.shape[1], *tile)
+
+
+def joined(y: np.ndarray, counts: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """The results of tiles put together.
+
+    Shapes: y (N * counts, n_out, rows and columns of a tile) -> y (N, n_out, Ho, Wo), as `shape`
+    """
+    n, channels, high, wide = shape
+    parts = y.reshape(n, *counts, channels, *y.shape[2:]).transpose(0, 3, 1, 4, 2, 5)
+    whole = (n, channels, counts[0] * y.shape[2], counts[1] * y.shape[3])
+    return np.ascontiguousarray(parts.reshape(whole)[:, :, :high, :wide])
 
 
 class FftConvolution:
@@ -150,8 +223,9 @@ class FftConv1d(FftConvolution, Conv1d):
 class SpectralConv(Lowered):
     """An `FftConv1d` or `FftConv2d`, lowered: the spectra of its weight are computed once.
 
-    They are not saved, and kept for the last size of images: 4 bytes times about H * W * n_in *
-    n_out / groups, which is more than the weight has. Another size makes them again.
+    They are not saved, and kept for the last size of tiles, see Note [Tiles]: 4 bytes times about
+    rows * columns * n_in * n_out / groups of a tile, more than the weight has. Another size makes
+    them again.
 
     Buffers: weight, bias, as those of the layer. Shapes: as the layer
 
@@ -174,19 +248,21 @@ class SpectralConv(Lowered):
         """The result for images, or for sequences."""
         images, alone = images_of(self, x)
         w = self.weight.numpy()
-        p = planned(self, images.shape, (*w.shape[:2], *((1, 1, *w.shape[2:]))[-2:]))
+        p, counts = lowered_plan(self, images.shape)
         dtype = np.result_type(images.dtype, w.dtype)
-        a = np.swapaxes(images.numpy().reshape(p.x), 0, 1)
-        product = multiplied(
-            spectrum(a.astype(dtype, copy=False), p.spots.a, p.lengths),
-            self.spectra(p, dtype),
-            True,
-        )
+        array = images.numpy()
+        geometry = plane_of(self)
+        whole = (*images.shape[:1], *correlated(images.shape, p.kernel, geometry=geometry)[1:])
+        if counts != (1, 1):
+            array = cut(array, p, counts, geometry)
+        a = np.swapaxes(array.reshape(p.x).astype(dtype, copy=False), 0, 1)
+        product = multiplied(spectrum(a, p.spots.a, p.lengths), self.spectra(p, dtype), True)
         y = inverse(product, p.spots.y, p.lengths)
         y = np.ascontiguousarray(np.swapaxes(y, 0, 1)).reshape(p.y)
+        y = y if counts == (1, 1) else joined(y, counts, whole)
         if self.bias is not None:
             y += self.bias.numpy().reshape(-1, 1, 1)
-        made = adopt(y.reshape(result_shape(self, p.y, alone)))
+        made = adopt(y.reshape(result_shape(self, whole, alone)))
         return made if self.activation is None else self.activation(made)
 
     def spectra(self, p: Plan, dtype: Any) -> np.ndarray:
@@ -212,10 +288,18 @@ class SpectralConv(Lowered):
 
 
 def multiply_adds_of(layer: Any, x: Any) -> int:
-    """Multiply-adds of a call of a layer by way of frequencies, its weight's spectra known."""
-    images, _ = images_of(layer, x)
+    """Multiply-adds of a call of a layer once it is lowered."""
+    return lowered_plan(layer, images_of(layer, x)[0].shape)[0].multiply_adds
+
+
+def lowered_plan(layer: Any, images: tuple[int, ...]) -> tuple[Plan, tuple[int, int]]:
+    """(plan, tiles) for images of a shape, see `tiled`; errors name the layer."""
     w = layer.weight.shape
-    return planned(layer, images.shape, (*w[:2], *((1, 1, *w[2:]))[-2:])).multiply_adds
+    try:
+        return tiled(images, (*w[:2], *(1, 1, *w[2:])[-2:]), plane_of(layer))
+    except TapeError as error:
+        error.op = type(layer).__name__
+        raise
 
 
 def images_of(layer: Any, x: Any) -> tuple[Tensor, bool]:

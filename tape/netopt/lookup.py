@@ -143,7 +143,12 @@ class LookupConvolution(Optimization):
 
     def lower(self, layer: Any, at: Place) -> Module | None:
         """The layer that looks up."""
-        return LoweredLookupConv2d(layer) if type(layer) is LookupConv2d else None
+        if type(layer) is not LookupConv2d:
+            return None
+        for name in ("dictionary", "coefficients"):
+            part = getattr(layer, name).numpy()
+            finite(f"lower: {at.path or 'the layer'}.{name} {part.shape}", part)
+        return LoweredLookupConv2d(layer)
 
     def describe(self, new: Any) -> str:
         """The dictionary, and how often it is looked up."""
