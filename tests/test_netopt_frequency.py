@@ -97,7 +97,7 @@ def test_tiles_of_images_give_what_the_whole_gives(drawn, size):
     direct, by_fft, x = drawn
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fft_layers, "TILES", (size,))
-        patch.setattr(fft_layers.Plan, "cost", property(lambda plan: -plan.x[0]))  # most tiles
+        patch.setattr(fft_layers.FftPlan, "cost", property(lambda plan: -plan.x[0]))  # most tiles
         fft_layers.tiled.cache_clear()
         low = f.SpectralConv(by_fft)
         assert_near(low(x), direct(x))
@@ -116,7 +116,7 @@ def test_large_images_with_many_channels_are_cut_into_tiles_that_need_less_memor
     assert_near(low(x), direct(x))
     plan, tiles = fft_layers.lowered_plan(low, x.shape)
     assert min(tiles) > 1
-    whole = fft_layers.Plan(x.shape, layer.weight.shape, fft_layers.plane_of(layer))
+    whole = fft_layers.FftPlan(x.shape, layer.weight.shape, fft_layers.plane_of(layer))
     assert low.made.last[2].nbytes == 4 * plan.spectrum_size < whole.spectrum_size
 
 
@@ -158,7 +158,7 @@ def test_large_images_are_transformed_by_fft_with_fast_lengths():
     x = normal(1, 2, 300, 264, dtype="f")
     assert_near(f.SpectralConv(by_fft)(x), direct(x))
     assert (
-        max(fft_layers.Plan(x.shape, direct.weight.shape, fft_layers.plane_of(by_fft)).lengths)
+        max(fft_layers.FftPlan(x.shape, direct.weight.shape, fft_layers.plane_of(by_fft)).lengths)
         == 315
     )
 

@@ -69,7 +69,7 @@ def spots_of(
     return Spots((a[0], a[1]), (b[0], b[1]), (y[0], y[1])), (lengths[0], lengths[1])
 
 
-class Plan:
+class FftPlan:
     """How a convolution of some shapes becomes a product of spectra.
 
     Args:
@@ -118,12 +118,12 @@ READ, MOVE = 16, 40
 @lru_cache(128)
 def tiled(
     x: tuple[int, ...], w: tuple[int, ...], geometry: Geometry
-) -> tuple[Plan, tuple[int, int]]:
+) -> tuple[FftPlan, tuple[int, int]]:
     """(plan of tiles as images of a batch, how many lie below and beside each other).
 
-    The arguments, and what is raised, are those of `Plan`.
+    The arguments, and what is raised, are those of `FftPlan`.
     """
-    best, counts = Plan(x, w, geometry), (1, 1)
+    best, counts = FftPlan(x, w, geometry), (1, 1)
     plain = geometry._replace(padding=((0, 0), (0, 0)))
     high, wide = best.y[2:]
     for size in TILES:
@@ -133,13 +133,15 @@ def tiled(
             break
         axes = zip(out, w[2:], geometry.stride, geometry.dilation, strict=True)
         image = [(o - 1) * s + d * (k - 1) + 1 for o, k, s, d in axes]
-        plan = Plan((x[0] * n[0] * n[1], x[1], *image), w, plain)
+        plan = FftPlan((x[0] * n[0] * n[1], x[1], *image), w, plain)
         if plan.cost < best.cost:
             best, counts = plan, n
     return best, counts
 
 
-def cut(images: np.ndarray, plan: Plan, counts: tuple[int, int], geometry: Geometry) -> np.ndarray:
+def cut(
+    images: np.ndarray, plan: FftPlan, counts: tuple[int, int], geometry: Geometry
+) -> np.ndarray:
     """Tiles of images as a batch of images.
 
     Shapes: images (N, C, H, W) -> y (N * counts, C, rows and columns of a tile)
@@ -265,7 +267,7 @@ class SpectralConv(Lowered):
         made = adopt(y.reshape(result_shape(self, whole, alone)))
         return made if self.activation is None else self.activation(made)
 
-    def spectra(self, p: Plan, dtype: Any) -> np.ndarray:
+    def spectra(self, p: FftPlan, dtype: Any) -> np.ndarray:
         """Those of the weight, made once for a size of images."""
         w = self.weight.numpy()
         key = p.lengths, dtype
@@ -292,7 +294,7 @@ def multiply_adds_of(layer: Any, x: Any) -> int:
     return lowered_plan(layer, images_of(layer, x)[0].shape)[0].multiply_adds
 
 
-def lowered_plan(layer: Any, images: tuple[int, ...]) -> tuple[Plan, tuple[int, int]]:
+def lowered_plan(layer: Any, images: tuple[int, ...]) -> tuple[FftPlan, tuple[int, int]]:
     """(plan, tiles) for images of a shape, see `tiled`; errors name the layer."""
     w = layer.weight.shape
     try:
@@ -322,10 +324,10 @@ def images_of(layer: Any, x: Any) -> tuple[Tensor, bool]:
     return (x if shape == x.shape else reshape(x, shape)), alone
 
 
-def planned(layer: Any, x: tuple[int, ...], w: tuple[int, ...]) -> Plan:
+def planned(layer: Any, x: tuple[int, ...], w: tuple[int, ...]) -> FftPlan:
     """The plan of a layer's call; errors name the layer."""
     try:
-        return Plan(x, w, plane_of(layer))
+        return FftPlan(x, w, plane_of(layer))
     except TapeError as error:
         error.op = type(layer).__name__
         raise
