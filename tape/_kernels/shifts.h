@@ -9,7 +9,7 @@
 #ifndef TAPE_SHIFTS_H
 #define TAPE_SHIFTS_H
 
-#define SHIFTS_ABOVE 1e5 /* multiply-adds, some 10 us of one core: benchmarks "netopt lookup conv" */
+#define SHIFTS_ABOVE 3e5 /* multiply-adds, some 10 us of one core: benchmarks "netopt lookup conv" */
 enum { SHIFT_TILE = 8 }; /* vectors */
 
 typedef struct {
