@@ -207,6 +207,6 @@ ROWS = [
     spectral_row(31, 64, 56, 64, 1.5),
     circulant_row(4096, 64, 1, 30),
     circulant_row(4096, 64, 64, 8),
-    lookup_row(64, 56, 32, 3, 2.5),
+    lookup_row(64, 56, 32, 3, 1.5),
     lookup_row(256, 14, 64, 3, 6),
 ]

@@ -42,8 +42,8 @@ def lookup_convolution(
     The weight at each place of a filter becomes a sum of `lookups` multiples of `size` vectors that
     all filters of the layer share. With n_in channels, and a window of R x S, a pixel then costs
     size * n_in + n_out * R * S * lookups multiply-adds instead of n_out * R * S * n_in, each lookup
-    as long as some four of the others. Measured on one core, 3 lookups are 4 times as fast for 64
-    channels at 56 x 56 and 9 times for 256 at 14 x 14; small layers, below some million
+    as long as some four of the others. Measured on one core, 3 lookups are 2 to 4 times as fast for
+    64 channels at 56 x 56 and 9 times for 256 at 14 x 14; small layers, below some million
     multiply-adds, and windows of 1 x 1 gain nothing. The dictionary begins as one learned from the
     weight; train the model, by `train`.
 
