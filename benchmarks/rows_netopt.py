@@ -1,4 +1,4 @@
-"""Rows about binary networks: lowered layers and a lowered network, against floats.
+"""Rows about lowered layers: of bits, by way of frequencies, by lookups; against floats.
 
 Numbers go in and numbers come out: packing the signs of x is part of every call, and so are scale,
 bias and the layer's Python. Weights do not matter for the time, so nothing is trained.
@@ -97,6 +97,100 @@ def layer_row(channels: int, size: int) -> TimedRow:
     )
 
 
+def spectral(kind: str, window: int, channels: int, size: int, groups: int) -> Contender:
+    """A convolution of that window that keeps the size, as it is or by FFT."""
+    import tape
+    from tape.netopt import frequency
+
+    net = tape.nn.Sequential(
+        tape.nn.Conv2d(channels, window, padding="same", groups=groups, n_in=channels)
+    ).eval()
+    if kind == "lowered":
+        net = frequency.fft_convolution(net, only_cheaper=False)
+    return called(net[0], drawn(1, channels, size, size))
+
+
+def torch_spectral(window: int, channels: int, size: int, groups: int) -> Contender:
+    """The same convolution in PyTorch, directly."""
+    import torch
+
+    net = torch.nn.Conv2d(channels, channels, window, padding="same", groups=groups).eval()
+    names = {"model": net, "x": torch.from_numpy(drawn(1, channels, size, size))}
+    return Contender("model(x)", names, scope=torch.no_grad, comparable=False)
+
+
+def spectral_row(window: int, channels: int, size: int, groups: int, limit: float) -> TimedRow:
+    """One convolution with a large window."""
+    kind = "depthwise " if groups > 1 else ""
+    arguments = window, channels, size, groups
+    return TimedRow(
+        f"netopt fft conv {kind}{window}x{window}, C={channels} at {size}",
+        {
+            "lowered": lambda: spectral("lowered", *arguments),
+            "floats": lambda: spectral("floats", *arguments),
+            "torch": lambda: torch_spectral(*arguments),
+        },
+        [faster_than("floats", limit), faster_than("torch", limit)],
+    )
+
+
+def circulant(kind: str, size: int, block: int, rows: int) -> Contender:
+    """A square dense layer, as it is or of circulant blocks."""
+    import tape
+    from tape.netopt import frequency
+
+    net = tape.nn.Sequential(tape.nn.Dense(size, size)).eval()
+    if kind == "lowered":
+        net = frequency.circulant_dense(net, block)
+    return called(net[0], drawn(rows, size))
+
+
+def torch_dense(size: int, rows: int) -> Contender:
+    """A square dense layer in PyTorch."""
+    import torch
+
+    names = {"model": torch.nn.Linear(size, size).eval(), "x": torch.from_numpy(drawn(rows, size))}
+    return Contender("model(x)", names, scope=torch.no_grad, comparable=False)
+
+
+def circulant_row(size: int, block: int, rows: int, limit: float) -> TimedRow:
+    """One dense layer of circulant blocks."""
+    return TimedRow(
+        f"netopt circulant dense {size}x{size}, blocks of {block}, batch {rows}",
+        {
+            "lowered": lambda: circulant("lowered", size, block, rows),
+            "floats": lambda: circulant("floats", size, block, rows),
+            "torch": lambda: torch_dense(size, rows),
+        },
+        [faster_than("floats", limit), faster_than("torch", limit)],
+    )
+
+
+def lookup(kind: str, channels: int, size: int, entries: int, lookups: int) -> Contender:
+    """A convolution 3 x 3 with padding 1, as it is or by lookups."""
+    import tape
+    from tape.netopt import sparsification
+
+    net = tape.nn.Sequential(tape.nn.Conv2d(channels, 3, padding=1, n_in=channels)).eval()
+    if kind == "lowered":
+        net = sparsification.lookup_convolution(net, entries, lookups)
+    return called(net[0], drawn(1, channels, size, size))
+
+
+def lookup_row(channels: int, size: int, entries: int, lookups: int, limit: float) -> TimedRow:
+    """One convolution by lookups."""
+    arguments = channels, size, entries, lookups
+    return TimedRow(
+        f"netopt lookup conv 3x3, C={channels} at {size}, {lookups} of {entries}",
+        {
+            "lowered": lambda: lookup("lowered", *arguments),
+            "floats": lambda: lookup("floats", *arguments),
+            "torch": lambda: torch_convolution(channels, size, "channels first"),
+        },
+        [faster_than("floats", limit), faster_than("torch", limit)],
+    )
+
+
 ROWS = [
     *(layer_row(*shape) for shape in SHAPES),
     TimedRow(
@@ -108,4 +202,11 @@ ROWS = [
         },
         [faster_than("floats", 3), faster_than("torch", 3)],
     ),
+    spectral_row(15, 64, 32, 1, 3),
+    spectral_row(31, 64, 56, 1, 10),
+    spectral_row(31, 64, 56, 64, 1.5),
+    circulant_row(4096, 64, 1, 30),
+    circulant_row(4096, 64, 64, 8),
+    lookup_row(64, 56, 32, 3, 1.5),
+    lookup_row(256, 14, 64, 3, 6),
 ]

@@ -165,6 +165,18 @@ typedef struct {
     void *y;                   /* (batch, rows) */
 } tape_sparse;
 
+/* y[n, o, i, j] = bias[o] + sum over the terms e of o of
+   factors[e] * x[n, offsets[e] + i * pitch + j], those of o being [starts[o], starts[o + 1]). */
+typedef struct {
+    ptrdiff_t images, kinds, rows, width, pitch; /* kinds of results; none of these is 0 */
+    const void *x;
+    ptrdiff_t x_image;
+    const ptrdiff_t *starts, *offsets;
+    const void *factors, *bias; /* bias may be NULL */
+    void *y;
+    int relu;
+} tape_shifts;
+
 typedef struct {
     const char *name;
     /* Matrix products, one for each type of real numbers; -1 if there is no memory, c then holds
@@ -195,6 +207,7 @@ typedef struct {
     void (*run_rows[TAPE_REALS])(const tape_rows *p);
     void (*run_channels[TAPE_REALS])(const tape_channels *p);
     int (*sparse[TAPE_REALS])(const tape_sparse *p); /* -1 if there is no memory */
+    void (*shift[TAPE_REALS])(const tape_shifts *p);
 } tape_kernels;
 
 /* The table in use; the best one that this machine can run, until another is chosen. */

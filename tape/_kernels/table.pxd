@@ -141,6 +141,17 @@ cdef extern from "kernels.h" nogil:
         const void* x
         void* y
 
+    ctypedef struct tape_shifts:
+        ptrdiff_t images, kinds, rows, width, pitch
+        const void* x
+        ptrdiff_t x_image
+        const ptrdiff_t* starts
+        const ptrdiff_t* offsets
+        const void* factors
+        const void* bias
+        void* y
+        int relu
+
     ctypedef struct tape_kernels:
         const char* name
         tape_multiply multiply[2]
@@ -160,6 +171,7 @@ cdef extern from "kernels.h" nogil:
         void (*run_rows[2])(const tape_rows* p) noexcept nogil
         void (*run_channels[2])(const tape_channels* p) noexcept nogil
         int (*sparse[2])(const tape_sparse* p) noexcept nogil
+        void (*shift[2])(const tape_shifts* p) noexcept nogil
 
 
 cdef const tape_kernels* kernels() noexcept nogil

@@ -8,7 +8,7 @@
 ((4, 40), (60, 4))
 """
 
-from tape.netopt import factorization, quantization, ranks, sparsification
+from tape.netopt import factorization, frequency, quantization, ranks, sparsification
 from tape.netopt.export import export_report
 from tape.netopt.frame import Optimization, Optimized, lower, optimize, transform
 from tape.netopt.int8 import quantize_int8
@@ -31,6 +31,7 @@ __all__ = [
     "Row",
     "export_report",
     "factorization",
+    "frequency",
     "load",
     "lower",
     "optimize",

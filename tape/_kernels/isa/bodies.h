@@ -17,4 +17,5 @@
 #include "../norm.h"
 #include "../channels.h"
 #include "../sparse.h"
+#include "../shifts.h"
 #include "../peak.h"

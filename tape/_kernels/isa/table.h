@@ -78,6 +78,7 @@ const tape_kernels PASTE(tape_kernels, ISA) = {
     .run_rows = {run_rows_float, run_rows_double},
     .run_channels = {run_channels_float, run_channels_double},
     .sparse = {sparse_float, sparse_double},
+    .shift = {shift_float, shift_double},
     .fma_peak = {fma_peak_float, fma_peak_double},
     .bits = {
         .pack = {pack_float, pack_double},
