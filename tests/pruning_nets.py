@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 import tape
 from tape import nn
-from tape.netopt.channels import channels_of
-from tape.netopt.coupled import coupled
+from tape.netopt.sparsification.channels import channels_of
+from tape.netopt.sparsification.coupled import coupled
 from tape.nn.conv import Convolution
 
 

@@ -14,8 +14,8 @@ import tape
 from tape import nn
 from tape.errors import GradError, NumericsError, ShapeError, TapeError
 from tape.netopt import quantization as q
-from tape.netopt.folded import Folded
-from tape.netopt.native import BitMaxPool2d
+from tape.netopt.quantization.folded import Folded
+from tape.netopt.quantization.native import BitMaxPool2d
 
 
 def normal(*shape, seed=0):

@@ -11,7 +11,7 @@ from tape import nn
 from tape.errors import NumericsError, TapeError
 from tape.netopt import ranks
 from tape.netopt.factorization import factor_convolution
-from tape.netopt.tucker import composed, separable, sides, tucker2, unfolded
+from tape.netopt.factorization.tucker import composed, separable, sides, tucker2, unfolded
 
 KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tape.netopt import ranks
-from tape.netopt.evbmf import evbmf_rank
+from tape.netopt.factorization.evbmf import evbmf_rank
 
 
 def planted(m, n, rank, noise, seed):

@@ -8,8 +8,13 @@ from layouts import generators
 
 import tape
 from tape import nn
-from tape.netopt.int8 import codes_for, quantize_int8
-from tape.netopt.quantized import Codes, QuantizedConv2d, QuantizedDense, quantized_weight
+from tape.netopt.quantization.int8 import codes_for, quantize_int8
+from tape.netopt.quantization.quantized import (
+    Codes,
+    QuantizedConv2d,
+    QuantizedDense,
+    quantized_weight,
+)
 
 
 def normal(*shape, seed=0):

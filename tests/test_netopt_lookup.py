@@ -12,7 +12,7 @@ import tape
 from tape import netopt, nn
 from tape.errors import DTypeError, GradError, NumericsError, ShapeError, TapeError
 from tape.netopt import sparsification as s
-from tape.netopt.dictionary import coded, learned_dictionary, strongest
+from tape.netopt.sparsification.dictionary import coded, learned_dictionary, strongest
 from tape.testing import gradcheck
 
 

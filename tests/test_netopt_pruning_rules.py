@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 import tape
 from tape import shapes
-from tape.netopt.channel_rules import RULES, Step, axes_of_result
-from tape.netopt.ties import Ties, fixed, reshaped
+from tape.netopt.sparsification.channel_rules import RULES, Step, axes_of_result
+from tape.netopt.sparsification.ties import Ties, fixed, reshaped
 from tape.op import OPS
 from tape.testing.operands import Call
 

@@ -9,7 +9,7 @@ import tape
 from tape import nn
 from tape.netopt import ranks
 from tape.netopt.factorization import factor_dense, svd_subprojection
-from tape.netopt.svd import balanced, data_projection
+from tape.netopt.factorization.svd import balanced, data_projection
 
 
 def normal(*shape, seed=0, dtype="f"):

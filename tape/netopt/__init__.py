@@ -8,13 +8,14 @@
 ((4, 40), (60, 4))
 """
 
-from tape.netopt import factorization, frequency, quantization, ranks, sparsification
+from tape.netopt import factorization, frequency, quantization, sparsification
 from tape.netopt.export import export_report
+from tape.netopt.factorization import ranks
 from tape.netopt.frame import Optimization, Optimized, lower, optimize, transform
-from tape.netopt.int8 import quantize_int8
 from tape.netopt.judge import Kept, Place
 from tape.netopt.lowered import Lowered
 from tape.netopt.plan import Plan, plan
+from tape.netopt.quantization.int8 import quantize_int8
 from tape.netopt.recipe import Recipe, load
 from tape.netopt.report import Report, Row
 from tape.netopt.rewrite import rewrite

@@ -16,18 +16,19 @@ import numpy as np
 
 from tape.errors import SettingError, TapeError
 from tape.netopt.budget import read_budget
-from tape.netopt.convolution import FactorConvolution, row_of
 from tape.netopt.cost import multiply_adds, n_parameters
-from tape.netopt.dense import FactorDense, matrix_of
-from tape.netopt.factored import FactoredDense
+from tape.netopt.factorization.convolution import FactorConvolution, row_of
+from tape.netopt.factorization.dense import FactorDense, matrix_of
+from tape.netopt.factorization.factored import FactoredDense
+from tape.netopt.factorization.ranks import tail_shares
+from tape.netopt.factorization.svd import spectrum_on
+from tape.netopt.factorization.tucker import unfolded
+from tape.netopt.finite import finite
 from tape.netopt.frame import computes_as
 from tape.netopt.judge import called
 from tape.netopt.measure import fastest
-from tape.netopt.ranks import tail_shares
 from tape.netopt.record import Call, record, run
 from tape.netopt.rewrite import unscoped
-from tape.netopt.svd import finite, spectrum_on
-from tape.netopt.tucker import unfolded
 from tape.nn.init import zeros
 from tape.nn.linear import Dense
 from tape.nn.module import Module

@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tape.errors import CheckpointError, TapeError
-from tape.netopt.convolution import FactorConvolution
 from tape.netopt.cost import multiply_adds
-from tape.netopt.dense import FactorDense
-from tape.netopt.fold import fold_batch_norm
+from tape.netopt.factorization.convolution import FactorConvolution
+from tape.netopt.factorization.dense import FactorDense
 from tape.netopt.frame import Optimization, drift, said, totals, transform
-from tape.netopt.int8 import QuantizeInt8, blank
+from tape.netopt.quantization.fold import fold_batch_norm
+from tape.netopt.quantization.int8 import QuantizeInt8, blank
 from tape.netopt.record import record
 from tape.netopt.report import Report, Row
 from tape.netopt.rewrite import rewrite
