@@ -13,8 +13,8 @@ from trees import values
 import tape
 from tape import netopt, nn
 from tape.errors import DTypeError, GradError, NumericsError, ShapeError, TapeError
-from tape.netopt import circular, fft_layers
 from tape.netopt import frequency as f
+from tape.netopt.frequency import circular, fft_layers
 from tape.testing import check_op, gradcheck
 
 KINDS = {1: (nn.Conv1d, f.FftConv1d), 2: (nn.Conv2d, f.FftConv2d)}

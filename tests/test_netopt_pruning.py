@@ -320,8 +320,8 @@ def test_feed_forward_parts_of_a_transformer_get_narrower():
 
 
 def test_what_would_be_slower_stays(monkeypatch):
-    from tape.netopt import structured
     from tape.netopt.measure import Comparison
+    from tape.netopt.sparsification import structured
 
     monkeypatch.setattr(structured, "compare", lambda a, b: Comparison(1e-3, 2e-3, 2.0, 2.0))
     net = nn.Sequential(nn.Dense(6, 4), nn.Dense(3, 6))

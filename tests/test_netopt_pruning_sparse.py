@@ -15,9 +15,8 @@ from tape import nn
 from tape._kernels import table
 from tape._kernels.sparse_rows import SparseRows
 from tape.errors import GradError, ShapeError, TapeError
-from tape.netopt import lower_masks as lowering
 from tape.netopt.measure import Comparison
-from tape.netopt.sparsification import SparseDense, lower_masks, prune_magnitude
+from tape.netopt.sparsification import SparseDense, lower_masks, lowering, prune_magnitude
 
 
 def rows_of(w):

@@ -7,7 +7,7 @@
 
 from tape.netopt.sparsification.lookup import LookupConvolution, lookup_convolution
 from tape.netopt.sparsification.lookup_layers import LookupConv2d, LoweredLookupConv2d
-from tape.netopt.sparsification.lower_masks import LowerMasks, lower_masks
+from tape.netopt.sparsification.lowering import LowerMasks, lower_masks
 from tape.netopt.sparsification.magnitude import PruneMagnitude, prune_magnitude
 from tape.netopt.sparsification.masked import MaskedConv1d, MaskedConv2d, MaskedConv3d, MaskedDense
 from tape.netopt.sparsification.pruner import Pruner
