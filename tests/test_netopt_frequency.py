@@ -190,7 +190,7 @@ def test_convolutions_are_changed_where_that_is_faster_here():
 def test_what_is_counted_or_measured_to_be_slower_is_refused_with_both_numbers(monkeypatch):
     net = nn.Sequential(nn.Conv2d(4, 9, padding=4, n_in=4))
     x = normal(1, 4, 24, 24, dtype="f")
-    monkeypatch.setattr(netopt.fft_conv, "compare", measuring(1.0))
+    monkeypatch.setattr(netopt.frequency.fft_conv, "compare", measuring(1.0))
     _, report = f.fft_convolution(net, x=x, return_report=True)
     assert report["0"].action == "kept: FFT takes 1.00 s, the layer 1.00 s"
     assert report["0"].is_refused
