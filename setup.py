@@ -66,16 +66,18 @@ CYTHON = ["tape/_kernels/*.pyx", "tape/nn/*.pyx"]
 PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
 # But these only call other ops or NumPy, or do work beside which their rules' time is nothing:
 # compiled they are no faster, and 50 to 100 kB larger each.
-INTERPRETED = set(
-    """
-    adaptive attention bags bessel binary binary_conv bitwise cases channels contract conv
-    conv_nd conv_transpose convolve create ctc decompose depth determinant diagonal difference
-    distance einsum elu fourier geometry group_norm gru int8 int8_conv interpolate likelihood
-    linear_bits magnitude margin naming noise orthogonal packed pad patches polygamma pool
-    pool1d powers pseudo random rank rectifiers recurrent regression resample rounding running
-    scan scatter shrink signs solve sort special transform trig ufunc
-    """.split()
-)
+# fmt: off
+INTERPRETED = {
+    "adaptive", "attention", "bags", "bessel", "binary", "binary_conv", "bitwise", "cases",
+    "channels", "contract", "conv", "conv_nd", "conv_transpose", "convolve", "create", "ctc",
+    "decompose", "depth", "determinant", "diagonal", "difference", "distance", "einsum", "elu",
+    "fourier", "geometry", "group_norm", "gru", "int8", "int8_conv", "interpolate",
+    "likelihood", "linear_bits", "magnitude", "margin", "naming", "noise", "orthogonal",
+    "packed", "pad", "patches", "polygamma", "pool", "pool1d", "powers", "pseudo", "random",
+    "rank", "rectifiers", "recurrent", "regression", "resample", "rounding", "running", "scan",
+    "scatter", "shrink", "signs", "solve", "sort", "special", "transform", "trig", "ufunc",
+}
+# fmt: on
 # And what nothing may interrupt halfway: Python looks for Ctrl-C only where it interprets.
 PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]
 

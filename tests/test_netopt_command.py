@@ -68,10 +68,11 @@ def test_a_budget_is_met_and_the_model_written(folder, tmp_path, capsys):
     said = capsys.readouterr()
     assert "\nfactored\n" in said.out
     assert "chosen: factored" in said.out
-    assert len(sys.modules[folder].calls) == 1
+    assert len(sys.modules[folder].calls) == 4  # pruned by three shares, and factored
     found = json.loads((tmp_path / "out/report.json").read_text())
     names = [point["variant"] for point in found["points"]]
     assert names[:2] in (["original", "int8"], ["original", "factored"])
+    assert {"pruned, 25%", "pruned, 75%"} <= set(names)
     assert {point["variant"]: point["metric"] for point in found["points"]}["factored"] > 0.99
     assert (tmp_path / "out/report.png").is_file()
     model = sys.modules[folder].network()

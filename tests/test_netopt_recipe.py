@@ -41,15 +41,18 @@ RANKS = {"3.0": (5, 6), "5": 7, "6": 2}
 
 
 @settings(max_examples=15)
-@given(st.lists(st.sampled_from(["fold", "factor", "quantize_int8"]), min_size=1, unique=True))
+@given(
+    st.lists(st.sampled_from(["fold", "prune", "factor", "quantize_int8"]), min_size=1, unique=True)
+)
 def test_what_a_recipe_saves_loads_into_a_fresh_model(tmp_path_factory, order):
     recipe = netopt.Recipe(network(), X)
     for step in order:
-        if step == "factor" and "quantize_int8" in recipe_steps(recipe):
-            continue  # there are no float layers left to factor
+        if step in ("factor", "prune") and "quantize_int8" in recipe_steps(recipe):
+            continue  # there are no float layers left
         if step == "fold" and recipe.steps:
             continue
-        recipe = recipe.factor(RANKS) if step == "factor" else getattr(recipe, step)()
+        given = {"factor": [RANKS], "prune": [0.3]}.get(step, [])
+        recipe = getattr(recipe, step)(*given)
     path = tmp_path_factory.mktemp("recipe") / "net"
     recipe.save(path)
     fresh = network()
@@ -124,11 +127,15 @@ def test_a_damaged_recipe_is_refused(tmp_path, text):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (["factor", {"9": 3}], "has optimised 9, which this Sequential does not have"),
+        (["factor", {"9": 3}], "has no Conv1d or Conv2d or Conv3d or Dense at '9'"),
+        (["prune", {"9": [3]}], "'9' has the sizes None"),
+        (["prune", {"0.weight": [3]}], "has the sizes .* in the recipe"),
+        (["prune", {"0.weight": [13, 2, 3, 3]}], "in the recipe the larger"),
+        (["prune", {"0.weight": [0, 2, 3, 3]}], "in the recipe the larger"),
         (["factor", {"5": 1000}], "is not of this Sequential: .*1000"),
         (["factor", {"5": "x"}], "is not of this Sequential"),
         (["factor", {"5": None}], "is not of this Sequential"),
-        (["quantize_int8", {"4": None}], "4 is no dense layer or convolution"),
+        (["quantize_int8", {"4": None}], "has no Conv2d or Dense at '4'"),
     ],
 )
 def test_a_recipe_of_another_model_is_refused(tmp_path, step, message):

@@ -114,7 +114,7 @@ def tried(
     found = []
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns) as bar:
-        task = bar.add_task("optimizing", total=n_variants())
+        task = bar.add_task("optimizing", total=n_variants(train))
         for variant in variants(
             model,
             asarray(x[:CALIBRATION]),

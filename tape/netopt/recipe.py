@@ -11,9 +11,12 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from tape._core.tensor import Tensor
 from tape.errors import CheckpointError, TapeError
 from tape.netopt.cost import multiply_adds
 from tape.netopt.factorization.convolution import FactorConvolution
@@ -24,6 +27,9 @@ from tape.netopt.quantization.int8 import QuantizeInt8, blank
 from tape.netopt.record import record
 from tape.netopt.report import Report, Row
 from tape.netopt.rewrite import rewrite
+from tape.netopt.sparsification.resize import resized
+from tape.netopt.sparsification.structured import prune_structured
+from tape.nn.group_norm import GroupNorm
 from tape.nn.module import Module
 from tape.nn.tree import below
 from tape.serialize.loading import load as load_checkpoint
@@ -35,10 +41,10 @@ KEY = "netopt"  # of the metadata of a checkpoint
 
 
 class Step(NamedTuple):
-    """What was done, one of `AGAIN`, and to which layers: by path, with a rank where it has one."""
+    """What was done, one of `AGAIN`, to what: by path, with a rank or sizes where it has these."""
 
     does: str
-    layers: dict[str, Any]
+    to: dict[str, Any]
 
 
 class Recipe:
@@ -58,7 +64,7 @@ class Recipe:
     >>> net = nn.Sequential(nn.Dense(256, 784, activation=tape.relu), nn.Dense(10, 256)).eval()
     >>> recipe = netopt.Recipe(net, tape.random.normal((64, 784))).factor({"0": 20})
     >>> recipe.steps
-    [Step(does='factor', layers={'0': 20})]
+    [Step(does='factor', to={'0': 20})]
     >>> recipe.report("rank 20").total.parameters
     (203530, 23626)
     """
@@ -80,7 +86,7 @@ class Recipe:
     def fold(self) -> Recipe:
         """Fold batch norms, see `quantization.fold_batch_norm`."""
         new, report = fold_batch_norm(self.model, x=self.timed_x, return_report=True)
-        return self._took("fold", new, report)
+        return self._took("fold", new, report, dict.fromkeys(row.path for row in report.changed))
 
     def factor(self, ranks: Mapping[str, Any], train: Callable[[Any], Any] | None = None) -> Recipe:
         """Factor dense layers and convolutions, see `plan`; then train, if there is a function.
@@ -91,33 +97,46 @@ class Recipe:
         for part in parts:
             if any(isinstance(module, part.kinds) for module in below(self.model)):
                 self._run("factor", part, ranks)
-        if train is not None and self.steps:
-            model = self.model.clone().train()
-            given = train(model)
-            self.model = (given if isinstance(given, Module) else model).clone().eval()
-        return self
+        return self._trained(train)
+
+    def prune(self, amount: Any, train: Callable[[Any], Any] | None = None) -> Recipe:
+        """Remove filters and neurons, see `sparsification.prune_structured`; then train.
+
+        Layers that would be slower stay as they are.
+        """
+        before = sizes(self.model)
+        new, report = prune_structured(self.model, amount, self.x, return_report=True)
+        after = sizes(new)
+        to = {at: after[at] for at, size in before.items() if after[at] != size}
+        return self._took("prune", new, report, to)._trained(train)
 
     def quantize_int8(self) -> Recipe:
         """Compute on 8 bits, see `quantize_int8`; what would be larger or slower stays."""
         return self._run("quantize_int8", QuantizeInt8(), {})
 
     def _run(self, does: str, optimization: Optimization, ranks: Mapping[str, Any]) -> Recipe:
-        found = transform(self.model, optimization, x=self.x, timed_x=self.timed_x)
-        return self._took(does, *found, ranks)
+        new, report = transform(self.model, optimization, x=self.x, timed_x=self.timed_x)
+        to = {row.path: ranks.get(row.path) for row in report.changed}
+        return self._took(does, new, report, to)
 
-    def _took(
-        self, does: str, new: Any, report: Report, ranks: Mapping[str, Any] | None = None
-    ) -> Recipe:
-        """Go on with a model."""
-        layers = {row.path: (ranks or {}).get(row.path) for row in report.changed}
-        if layers:
+    def _took(self, does: str, new: Any, report: Report, to: dict[str, Any]) -> Recipe:
+        """Go on with a model, to which so much was done."""
+        if to:
             self.model = new.eval()
-            self.steps.append(Step(does, layers))
+            self.steps.append(Step(does, to))
         for row in report.rows:
             known = self.rows.setdefault(row.path, row)
             vague = known.action.endswith("is not supported")
             if row.is_changed or ((vague or row.is_refused) and not known.is_changed):
                 self.rows[row.path] = row
+        return self
+
+    def _trained(self, train: Callable[[Any], Any] | None) -> Recipe:
+        """Go on with what a function makes of the model, if anything was done to it."""
+        if train is not None and self.steps:
+            model = self.model.clone().train()
+            given = train(model)
+            self.model = (given if isinstance(given, Module) else model).clone().eval()
         return self
 
     def report(self, title: str, metric: Callable[[Any], float] | None = None) -> Report:
@@ -168,20 +187,19 @@ def load(path: str | os.PathLike[str], model: Module) -> Any:
     new = model.clone().eval()
     texts = load_checkpoint(path, rng={}).metadata  # nothing is set
     for step in steps_of(name, texts.get(KEY)):
-        paths = dict(new.named_modules())
-        if missing := [at for at in step.layers if at not in paths]:
-            raise CheckpointError(
-                f"netopt.load: {name} has optimised {missing[0]}, which this "
-                f"{type(model).__name__} does not have"
-            )
-        try:
-            new = AGAIN[step.does](new, step.layers)
-        except TapeError as error:
-            raise CheckpointError(
-                f"netopt.load: {name} is not of this {type(model).__name__}: {error}"
-            ) from error
+        new = again(new, step, name)
     load_checkpoint(path, new)
     return new.eval()
+
+
+def again(model: Any, step: Step, name: str) -> Any:
+    """A model after a step of the recipe in a file of this name."""
+    try:
+        return AGAIN[step.does](model, step.to)
+    except TapeError as error:
+        raise CheckpointError(
+            f"netopt.load: {name} is not of this {type(model).__name__}: {error}"
+        ) from error
 
 
 def steps_of(name: str, text: str | None) -> list[Step]:
@@ -203,11 +221,29 @@ def steps_of(name: str, text: str | None) -> list[Step]:
         is_pair = isinstance(step, list) and [type(part) for part in step] == [str, dict]
         if not is_pair or step[0] not in AGAIN:
             raise CheckpointError(f"netopt.load: the recipe in {name} is damaged: {step!r:.80}")
-    return [Step(does, layers) for does, layers in found]
+    return [Step(does, to) for does, to in found]
+
+
+def sizes(model: Module) -> dict[str, list[int]]:
+    """The shapes of parameters and buffers, and how many groups a group norm has, by path."""
+    groups = {at: [m.num_groups] for at, m in model.named_modules() if isinstance(m, GroupNorm)}
+    return {at: list(held.shape) for at, held in tensors(model).items()} | groups
+
+
+def tensors(model: Module) -> dict[str, Tensor]:
+    """The parameters and buffers, by path."""
+    return {
+        f"{at}.{name}".lstrip("."): held
+        for at, module in model.named_modules()
+        for name, held in module.entries()
+        if isinstance(held, Tensor)
+    }
 
 
 def factored(model: Any, ranks: dict[str, Any]) -> Any:
     """A model with factored layers of these ranks."""
+    kinds = tuple({*FactorDense.kinds, *FactorConvolution.kinds})
+    modules_at(model, ranks, kinds)
     for at, rank in ranks.items():
         if not all(type(k) is int for k in (rank if isinstance(rank, list) else [rank])):
             raise TapeError(f"the rank of {at} is {rank!r:.80}")
@@ -219,19 +255,42 @@ def factored(model: Any, ranks: dict[str, Any]) -> Any:
 
 def quantized(model: Any, layers: dict[str, Any]) -> Any:
     """A model with quantised layers at these paths."""
-    for at in layers:
-        if not isinstance(dict(model.named_modules()).get(at), QuantizeInt8.kinds):
-            raise TapeError(f"{at} is no dense layer or convolution")
-    return rewrite(model, standing_at(model, layers), blank) if layers else model
+    chosen = set(map(id, modules_at(model, layers, QuantizeInt8.kinds)))
+    return rewrite(model, lambda module: id(module) in chosen, blank) if layers else model
 
 
-def standing_at(model: Any, layers: dict[str, Any]) -> Callable[[Module], bool]:
-    """Whether a module is at one of these paths."""
-    chosen = {id(module) for path, module in model.named_modules() if path in layers}
-    return lambda module: id(module) in chosen
+def modules_at(model: Any, paths: Iterable[str], kinds: tuple[type, ...]) -> list[Module]:
+    """The modules at these paths, TapeError if there is none of such a kind."""
+    modules = dict(model.named_modules())
+    for at in paths:
+        if not isinstance(modules.get(at), kinds):
+            names = " or ".join(sorted(kind.__name__ for kind in kinds))
+            raise TapeError(f"it has no {names} at {at!r:.80}")
+    return [modules[at] for at in paths]
 
 
-def folded(model: Any, layers: dict[str, Any]) -> Any:
+def pruned(model: Any, to: dict[str, Any]) -> Any:
+    """A model whose parameters, buffers and group norms have these sizes, none larger."""
+    before = sizes(model)
+    for at, new in to.items():
+        old = before.get(at)
+        is_list = isinstance(new, list) and all(type(n) is int for n in new)
+        if old is None or not is_list or len(new) != len(old):
+            raise TapeError(f"{at!r:.80} has the sizes {old}, in the recipe {new!r:.80}")
+        if not all(0 < n <= m for n, m in zip(new, old, strict=True)):
+            raise TapeError(f"{at} has the sizes {old}, in the recipe the larger {new}")
+    kept, groups = {}, {}
+    for at, entry in tensors(model).items():
+        if at in to:
+            axes = zip(entry.shape, to[at], strict=True)
+            kept[id(entry)] = tuple([np.arange(m) < n for m, n in axes])
+    for at, module in model.named_modules():
+        if isinstance(module, GroupNorm) and at in to:
+            groups[id(module)] = to[at][0]
+    return resized(model, kept, {}, groups)
+
+
+def folded(model: Any, to: dict[str, Any]) -> Any:
     """A model with its batch norms folded."""
     return fold_batch_norm(model)
 
@@ -240,5 +299,6 @@ def folded(model: Any, layers: dict[str, Any]) -> Any:
 AGAIN: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "fold": folded,
     "factor": factored,
+    "prune": pruned,
     "quantize_int8": quantized,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from tape.errors import TapeError
@@ -18,6 +19,7 @@ from tape.nn.tree import below
 __all__ = ["Variant", "best", "is_within", "n_variants", "variants"]
 
 TIGHTER = (1.0, 0.7, 0.5)  # shares of the budget to plan for, as long as what is measured misses it
+PRUNED = (0.25, 0.5, 0.75)  # shares of the filters, as long as the budget is missed
 
 
 class Variant(NamedTuple):
@@ -29,9 +31,9 @@ class Variant(NamedTuple):
     reason: str = ""
 
 
-def n_variants() -> int:
+def n_variants(train: Any) -> int:
     """How many `variants` gives at most."""
-    return 1 + 2 * len(TIGHTER)
+    return 1 + 2 * len(TIGHTER) + (len(PRUNED) if train is not None else 0)
 
 
 def variants(
@@ -44,7 +46,9 @@ def variants(
     train: Callable[[Any], Any] | None = None,
     metric: Callable[[Any], float] | None = None,
 ) -> Iterator[Variant]:
-    """The model on 8 bits, factored within the budget, and both; batch norms are folded in all.
+    """The model on 8 bits; pruned, if it can be trained; factored; factored and on 8 bits.
+
+    Batch norms are folded in all.
 
     Args:
         model: in evaluation mode; it stays as it is.
@@ -76,6 +80,11 @@ def variants(
             return Variant(name, None, None, str(error).splitlines()[0])
 
     yield attempt("int8", lambda: begun().quantize_int8())
+    for share in PRUNED if train is not None else ():
+        made = attempt(f"pruned, {share:.0%}", partial(begun().prune, share, train))
+        yield made
+        if made.report is None or is_within(made.report, limit, of):
+            break
     for share in TIGHTER:
 
         def factored(share: float = share) -> Recipe:
