@@ -155,7 +155,8 @@ from tape.ops.group_norm import (
 )
 from tape.ops.interpolate import interpolate as interpolate
 from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
-from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer
+from tape.ops.linalg import matmul as matmul, outer as outer
+from tape.ops.linear import linear as linear
 from tape.ops.likelihood import (
     binary_cross_entropy as binary_cross_entropy,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,

@@ -56,6 +56,7 @@ FAMILIES = [
     "pad",
     "activated",
     "linalg",
+    "linear",
     "recurrent",
     "gru",
     "contract",
