@@ -99,7 +99,7 @@ FAMILIES = [
     "transform",
     "convolve",
     "random",
-    "noise",
+    "dropout",
     "attention",
     "bags",
     "ufunc",
