@@ -14,13 +14,12 @@ from tape.errors import DTypeError, GraphError, ShapeError
 from tape.graph.guard import Guard, asked_sizes, guards
 from tape.graph.section import Leaf, Ref, Section, told
 from tape.graph.sizes import changed_sizes, fit, refuse_sizes, resized
-from tape.graph.walk import find
+from tape.graph.walk import find, nearest, walk
+from tape.nn.clone import check_mode
 from tape.nn.module import Module
 from tape.nn.parameter import Parameter
 
 __all__ = ["FunctionClone", "clone_function", "extract", "splice"]
-
-MODES = ("learnable", "constant", "shared")
 
 
 class Program:
@@ -238,8 +237,7 @@ def extract(inputs: Any, outputs: Any, share: bool = True) -> FunctionClone:
 
 def cloned(what: str, inputs: Any, outputs: Any, parameters: str) -> FunctionClone:
     """The module that `clone_function` and `extract` give."""
-    if parameters not in MODES:
-        raise ValueError(f"{what}: parameters is one of {', '.join(MODES)}, got {parameters!r}")
+    check_mode(what, parameters)
     names = None
     if isinstance(outputs, Mapping):
         names, outputs = tuple(outputs), list(outputs.values())
@@ -275,8 +273,6 @@ def named_in(what: str, outputs: list[Tensor], name: str) -> Tensor:
     """
     t = find(outputs, name)
     if t is None:
-        from tape.graph.walk import nearest
-
         raise GraphError(f"{what}: nothing recorded is named {name!r}{nearest(outputs, name)}")
     return t
 
@@ -331,8 +327,6 @@ def splice(output: Any, replacements: Any) -> Any:
 
 def only_placeholder(outputs: list[Tensor]) -> Tensor:
     """The one named tensor that nothing recorded made."""
-    from tape.graph.walk import walk
-
     found = [t for t in walk(outputs) if recorded.names(t) and t.op is None]
     found = [t for t in found if not isinstance(recorded.owner(t), Parameter)]
     if len(found) != 1:
