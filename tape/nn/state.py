@@ -14,7 +14,7 @@ import numpy as np
 
 from tape._core.memory import overwrite
 from tape._core.tensor import Tensor
-from tape.errors import TapeError
+from tape.errors import TapeError, nearest
 from tape.nn.parameter import Uninferred, refuse_uninferred, written
 
 __all__ = ["Plan", "Skipped", "commit", "listed", "load_state_dict", "plan", "slots", "state_dict"]
@@ -157,14 +157,6 @@ def transposed(entry: Tensor | Uninferred, shape: tuple[int, ...]) -> str:
     turned = tuple([shape[axis] for axis in axes])
     how = ".T" if len(shape) == 2 else f".transpose{axes}"
     return f": it would fit transposed, array{how}" if fits(entry, turned) else ""
-
-
-def nearest(path: str, paths: list[str], n: int = 1) -> str:
-    """A hint at the n known paths that look most like this one, or nothing."""
-    from difflib import get_close_matches  # 3 ms to import, for an error
-
-    found = get_close_matches(path, paths, n)
-    return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
 def commit(

@@ -12,10 +12,10 @@ from tape._core import recorded
 from tape._core.state import enable_grad, reuse
 from tape._core.tape import Tape
 from tape._core.tensor import Tensor
+from tape.errors import nearest
 from tape.nn.call import Called
 from tape.nn.cost import multiply_adds
 from tape.nn.parameter import Uninferred, is_parameter
-from tape.nn.state import nearest
 from tape.nn.tree import places
 from tape.ops.random import drawing_aside
 
