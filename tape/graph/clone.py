@@ -224,6 +224,8 @@ def extract(inputs: Any, outputs: Any, share: bool = True) -> FunctionClone:
         inputs, outputs: as of `clone_function`.
         share: False for parameters of its own.
 
+    Returns, Raises: as `clone_function`
+
     >>> import tape
     >>> w = tape.tensor([2.0], requires_grad=True)
     >>> x = tape.tensor([1.0]).named("x")

@@ -48,7 +48,7 @@ class Slot:
         self.owners: list[tuple[Any, str]] = []
 
 
-def places(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
+def named_entries(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
     """(path, entry, owner, name in it) of every parameter and buffer at each of its places."""
     found = [part for part in module.walk(again=True) if isinstance(part[1], (Tensor, Uninferred))]
     paths: set[str] = set()
@@ -62,7 +62,7 @@ def places(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
 def slots(module: Any) -> list[Slot]:
     """Every parameter and buffer of a module with all its paths, in order."""
     found: dict[int, Slot] = {}
-    for path, entry, owner, name in places(module):
+    for path, entry, owner, name in named_entries(module):
         slot = found.setdefault(id(entry), Slot(entry))
         slot.paths.append(path)
         slot.owners.append((owner, name))
@@ -71,7 +71,7 @@ def slots(module: Any) -> list[Slot]:
 
 def state_dict(module: Any) -> dict[str, np.ndarray]:
     """Copies of all parameters and buffers by path; see `Module.state_dict`."""
-    tree = [(path, entry) for path, entry, _, _ in places(module)]
+    tree = [(path, entry) for path, entry, _, _ in named_entries(module)]
     refuse_uninferred(tree, "state_dict")
     return {path: np.array(entry) for path, entry in tree}
 
