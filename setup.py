@@ -58,7 +58,7 @@ PYTHON_DIRECTIVES = {
     "embedsignature": False,
 }
 CYTHON = ["tape/_kernels/*.pyx", "tape/nn/*.pyx"]
-PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
+PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py"]
 # But these only call other ops or NumPy, or do work beside which their rules' time is nothing:
 # compiled they are no faster, and 50 to 100 kB larger each.
 INTERPRETED = {
@@ -73,7 +73,7 @@ INTERPRETED = {
     *["solve", "sort", "special", "transform", "trig", "ufunc"],
 }
 # And what nothing may interrupt halfway: Python looks for Ctrl-C only where it interprets.
-PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]
+PYTHON += ["tape/nn/state.py", "tape/nn/opener.py", "tape/optim/steps.py"]
 
 
 # Kernels in C, one library for each instruction set: only its own file gets its flags.
@@ -159,8 +159,9 @@ def compiled(
 # afterwards, so every `pip install -e .` would compile everything again. Naming the folder here
 # lets editable installs, wheels and `build_ext --inplace` share what is compiled already.
 if __name__ == "__main__":  # cythonize may start processes that import this file
-    for family in INTERPRETED:  # what an earlier checkout compiled would be found before the source
-        for leftover in Path("tape/ops").glob(f"{family}.*.so"):
+    # What an earlier checkout compiled would be found before the source.
+    for source in ["nn/linear", *(f"ops/{family}" for family in INTERPRETED)]:
+        for leftover in Path("tape").glob(f"{source}.*.so"):
             leftover.unlink()
     setup(
         options={

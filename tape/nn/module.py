@@ -11,7 +11,7 @@ from tape.nn.clone import clone, shallow, twins
 from tape.nn.freeze import freeze, unfreeze
 from tape.nn.outline import outline, page
 from tape.nn.parameter import Parameter, Uninferred, is_parameter, refuse_uninferred
-from tape.nn.state import Skipped, load_state_dict, state_dict
+from tape.nn.state import Skipped, load_state_dict, set_mode, state_dict
 from tape.nn.tree import held, walk
 
 __all__ = ["Module"]
@@ -173,8 +173,7 @@ class Module(Called):
 
         A frozen module takes the mode on when it thaws.
         """
-        for module in list(self.modules()):
-            module.training = bool(mode)
+        set_mode(list(self.modules()), bool(mode))
         return self
 
     def eval(self) -> Module:

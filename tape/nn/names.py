@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from threading import RLock
 from typing import Any
 
 import numpy as np
 
 from tape.errors import ScopeError, nearest, provenance, users_line
+from tape.nn.forks import give_lock
 from tape.nn.parameter import Parameter, Uninferred, Wanted, written
 
 __all__ = ["NUMBERED", "Entry", "Place", "Tree", "called", "seen", "split"]
@@ -91,8 +91,11 @@ class Place:
 class Tree:
     """All places of a root, see `tape.nn.scope.Root`."""
 
+    lock: Any
+
     def __init__(self) -> None:
-        self.lock, self.top = RLock(), Place("", False)
+        give_lock(self)
+        self.top = Place("", False)
         self.counters: dict[str, int] = {}
 
     def clear(self) -> None:

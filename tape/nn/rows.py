@@ -7,12 +7,12 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tape.errors import DTypeError, SettingError, ShapeError
+from tape.nn.forks import give_lock
 from tape.nn.row_file import Layout, RowFile, Signature, check_of
 
 __all__ = ["CacheReport", "Rows"]
@@ -61,9 +61,11 @@ class Rows:
         path: of a file to keep them in, None for memory.
     """
 
+    lock: Any
+
     def __init__(self, budget: int | None, path: str | None) -> None:
         self.budget, self.path = budget, path
-        self.lock = Lock()
+        give_lock(self)
         self.file: RowFile | None = None
         self.state: Any = None  # of the module that the rows are of
         self.digest = b""

@@ -17,7 +17,18 @@ from tape._core.tensor import Tensor
 from tape.errors import TapeError, nearest
 from tape.nn.parameter import Uninferred, refuse_uninferred, written
 
-__all__ = ["Plan", "Skipped", "commit", "listed", "load_state_dict", "plan", "slots", "state_dict"]
+__all__ = [
+    "Plan",
+    "Skipped",
+    "commit",
+    "listed",
+    "load_state_dict",
+    "plan",
+    "set_mode",
+    "settle",
+    "slots",
+    "state_dict",
+]
 
 MAX_LISTED = 30  # faults that one message lists
 
@@ -199,6 +210,13 @@ def settle(attributes: list[tuple[dict, dict]], held: list[tuple[Any, tuple, Any
         entry._holders = holders
         if trains is not None:
             entry.requires_grad_(trains)
+
+
+def set_mode(modules: list[Any], training: bool) -> None:
+    """Set `training` of all modules, of frozen ones for when they thaw; nothing interrupts it."""
+    for module in modules:
+        is_frozen = module._thawed_mode is not None
+        vars(module)["_thawed_mode" if is_frozen else "training"] = training
 
 
 def copy_into(arrays: list[np.ndarray], values: list[np.ndarray]) -> None:
