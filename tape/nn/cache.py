@@ -1,9 +1,9 @@
 """`cache`: what a frozen module gives for each sample is computed once and kept across epochs.
 
 Note [Cached rows]
-A row is served only if it was computed by the module as it is now. That is seen from the modules and
-functions in it and from the serial numbers of all parameters and buffers, which change with every
-write. When they have changed, a digest of the values, of the repr, and of plain settings tells
+A row is served only if it was computed by the module as it is now. That is seen from the modules
+and functions in it and from the serial numbers of all parameters and buffers, which change with
+every write. When they have changed, a digest of the values, of the repr, and of plain settings tells
 whether anything else is computed now: thawing and freezing again, or loading what is there already,
 change nothing. A file knows the digest; in memory the modules and functions must be the same, too.
 """
@@ -143,8 +143,8 @@ def cache(
 
     A call says which sample each row is, ``cached(x, key=ids)``. Rows that are known are not
     computed again; all others of the call are computed in one batch. They are forgotten as soon as
-    the value of a parameter or buffer changes. No gradient flows into the module. Its parameters stay where they
-    are in the tree, below ``module.``. A call that infers sizes keeps nothing.
+    the value of a parameter or buffer changes. No gradient flows into the module. Its parameters
+    stay where they are in the tree, below ``module.``. A call that infers sizes keeps nothing.
 
     An id stands for the same numbers each time: where inputs are augmented, at random, it does not,
     and what would be served is another augmentation's. The same goes for modules that look at more

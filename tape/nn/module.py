@@ -190,7 +190,9 @@ class Module(Called):
 
         Their parameters need no gradient, batch normalisation uses its running statistics and
         leaves them alone, dropout lets everything through. A parameter that others share is frozen
-        for these too, and one without a size will be. The repr says ``frozen``.
+        for these too, and one without a size will be. The repr says ``frozen``. Setting
+        `requires_grad` of such a parameter is refused; one that is assigned later learns, and the
+        repr says so.
 
         Args:
             where: which modules: a path, a pattern of paths such as ``"features.*"``, in which *

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tape._core.tensor import Tensor
-from tape.errors import DTypeError, ShapeError
+from tape.errors import DTypeError, GradError, ShapeError
 from tape.nn.init import checked, first_value
 
 __all__ = [
@@ -55,6 +55,25 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True, dtype: Any = None) -> None:
         super().__init__(data, dtype, requires_grad)
+
+    def requires_grad_(self, flag: bool = True) -> Parameter:
+        """Say whether it learns; the parameter. Setting `requires_grad` does the same.
+
+        Raises:
+            GradError: a frozen module holds it: what is frozen learns again by `unfreeze` alone.
+            DTypeError: it does not hold floating-point numbers.
+        """
+        if flag and not self.requires_grad:
+            for module in [at() for at in holders_of(self)]:
+                if getattr(module, "is_frozen", False) and any(
+                    part is self for _, part in module.entries()
+                ):
+                    raise GradError(
+                        f"requires_grad_: a frozen {type(module).__name__} holds this parameter "
+                        f"{self.shape}: unfreeze() the module, or the one above that was frozen"
+                    )
+        super().requires_grad_(flag)
+        return self
 
 
 class Uninferred:

@@ -209,7 +209,7 @@ def settle(attributes: list[tuple[dict, dict]], held: list[tuple[Any, tuple, Any
     for entry, holders, trains in held:
         entry._holders = holders
         if trains is not None:
-            entry.requires_grad_(trains)
+            Tensor.requires_grad_(entry, trains)  # what Parameter refuses is asked by users alone
 
 
 def set_mode(modules: list[Any], training: bool) -> None:
