@@ -221,7 +221,7 @@ def test_a_shallow_copy_shares_the_parts_but_not_the_list_of_them():
 
 def test_a_shared_clone_of_a_frozen_module_holds_its_parameters_too():
     layer = nn.Dense(2, 2).freeze()
-    layer.bias.requires_grad_()  # what one asks for holds
+    layer.bias = nn.Parameter(np.zeros(2, "f"))  # what comes later learns
     twin = layer.clone("shared")
     assert layer.bias.requires_grad
     layer.unfreeze()

@@ -15,6 +15,8 @@ import tape
 from tape import nn, optim
 from tape.nn.parameter import innermost
 
+# Ctrl-C in what Python calls when an object dies is written to the terminal, and no more.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 

@@ -3,9 +3,10 @@
 Note [Cached rows]
 A row is served only if it was computed by the module as it is now. That is seen from the modules
 and functions in it and from the serial numbers of all parameters and buffers, which change with
-every write. When they have changed, a digest of the values, of the repr, and of plain settings tells
-whether anything else is computed now: thawing and freezing again, or loading what is there already,
-change nothing. A file knows the digest; in memory the modules and functions must be the same, too.
+every write. When they have changed, a digest of the values, of the repr, and of plain settings
+tells whether anything else is computed now: thawing and freezing again, or loading what is there
+already, change nothing. A file knows the digest; in memory the modules and functions must be the
+same, too.
 """
 
 from __future__ import annotations
