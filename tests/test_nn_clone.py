@@ -24,7 +24,7 @@ from trees import (
 
 import tape
 from tape import nn, optim
-from tape.errors import TapeError
+from tape.errors import DTypeError, TapeError
 
 
 @given(graphs(), st.sampled_from(["learnable", "constant", "shared"]))
@@ -42,6 +42,46 @@ def test_a_clone_has_the_structure_values_and_ties_of_the_original(model, mode):
         twin.unfreeze()
     assert repr(twin) == repr(model)
     assert (values_of(model), learning(model), partition(model), repr(model)) == before
+
+
+@given(graphs(), st.booleans())
+def test_another_dtype_keeps_structure_ties_and_what_learns(model, is_frozen):
+    if is_frozen:
+        model.freeze()
+    before = values_of(model), learning(model), partition(model), repr(model)
+    twin = model.astype("float64")
+    assert partition(twin) == partition(model)
+    assert (learning(twin), repr(twin)) == (learning(model), repr(model))
+    for (path, a, *_), (_, b, *_) in zip(model.walk(), twin.walk(), strict=True):
+        if isinstance(a, nn.Module):
+            assert type(a) is type(b), path
+            assert a.is_frozen == b.is_frozen
+            continue
+        assert a is not b
+        assert type(a) is type(b)
+        assert b.dtype == (np.dtype("float64") if a.dtype.kind == "f" else a.dtype)
+        if isinstance(a, tape.Tensor):
+            assert b.grad is None
+            assert b.tolist() == a.tolist()
+    assert values_of(twin.astype("float32")) == before[0]
+    twin.unfreeze()
+    assert (values_of(model), learning(model), partition(model), repr(model)) == before
+
+
+def test_a_model_in_another_dtype_computes_in_it_and_infers_sizes_in_it():
+    net = nn.Sequential(nn.Dense(3), nn.BatchNorm1d(), nn.Dense(2))
+    wide = net.astype(np.float64)
+    x = np.random.default_rng(0).standard_normal((4, 5))
+    assert wide(x).dtype == np.float64
+    assert {p.dtype for p in wide.parameters()} == {np.dtype("float64")}
+    assert net(x.astype("f")).dtype == np.float32
+    back = wide.astype("float32").astype("float64")
+    np.testing.assert_allclose(back(x), wide(x), rtol=1e-5, atol=1e-6)
+    for dtype in ("int64", "bool"):
+        with pytest.raises(DTypeError, match="the dtype of a module is a floating-point one, got"):
+            net.astype(dtype)
+    with pytest.raises(DTypeError, match="astype: dtype float16 is not supported"):
+        net.astype(np.float16)
 
 
 @given(graphs(), st.data())

@@ -7,7 +7,7 @@ from typing import Any
 
 from tape._core.tensor import Tensor
 from tape.nn.call import Called, on_failure
-from tape.nn.clone import clone, shallow, twins
+from tape.nn.clone import astype, clone, shallow, twins
 from tape.nn.freeze import freeze, unfreeze
 from tape.nn.outline import outline, page
 from tape.nn.parameter import Parameter, Uninferred, is_parameter, refuse_uninferred
@@ -253,6 +253,27 @@ class Module(Called):
         """
         return clone(self, parameters)
 
+    def astype(self, dtype: Any) -> Any:
+        """A copy of the module and all below whose parameters have another dtype, as by `clone`.
+
+        So have the buffers that hold floating-point numbers. The module stays as it is; what it
+        shares, the copy shares, and what is frozen stays frozen. Sizes that are not inferred yet
+        will be in that dtype. Let an optimizer know by `Optimizer.follow`.
+
+        Args:
+            dtype: float32 or float64.
+
+        Raises:
+            DTypeError: `dtype` is no floating-point one.
+            TapeError: an attribute cannot be copied.
+
+        >>> from tape import nn
+        >>> net = nn.Sequential(nn.Dense(3, 2), nn.BatchNorm1d(3)).astype("float64")
+        >>> net[0].weight.dtype, net[1].running_mean.dtype, net[1].num_batches_tracked.dtype
+        (dtype('float64'), dtype('float64'), dtype('int64'))
+        """
+        return astype(self, dtype)
+
     def __copy__(self) -> Any:
         return shallow(self, {})
 
@@ -287,7 +308,8 @@ class Module(Called):
         """Set all parameters and buffers from arrays by path: all of them, or none after an error.
 
         Sizes that are not inferred yet are taken from the arrays. Of a shared parameter one path is
-        enough; if there are several, they must agree.
+        enough; if there are several, they must agree. Parameters stay the objects they are, and so
+        what shares them; `astype` makes a model that arrays of another dtype load into.
 
         Args:
             state: what `state_dict` gave, or arrays of the same shapes and dtypes.
