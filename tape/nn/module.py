@@ -94,7 +94,7 @@ class Module(Called):
 
     def modules(self) -> Iterator[Module]:
         """The module itself and all below it, each once."""
-        for _, entry, _, _ in walk(self, again=False, paths=False):
+        for _, entry, _, _ in walk(self, again=False, paths=()):
             if isinstance(entry, Module):
                 yield entry
 
@@ -117,7 +117,8 @@ class Module(Called):
         Raises:
             ShapeError: the sizes of some are not inferred yet; the message names them all.
         """
-        found = [(path, entry) for path, entry, owner, name in self.walk() if is_parameter(entry)]
+        tree = walk(self, again=False, paths=(Parameter, Uninferred))
+        found = [(path, entry) for path, entry, _, _ in tree if is_parameter(entry)]
         refuse_uninferred(found, "parameters")
         yield from found
 
@@ -292,7 +293,7 @@ class Module(Called):
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        for _, entry, _, _ in self.walk():
+        for _, entry, _, _ in walk(self, again=False, paths=()):
             if isinstance(entry, Parameter):
                 entry.zero_grad()
 

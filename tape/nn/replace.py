@@ -135,7 +135,7 @@ def rebuilt(model: Any, parts: dict[int, Any], modes: list[tuple[Any, bool]], pl
 
 def refuse_loops(module: Any) -> None:
     """TapeError if a module contains itself, or one below does."""
-    for _ in walk(module, again=False, paths=False):
+    for _ in walk(module, again=False, paths=()):
         pass
 
 

@@ -16,6 +16,7 @@ from tape._core.memory import overwrite
 from tape._core.tensor import Tensor
 from tape.errors import TapeError, nearest
 from tape.nn.parameter import Uninferred, refuse_uninferred, written
+from tape.nn.tree import walk
 
 __all__ = [
     "Plan",
@@ -61,7 +62,8 @@ class Slot:
 
 def named_entries(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
     """(path, entry, owner, name in it) of every parameter and buffer at each of its places."""
-    found = [part for part in module.walk(again=True) if isinstance(part[1], (Tensor, Uninferred))]
+    kinds = Tensor, Uninferred
+    found = [part for part in walk(module, True, kinds) if isinstance(part[1], kinds)]
     paths: set[str] = set()
     for path, _, _, _ in found:
         if path in paths:

@@ -57,8 +57,11 @@ def checked_buffer(owner: Any, name: str, value: Any) -> Any:
     return value
 
 
-def walk(root: Any, again: bool, paths: bool = True) -> Iterator[tuple[str, Any, Any, str]]:
-    """What `Module.walk` gives; without `paths`, which cost much in deep trees, all are ""."""
+def walk(root: Any, again: bool, paths: Any = object) -> Iterator[tuple[str, Any, Any, str]]:
+    """What `Module.walk` gives; paths, which cost much in deep trees, of these types alone.
+
+    Those of all entries are put together on the way down, those of some when one comes up.
+    """
     yield "", root, root, ""
     seen: set[int] = set()
     above = {id(root)}
@@ -68,9 +71,9 @@ def walk(root: Any, again: bool, paths: bool = True) -> Iterator[tuple[str, Any,
         for name, entry in entries:
             is_module = isinstance(entry, Called)
             if is_module and id(entry) in above:
-                names = [*(module_name(stack, i) for i in range(1, len(stack))), name]
+                path = below_path(at, name) if paths is object else joined(stack, name)
                 raise TapeError(
-                    f"{'.'.join(names)} is the {type(entry).__name__} that contains it: a tree has "
+                    f"{path} is the {type(entry).__name__} that contains it: a tree has "
                     "no cycles; keep a reference to a module above in a weakref, or pass it to "
                     "forward"
                 )
@@ -78,20 +81,28 @@ def walk(root: Any, again: bool, paths: bool = True) -> Iterator[tuple[str, Any,
                 if id(entry) in seen:
                     continue
                 seen.add(id(entry))
-            path = (f"{at}.{name}" if at else name) if paths else ""
+            if paths is object:
+                path = below_path(at, name)
+            else:
+                path = joined(stack, name) if isinstance(entry, paths) else ""
             yield path, entry, owner, name
             if is_module:
                 above.add(id(entry))
-                stack.append((path, entry, entry.entries()))
+                stack.append((path if paths is object else name, entry, entry.entries()))
                 break
         else:
             stack.pop()
             above.discard(id(owner))
 
 
-def module_name(stack: list[tuple[str, Any, Any]], i: int) -> str:
-    """The name of a module on the way down in the one above it."""
-    return next(name for name, entry in stack[i - 1][1].entries() if entry is stack[i][1])
+def below_path(at: str, name: str) -> str:
+    """The path of a name below the module at a path."""
+    return f"{at}.{name}" if at else name
+
+
+def joined(stack: list[tuple[str, Any, Any]], name: str) -> str:
+    """The path of a name below the modules on the stack, of which the first is the root."""
+    return ".".join([*[at for at, _, _ in stack[1:]], name])
 
 
 def places(root: Any) -> Iterator[tuple[str, Any, Any, str | None]]:
@@ -106,7 +117,7 @@ def places(root: Any) -> Iterator[tuple[str, Any, Any, str | None]]:
     while stack:
         at, owner, entries = stack[-1]
         for name, entry in entries:
-            path, first = f"{at}.{name}" if at else name, seen.get(id(entry))
+            path, first = below_path(at, name), seen.get(id(entry))
             seen.setdefault(id(entry), path)
             yield path, entry, owner, first
             if first is None and isinstance(entry, Called):
