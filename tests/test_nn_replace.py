@@ -111,3 +111,11 @@ def test_case_19_a_placeholder_is_replaced_by_what_computes():
     net = nn.Sequential(place) >> nn.Lambda(lambda p: p @ tape.tensor([[2.0], [3.0]]))
     filled = nn.replace(net, lambda m: m is place, nn.Lambda(lambda x: x * 1.0))
     assert filled(tape.tensor([[10.0, 2.0]])).tolist() == [[26.0]]
+
+
+def test_a_function_of_tensors_is_no_function_of_the_old_module():
+    net = nn.Sequential(nn.Dense(2, 3), tape.tanh)
+    for where in ("0", "1"):
+        with pytest.raises(TypeError, match=r"to put tape\.exp there, give lambda old: tape\.exp"):
+            nn.replace(net, where, tape.exp)
+    assert nn.replace(net, "1", lambda old: tape.exp)[1] is tape.exp

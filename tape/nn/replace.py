@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tape._core.op import Op
 from tape.errors import TapeError
 from tape.nn.call import Called
 from tape.nn.clone import shallow
@@ -53,6 +54,11 @@ def replace(
         raise TypeError(f"replace: takes a module, got a {type(model).__name__}")
     if not callable(new) or isinstance(new, type):
         raise TypeError(f"replace: new is a module or a function of the old one, got {new!r}")
+    if isinstance(new, Op):
+        raise TypeError(
+            f"replace: new is called with the old module, which {new.name} cannot be: to put "
+            f"tape.{new.name} there, give lambda old: tape.{new.name}"
+        )
     refuse_loops(model)
     place = resolve(model, where) if isinstance(where, str) else None
     if place is not None and callable(place[0]) and not isinstance(place[0], Called):
