@@ -150,7 +150,14 @@ def test_case_17_a_learnable_and_a_constant_clone_part_after_a_step():
     assert np.array_equal(teacher(x), start)
     assert np.array_equal(net(x), start)
     several = [net.clone("shared") for _ in range(2)]
-    assert several[0][0].weight is several[1][0].weight
+    triples = list(zip(*(m.parameters() for m in (net, *several)), strict=True))
+    assert len(triples) == 4
+    assert all(a is b is c for a, b, c in triples)
+    step = optim.SGD(several[0].parameters(), lr=0.1)
+    several[0](x).square().sum().backward()
+    step.step()
+    assert several[1](x).tolist() == net(x).tolist() != start.tolist()
+    assert np.array_equal(teacher(x), start)
     apart = [net.clone(mode) for mode in ("constant", "learnable") for _ in range(2)]
     assert len({id(p) for twin in apart for p in twin.parameters()}) == 4 * 4
 
