@@ -37,10 +37,8 @@ if DEBUG:
     sanitize = "-fsanitize=address,undefined"
     CFLAGS = [*CFLAGS[1:-2], "-O1", "-g", sanitize]
     LDFLAGS = [sanitize]
-# An op's way leads through many of the core's files, which should fit the instruction cache: they
-# do without gaps between them (benchmarks "recorded").
-GAPLESS = [f"-fno-align-{what}" for what in ("functions", "jumps", "loops", "labels")]
-CORE = [] if DEBUG else ["-O2", *GAPLESS]
+# What one op runs is much of the core: -O3 makes it longer and no faster (benchmarks "recorded").
+CORE = [] if DEBUG else ["-O2"]
 # A rule is calls into Python and tape: what the compiler makes of it costs size and no time.
 SMALL = [] if DEBUG else ["-Os"]
 
@@ -178,11 +176,10 @@ class Together(build_ext):
 
     def compiled(self, module: Extension) -> str:
         """The object file of one module, made again if something newer goes into it."""
-        [made] = self.compiler.object_filenames(module.sources, output_dir=self.build_temp)
+        [made] = self.compiler.object_filenames(module.sources)  # beside the C
         if self.force or newer_group([*module.sources, *module.depends], made, "newer"):
             self.compiler.compile(
                 module.sources,
-                output_dir=self.build_temp,
                 macros=module.define_macros,
                 include_dirs=[*self.include_dirs, *module.include_dirs],
                 extra_postargs=module.extra_compile_args,
@@ -214,7 +211,7 @@ if __name__ == "__main__":  # cythonize may start processes that import this fil
     setup(
         options={
             "build": {"build_lib": LIB},
-            "build_ext": {"build_lib": LIB, "parallel": True},
+            "build_ext": {"build_lib": LIB},
             "build_clib": {"build_clib": str(BUILD / "clib"), "build_temp": str(BUILD / "clib")},
         },
         libraries=libraries(),
