@@ -6,12 +6,15 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import Cython
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 DEBUG = os.environ.get("TAPE_DEBUG") == "1"  # bounds checks, assertions and the sanitizers
 
@@ -34,10 +37,8 @@ if DEBUG:
     sanitize = "-fsanitize=address,undefined"
     CFLAGS = [*CFLAGS[1:-2], "-O1", "-g", sanitize]
     LDFLAGS = [sanitize]
-# An op's way leads through many of the core's files, which should fit the instruction cache: they
-# do without gaps between them (benchmarks "recorded").
-GAPLESS = [f"-fno-align-{what}" for what in ("functions", "jumps", "loops", "labels")]
-CORE = [] if DEBUG else ["-O2", *GAPLESS]
+# What one op runs is much of the core: -O3 makes it longer and no faster (benchmarks "recorded").
+CORE = [] if DEBUG else ["-O2"]
 # A rule is calls into Python and tape: what the compiler makes of it costs size and no time.
 SMALL = [] if DEBUG else ["-Os"]
 
@@ -125,17 +126,25 @@ def libraries() -> list[tuple[str, dict]]:
 
 
 def extension(path: Path, cflags: list[str]) -> Extension:
-    """One small extension per source; a changed header or .pxd rebuilds it."""
+    """A module of one source; a changed header or .pxd compiles it again."""
+    name = ".".join(path.with_suffix("").parts)
     headers = [*Path("tape").rglob("*.pxd"), *Path("tape").rglob("*.[hc]")]
     return Extension(
-        ".".join(path.with_suffix("").parts),
+        name,
         [str(path)],
-        include_dirs=[numpy.get_include(), str(KERNELS), "tape/_core"],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        include_dirs=[numpy.get_include(), str(KERNELS), "tape/_core", str(BUILD)],
+        define_macros=[
+            ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            (f"PyInit_{path.stem}", start(name)),
+        ],
         extra_compile_args=[*cflags, "-include", "tape/_core/cold.h"],
-        extra_link_args=[*LDFLAGS, "-pthread"],
         depends=["setup.py", *map(str, headers)],
     )
+
+
+def start(name: str) -> str:
+    """The C function that starts a module, by its full name: two are called `activation`."""
+    return "PyInit_" + name.removeprefix("tape.").replace(".", "_")
 
 
 def compiled(
@@ -155,24 +164,65 @@ def compiled(
     )
 
 
+class Together(build_ext):
+    """Compiles modules side by side, then links them all; see Note [One object]."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """The one object."""
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            ext.extra_objects = list(threads.map(self.compiled, ext.modules))
+        ext.depends += ext.extra_objects
+        super().build_extension(ext)
+
+    def compiled(self, module: Extension) -> str:
+        """The object file of one module, made again if something newer goes into it."""
+        [made] = self.compiler.object_filenames(module.sources)  # beside the C
+        if self.force or newer_group([*module.sources, *module.depends], made, "newer"):
+            self.compiler.compile(
+                module.sources,
+                macros=module.define_macros,
+                include_dirs=[*self.include_dirs, *module.include_dirs],
+                extra_postargs=module.extra_compile_args,
+            )
+        return made
+
+
+def together(modules: list[Extension]) -> Extension:
+    """The object in which all modules are, with a list of them."""
+    text = "".join(f'MODULE("{module.name}", {start(module.name)})\n' for module in modules)
+    listed = BUILD / "modules.h"
+    if not listed.exists() or listed.read_text() != text:
+        listed.write_text(text)
+    [one] = compiled(["tape/_compiled.pyx"], DIRECTIVES, CFLAGS + SMALL)
+    one.depends.append(str(listed))
+    one.extra_link_args = [*LDFLAGS, "-pthread"]
+    one.modules = modules
+    return one
+
+
 # Note [Incremental builds]: an editable install builds in a folder of its own that is deleted
 # afterwards, so every `pip install -e .` would compile everything again. Naming the folder here
 # lets editable installs, wheels and `build_ext --inplace` share what is compiled already.
 if __name__ == "__main__":  # cythonize may start processes that import this file
-    # What an earlier checkout compiled would be found before the source.
-    for source in ["nn/linear", *(f"ops/{family}" for family in INTERPRETED)]:
-        for leftover in Path("tape").glob(f"{source}.*.so"):
-            leftover.unlink()
+    for folder in ("tape", LIB):  # what earlier checkouts compiled
+        for leftover in Path(folder).rglob("*.so"):
+            if not leftover.name.startswith("_compiled."):
+                leftover.unlink()
     setup(
         options={
             "build": {"build_lib": LIB},
-            "build_ext": {"build_lib": LIB, "parallel": True},
+            "build_ext": {"build_lib": LIB},
             "build_clib": {"build_clib": str(BUILD / "clib"), "build_temp": str(BUILD / "clib")},
         },
         libraries=libraries(),
+        cmdclass={"build_ext": Together},
         ext_modules=[
-            *compiled(["tape/_core/*.pyx"], DIRECTIVES, CFLAGS + CORE),
-            *compiled(CYTHON, DIRECTIVES, CFLAGS),
-            *compiled(PYTHON, PYTHON_DIRECTIVES, CFLAGS + SMALL),
+            together(
+                [
+                    *compiled(["tape/_core/*.pyx"], DIRECTIVES, CFLAGS + CORE),
+                    *compiled(CYTHON, DIRECTIVES, CFLAGS),
+                    *compiled(PYTHON, PYTHON_DIRECTIVES, CFLAGS + SMALL),
+                ]
+            )
         ],
     )

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from tape import _compiled as _compiled  # before all that is compiled, which it loads
 from tape._core.exchange import from_dlpack as from_dlpack
 from tape._core.memory import asarray as asarray
 from tape._core.node import live_nodes as live_nodes

@@ -1,9 +1,11 @@
 """What importing tape does to a process, and what may not stand in its sources."""
 
 import ast
+import importlib
 import importlib.metadata
 import json
 import os
+import pickle
 import platform
 import re
 import subprocess
@@ -102,6 +104,34 @@ def test_importing_tape_imports_nothing_unwanted():
     )
     assert "tape._core" in with_tape
     assert UNWANTED & (set(with_tape) - set(numpy_alone)) == set()
+
+
+# All that is compiled is in one shared object.
+
+
+def test_compiled_modules_are_in_one_object_under_their_own_names():
+    places = tape._compiled.Loader.places
+    assert {"tape._core.node", "tape._kernels.activation", "tape.ops.activation"} <= set(places)
+    for name in places:
+        module = importlib.import_module(name)
+        assert module.__name__ == module.__spec__.name == name
+        assert module.__file__ == tape._compiled.__file__
+        assert module.__package__ == name.rpartition(".")[0]
+        assert importlib.reload(module) is module
+    assert pickle.loads(pickle.dumps(tape.ops.activation.relu_vjp)) is tape.ops.activation.relu_vjp
+
+
+def test_a_module_missing_in_the_object_is_named(monkeypatch):
+    missing = "tape._core.node"
+    monkeypatch.delitem(tape._compiled.Loader.places, missing)
+    monkeypatch.delitem(sys.modules, missing)
+    monkeypatch.setattr(tape._compiled.os.path, "exists", lambda path: path.endswith("node.pyx"))
+    with pytest.raises(
+        ModuleNotFoundError, match=r"tape\._core\.node is not in .*_compiled.*: build"
+    ):
+        importlib.import_module(missing)
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'tape\._core\.wonder'"):
+        importlib.import_module("tape._core.wonder")
 
 
 # What may not stand in a source: a file's content is never run, only read.
