@@ -7,6 +7,7 @@ Either way the leaf gets a serial number that no reuse key has ever seen.
 """
 
 cimport numpy as cnp
+from libc.stdint cimport uint64_t
 from numpy cimport ndarray
 
 import numpy as np
@@ -15,7 +16,7 @@ from tape._core.convert cimport admit, owned_array, real_number
 from tape._core.node cimport INLINE_WORDS, WRITTEN, Node, leaf, value_of
 from tape._core.slots cimport CAST, slot
 from tape._core.tensor cimport Tensor, wrap
-from tape._core.trace cimport DERIVED, follow
+from tape._core.trace cimport DERIVED, follow, note_choice, note_length
 
 from tape._core.convert import known_dtype
 from tape.errors import DTypeError, GradError, TapeError
@@ -126,6 +127,35 @@ def adopt(ndarray array) -> Tensor:
 def glance(Tensor t) -> ndarray:
     """The value as a read-only view, for a look on which nothing that is computed depends."""
     return value_of(t.node).view()
+
+
+def lengths(x) -> tuple:
+    """The shape of a tensor or array, for checks and for what holds for any other lengths too."""
+    return (<Tensor>x).node.shape() if isinstance(x, Tensor) else x.shape
+
+
+def count_on(x, *axes) -> None:
+    """Note that what is computed next of a tensor holds for the lengths of these axes alone.
+
+    A recorded section that contains it is not replayed for others. Of arrays nothing is noted.
+    """
+    cdef Node node
+    if isinstance(x, Tensor):
+        node = (<Tensor>x).node
+        for axis in axes:
+            node.counted |= <uint64_t>1 << (axis % node.ndim)
+
+
+def count_as_read(Tensor t) -> Tensor:
+    """Note that lengths of a tensor become numbers, or another tensor's; the tensor."""
+    note_length(t.node, "like")
+    return t
+
+
+def choose(Tensor t) -> Tensor:
+    """Note that values have decided how many elements a result has; the result."""
+    note_choice(t.node)
+    return t
 
 
 def origin_of(list sources) -> tuple:

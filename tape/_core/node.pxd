@@ -54,6 +54,7 @@ cdef class Node:
     cdef int n_words, ndim, typenum, holders, n_uses, lasti
     cdef bint requires_grad, borrowed, keeps_own, consumed
     cdef bint used  # by an op that recorded nothing, since nobody had asked for it
+    cdef uint64_t counted  # axes on whose lengths tape's own code counted, see Note [Reads]
     cdef int made  # of a leaf: COPY of what was computed, WRITTEN into
     cdef float seconds  # that it took to compute, on a tape of one's own
     cdef Py_ssize_t mark

@@ -133,6 +133,11 @@ def is_freed(Tensor t) -> bool:
     return t.node.consumed
 
 
+def counted(Tensor t) -> int:
+    """The axes on whose lengths tape's own code counted, a bit for each; see Note [Reads]."""
+    return t.node.counted
+
+
 def place(Tensor t) -> str:
     """Where in the program the value was made, "" if that is not known."""
     return made_at(t.node)

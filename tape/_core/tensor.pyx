@@ -104,7 +104,7 @@ cdef class Tensor:
     @property
     def shape(self) -> tuple:
         """The length of every axis."""
-        note_size(self.node, "shape")
+        note_size(self.node, "shape", type(self) is Tensor)
         return self.node.shape()
 
     @property
@@ -115,7 +115,7 @@ cdef class Tensor:
     @property
     def size(self) -> int:
         """How many elements."""
-        note_size(self.node, "size")
+        note_size(self.node, "size", type(self) is Tensor)
         return cnp.PyArray_MultiplyList(self.node.dims, self.node.ndim)
 
     @property

@@ -11,8 +11,10 @@ A value that leaves the tape as a Python number, as an array, or deciding a bran
 a constant or as another path; so may a size. So reads are noted. What depends on a named tensor is
 noted in the trace, with the steps that lead to the value, by serial number since the nodes hold
 the trace; where traces meet, in each of them. What has no trace, and sizes that the user's own code
-asks for, are noted for the process: for each place in the program, when it read first and last.
-What tape itself only looks at, to check or to show it, it takes by `glance`.
+asks for, are noted for the process: for each place in the program, when it read first and last. A
+size that tape's own code asks for is noted on the node: what is computed of it holds for that size
+alone. What tape itself only looks at, to check or to show it, it takes by `glance` and `lengths`.
+What has as many elements as a mask chooses is noted too, since its sizes are values.
 
 Note [Marks]
 A recorded node refers weakly to the module in whose forward it was made. `marks` has the names it
@@ -22,6 +24,7 @@ a reference, or a tuple of them.
 
 from cpython.object cimport PyObject
 from cpython.weakref cimport PyWeakref_NewRef
+from libc.stdint cimport uint64_t
 
 from tape._core.node cimport Node, next_serial
 from tape._core.provenance cimport folder, place_of, tape_called_by_user, tape_caller
@@ -33,7 +36,7 @@ cdef enum:
     MAX_PLACES = 1 << 12
 
 DERIVED = Trace()
-cdef dict places = {}, sizes = {}
+cdef dict places = {}, sizes = {}, choices = {}
 cdef object forgotten = 0
 
 
@@ -41,9 +44,9 @@ cdef class Trace:
     """How the values that were read came from the named tensors, see Note [Reads].
 
     Attributes:
-        steps: (op, settings, operands, their shapes) by serial number; an operand is ``(True,
-            serial number)`` or ``(False, number)``. A constant's node stands for itself, the
-            anchor for a leaf that has one, None for a named one.
+        steps: (op, settings, operands, their shapes, shape, axes counted on) by serial number; an
+            operand is ``(True, serial number)`` or ``(False, number)``. A constant's node stands
+            for itself, the anchor for a leaf that has one, None for a named one.
         reads: (serial number then, of what, kind, value, place in the program) of each.
         forgotten: serial number up to which reads were too many to remember.
     """
@@ -90,6 +93,7 @@ cdef class Trace:
                 tuple([(True, (<Node>x).serial) if isinstance(x, Node) else (False, x)
                        for x in at.operands]),
                 tuple([(<Node>x).shape() if isinstance(x, Node) else () for x in at.operands]),
+                at.shape(), at.counted,
             )
             stack.extend([x for x in at.operands if isinstance(x, Node)])
         return 0
@@ -131,18 +135,11 @@ cdef void follow(Node node, Node source):
 cdef int note_read(Node node, str kind, value) except -1:
     """Remember that the program has read a value; see Note [Reads]."""
     cdef State state
-    cdef tuple read
-    cdef Trace trace
     cdef bint leaf
     if is_traced(node.trace):
-        trace = <Trace>node.trace
-        read = (next_serial(), node.serial, kind, value, caller())
-        trace.note(node, read)
-        for reference in list(trace.met.values()):
-            other = reference()
-            if other is not None:
-                (<Trace>other).note(node, read)
-        return 0
+        return note_everywhere(
+            <Trace>node.trace, node, (next_serial(), node.serial, kind, value, caller())
+        )
     leaf = node.op is None and node.trace is None and node.n_words == 0
     if kind == "array":
         state = current()
@@ -152,16 +149,47 @@ cdef int note_read(Node node, str kind, value) except -1:
     return note_place(places, node, kind, what)
 
 
-cdef int note_size(Node node, str kind) except -1:
-    """Remember that the program has asked for a size; see Note [Reads]."""
-    return note_place(sizes, node, kind, "") if tape_called_by_user(&folder) else 0
+cdef int note_size(Node node, str kind, bint is_value) except -1:
+    """Remember that the program has asked for a size, of a value or of a parameter."""
+    if not tape_called_by_user(&folder):
+        if not is_value:
+            return 0
+        if is_traced(node.trace) or current().recording:
+            node.counted = ~<uint64_t>0
+        return 0
+    return note_length(node, kind)
+
+
+cdef int note_length(Node node, str kind) except -1:
+    """Remember that the user's program has made a number of a size."""
+    cdef tuple read
+    if is_traced(node.trace) and node.operands is not None:
+        what = "like" if kind == "like" else "shape"
+        read = (next_serial(), node.serial, what, node.shape(), caller())
+        note_everywhere(<Trace>node.trace, node, read)
+    return note_place(sizes, node, kind, "")
+
+
+cdef int note_choice(Node node) except -1:
+    """Remember that values have decided how many elements there are."""
+    return note_place(choices, node, "choice", "")
+
+
+cdef int note_everywhere(Trace trace, Node node, tuple read) except -1:
+    """Note a read in a trace, and in those it has met."""
+    trace.note(node, read)
+    for reference in list(trace.met.values()):
+        other = reference()
+        if other is not None:
+            (<Trace>other).note(node, read)
+    return 0
 
 
 cdef Py_ssize_t length(Node node, str what) except -1:
     """The length of the first axis, which the program asks for."""
     if node.ndim == 0:
         raise TypeError(f"{what} a 0-d tensor")
-    note_size(node, what)
+    note_size(node, what, True)
     return node.dims[0]
 
 
@@ -203,8 +231,13 @@ def sizes_noted() -> list[tuple[int, int, int, int, str, str, tuple]]:
     return list(sizes.values())
 
 
+def choices_noted() -> list[tuple[int, int, int, int, str, str, tuple]]:
+    """What has as many elements as values decide, in the form of `reads_noted`."""
+    return list(choices.values())
+
+
 def reads_forgotten() -> int:
-    """Serial number up to which `reads_noted` and `sizes_noted` are not complete."""
+    """Serial number up to which `reads_noted` and the like are not complete."""
     return forgotten
 
 

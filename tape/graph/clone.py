@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 
 from tape._core import recorded
-from tape._core.memory import asarray
+from tape._core.memory import asarray, lengths
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, GraphError, ShapeError
 from tape.graph.guard import Guard, asked_sizes, guards
 from tape.graph.section import Leaf, Ref, Section, told
-from tape.graph.sizes import changed_sizes, fit, refuse_sizes, resized
+from tape.graph.sizes import (
+    changed_sizes,
+    check_counted,
+    fit,
+    refuse_sizes,
+    resized,
+    shape_of,
+)
 from tape.graph.walk import find
 from tape.nn.module import Module
 from tape.nn.parameter import Parameter
@@ -48,6 +55,7 @@ class Program:
         if changed:
             refuse_sizes(section, changed, self.asked)
         for serial, i in section.start.items():
+            check_counted(section, serial, args[i])
             known[serial] = args[i]
         for step in section.steps:
             operands = [known[x.serial] if isinstance(x, Ref) else x for x in step.operands]
@@ -56,8 +64,9 @@ class Program:
             else:
                 if changed:
                     fit(step, operands)
-                y = step.op(*operands, **resized(step, getattr(operands[0], "shape", ())))
+                y = step.op(*operands, **resized(step, shape_of(operands[0])))
             known[step.serial] = y
+            check_counted(section, step.serial, y)
             for guard in self.guards.get(step.serial, ()):
                 guard.check(y)
         return [known[serial] for serial in section.outputs]
@@ -314,8 +323,8 @@ def splice(output: Any, replacements: Any) -> Any:
         t = named_in("splice", ys, place) if isinstance(place, str) else place
         (t,) = checked("splice", "node", [t], [])
         value = value if isinstance(value, Tensor) else Tensor(value, dtype=t.dtype)
-        if value.shape != t.shape:
-            raise ShapeError(f"splice: {value.shape} cannot take the place of {told(t)}")
+        if lengths(value) != lengths(t):
+            raise ShapeError(f"splice: {lengths(value)} cannot take the place of {told(t)}")
         if value.dtype != t.dtype:
             raise DTypeError(f"splice: {value.dtype} cannot take the place of {told(t)}")
         old.append(t)

@@ -13,11 +13,12 @@ from itertools import combinations
 from typing import Any
 
 from tape import shapes
+from tape._core.memory import lengths
 from tape._core.tensor import Tensor
 from tape.errors import GuardError
 from tape.graph.section import Ref, Section, Step, told
 
-__all__ = ["changed_sizes", "fit", "refuse_sizes", "resized"]
+__all__ = ["changed_sizes", "check_counted", "fit", "refuse_sizes", "resized", "shape_of"]
 
 # Settings that no size of a tensor goes into.
 FREE = {
@@ -56,9 +57,36 @@ def changed_sizes(section: Section, i: int, x: Tensor) -> dict[int, int]:
     old = section.inputs[i]
     if x.dtype != old.dtype:
         raise GuardError(f"input {i} is {x.dtype}, recorded was {told(old)}: give it that dtype")
-    if len(x.shape) != len(old.shape):
-        raise GuardError(f"input {i} has {len(x.shape)} axes {x.shape}, recorded was {told(old)}")
-    return {n: m for n, m in zip(old.shape, x.shape, strict=True) if n != m}
+    before, now = lengths(old), lengths(x)
+    if len(now) != len(before):
+        raise GuardError(f"input {i} has {len(now)} axes {now}, recorded was {told(old)}")
+    return {n: m for n, m in zip(before, now, strict=True) if n != m}
+
+
+def check_counted(section: Section, serial: int, t: Tensor) -> None:
+    """Raise GuardError if a size is another than recorded, and tape's code has counted on it."""
+    if serial not in section.counted:
+        return
+    (before, axes), now = section.counted[serial], lengths(t)
+    for axis, (n, m) in enumerate(zip(before, now, strict=True)):
+        if n != m and axes >> axis & 1:
+            users = [
+                str(step)
+                for step in section.steps
+                if any(isinstance(x, Ref) and x.serial == serial for x in step.operands)
+            ]
+            raise GuardError(
+                f"a size was {n} and is {m}, along axis {axis} of {before}, and what {users[0]} "
+                "computes was made for the former: record the section with that size"
+                if users
+                else f"a size was {n} and is {m}, along axis {axis} of {before}: record the "
+                "section with that size"
+            )
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of a tensor; () for a number."""
+    return lengths(x) if isinstance(x, Tensor) else ()
 
 
 def refuse_sizes(section: Section, changed: dict[int, int], asked: str) -> None:
@@ -104,7 +132,7 @@ def fit(step: Step, operands: list[Any]) -> None:
     """Raise GuardError if sizes that were equal differ, and the op takes that for broadcasting."""
     if step.op.shape is not shapes.broadcast and step.op.name not in BROADCASTING:
         return
-    now = [getattr(x, "shape", ()) for x in operands]
+    now = [shape_of(x) for x in operands]
     for a, b in combinations(range(len(now)), 2):
         aligned = [s[::-1] for s in (step.shapes[a], step.shapes[b], now[a], now[b])]
         pairs = zip(*aligned, strict=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, lengths
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, ShapeError
 from tape.nn.arguments import count, settings, share
@@ -172,12 +172,12 @@ class MultiHeadAttention(Module):
         added = self.bias_k is not None or self.add_zero_attn
         if causal and (added or key_padding_mask is not None):
             causal, attn_mask = False, Tensor(~np.tri(q.shape[2], k.shape[2], dtype=bool))
-        mask = self._mask(q.shape[0], q.shape[2], k.shape[2], key_padding_mask, attn_mask)
+        mask = self._mask(lengths(q)[0], lengths(q)[2], lengths(k)[2], key_padding_mask, attn_mask)
         if added:
             k, v, mask = self._extended(k, v, mask)
         weights = None
         if need_weights:
-            scores = matmul(q * q.shape[-1] ** -0.5, matrix_transpose(k))
+            scores = matmul(q * (self.embed_dim // self.num_heads) ** -0.5, matrix_transpose(k))
             mask = lower(scores) if causal else mask
             weights = softmax(scores if mask is None else masked(scores, mask), -1)
             weights = dropout(weights, p, True, self.rng) if p else weights
@@ -185,7 +185,7 @@ class MultiHeadAttention(Module):
         else:
             y = scaled_dot_product_attention(q, k, v, mask, p, causal, rng=self.rng)
         y = permute_dims(y, (0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
-        return reshape(y, (*y.shape[:2], self.embed_dim)), weights
+        return reshape(y, (*lengths(y)[:2], self.embed_dim)), weights
 
     def _check(self, query: Any, key: Any, value: Any) -> None:
         """ShapeError unless query, key and value fit each other and the layer."""
@@ -207,7 +207,7 @@ class MultiHeadAttention(Module):
         weight = vars(self).get("in_proj_weight")
         if weight is not None and query is key and key is value:
             x = linear(query, weight, bias)
-            x = reshape(x, (*x.shape[:2], 3, self.num_heads, E // self.num_heads))
+            x = reshape(x, (*lengths(x)[:2], 3, self.num_heads, E // self.num_heads))
             x = permute_dims(x, (2, 0, 3, 1, 4) if self.batch_first else (2, 1, 3, 0, 4))
             return [x[0], x[1], x[2]]
         heads = []
@@ -215,7 +215,7 @@ class MultiHeadAttention(Module):
             rows = slice(i * E, (i + 1) * E)
             w = getattr(self, IN_PROJ[i]) if weight is None else weight[rows]
             x = linear(x, w, None if bias is None else bias[rows])
-            x = reshape(x, (*x.shape[:2], self.num_heads, E // self.num_heads))
+            x = reshape(x, (*lengths(x)[:2], self.num_heads, E // self.num_heads))
             heads.append(permute_dims(x, (0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3)))
         return heads
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tape._core.memory import lengths
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.nn.arguments import count, settings
@@ -80,7 +81,7 @@ class Cell(Module):
 
     def like(self, x: Any, state: Tensor) -> Tensor:
         """The state (B, n_out), without B if x has none."""
-        return reshape(state, (*x.shape[:-1], self.n_out))
+        return reshape(state, (*lengths(x)[:-1], self.n_out))
 
     def gate_inputs(self, x: Any) -> Tensor:
         """What x adds to the gates, with both biases."""

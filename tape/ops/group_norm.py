@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape.errors import AxisError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.arithmetic import power
@@ -25,17 +25,19 @@ def channels_of(name, x, **given):
     """x as a tensor (N, C, ...), its channels; what is given must be one number for each."""
     x = asarray(x)
     if x.ndim < 2:
-        raise ShapeError(f"{name}: x must be (N, C, ...), got {x.shape}")
-    C = x.shape[1]
+        raise ShapeError(f"{name}: x must be (N, C, ...), got {lengths(x)}")
+    C = lengths(x)[1]
     for what, t in given.items():
         if t is not None and asarray(t).shape != (C,):
-            raise ShapeError(f"{name}: {what} {asarray(t).shape} for {C} channels of x {x.shape}")
+            raise ShapeError(
+                f"{name}: {what} {asarray(t).shape} for {C} channels of x {lengths(x)}"
+            )
     return x, C
 
 
 def affine(y, weight, bias):
     """weight * y + bias for each channel."""
-    spread = (y.shape[1],) + (1,) * (y.ndim - 2)
+    spread = (lengths(y)[1],) + (1,) * (y.ndim - 2)
     y = y if weight is None else y * reshape(asarray(weight), spread)
     return y if bias is None else y + reshape(asarray(bias), spread)
 
@@ -65,11 +67,12 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     if not hasattr(num_groups, "__index__") or num_groups < 1 or C % num_groups:
         raise ShapeError(
             f"group_norm: num_groups = {num_groups!r} does not divide the {C} channels of "
-            f"x {x.shape}"
+            f"x {lengths(x)}"
         )
     G = int(num_groups)
-    groups = reshape(x, (x.shape[0], G, C // G * math.prod(x.shape[2:])))
-    return affine(reshape(layer_norm(groups, eps=eps), x.shape), weight, bias)
+    count_on(x, *range(1, x.ndim))
+    groups = reshape(x, (lengths(x)[0], G, C // G * math.prod(lengths(x)[2:])))
+    return affine(reshape(layer_norm(groups, eps=eps), lengths(x)), weight, bias)
 
 
 @named
@@ -98,13 +101,15 @@ def instance_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
         raise ShapeError("instance_norm: mean and var are given both or neither")
     if mean is not None:
         return batch_norm(x, weight, bias, mean, var, eps)
-    n = math.prod(x.shape[2:])
+    n = math.prod(lengths(x)[2:])
     if n == 1:
         raise ShapeError(
-            f"instance_norm: one number a channel has no variance, x {x.shape}: give mean and var"
+            f"instance_norm: one number a channel has no variance, x {lengths(x)}: "
+            "give mean and var"
         )
-    rows = layer_norm(reshape(x, (*x.shape[:2], n)), eps=eps)
-    return affine(reshape(rows, x.shape), weight, bias)
+    count_on(x, *range(1, x.ndim))
+    rows = layer_norm(reshape(x, (*lengths(x)[:2], n)), eps=eps)
+    return affine(reshape(rows, lengths(x)), weight, bias)
 
 
 def within(x, *, axis):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, lengths
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.op import op, sample
@@ -32,8 +32,8 @@ def compared(x, target):
     x = asarray(x)
     if not isinstance(target, (int, float)):
         target = asarray(target)
-        if x.shape != target.shape:
-            raise ShapeError(f"x has shape {x.shape}, target {target.shape}")
+        if lengths(x) != lengths(target):
+            raise ShapeError(f"x has shape {lengths(x)}, target {lengths(target)}")
     return x, target
 
 
