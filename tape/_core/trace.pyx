@@ -128,6 +128,8 @@ cdef void follow(Node node, Node source):
     if is_traced(source.trace) or source.operands is None and source.anchor is not None:
         node.operands = (source,)
         source.n_uses += 1
+        if node.trace is None:
+            node.trace = DERIVED
     elif source.operands is not None:
         node.trace = DERIVED
 
@@ -168,6 +170,14 @@ cdef int note_length(Node node, str kind) except -1:
         read = (next_serial(), node.serial, what, node.shape(), caller())
         note_everywhere(<Trace>node.trace, node, read)
     return note_place(sizes, node, kind, "")
+
+
+cdef int note_failure(Node node, bint of_sizes) except -1:
+    """Remember that an op has refused values, or sizes: the program may catch the error."""
+    if of_sizes:
+        node.counted = ~<uint64_t>0
+        return 0
+    return note_read(node, "error", None)
 
 
 cdef int note_choice(Node node) except -1:

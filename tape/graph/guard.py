@@ -84,6 +84,11 @@ def guards(section: Section) -> list[Guard]:
                 continue
             if kind in SIZES and not chosen(noted.steps, serial):
                 continue
+            if kind == "error":
+                raise GraphError(
+                    f"{section.what}: an op refused values that depend on an input, at {where}: "
+                    "for others it may not have, so record the section anew without the error"
+                )
             if kind == "array":
                 raise GraphError(
                     f"{section.what}: values that depend on an input were read as an array at "
