@@ -21,13 +21,12 @@ from tape.graph.sizes import (
     resized,
     shape_of,
 )
-from tape.graph.walk import find
+from tape.graph.walk import find, nearest, walk
+from tape.nn.clone import check_mode
 from tape.nn.module import Module
 from tape.nn.parameter import Parameter
 
 __all__ = ["FunctionClone", "clone_function", "extract", "splice"]
-
-MODES = ("learnable", "constant", "shared")
 
 
 class Program:
@@ -234,6 +233,8 @@ def extract(inputs: Any, outputs: Any, share: bool = True) -> FunctionClone:
         inputs, outputs: as of `clone_function`.
         share: False for parameters of its own.
 
+    Returns, Raises: as `clone_function`
+
     >>> import tape
     >>> w = tape.tensor([2.0], requires_grad=True)
     >>> x = tape.tensor([1.0]).named("x")
@@ -247,8 +248,7 @@ def extract(inputs: Any, outputs: Any, share: bool = True) -> FunctionClone:
 
 def cloned(what: str, inputs: Any, outputs: Any, parameters: str) -> FunctionClone:
     """The module that `clone_function` and `extract` give."""
-    if parameters not in MODES:
-        raise ValueError(f"{what}: parameters is one of {', '.join(MODES)}, got {parameters!r}")
+    check_mode(what, parameters)
     names = None
     if isinstance(outputs, Mapping):
         names, outputs = tuple(outputs), list(outputs.values())
@@ -284,8 +284,6 @@ def named_in(what: str, outputs: list[Tensor], name: str) -> Tensor:
     """
     t = find(outputs, name)
     if t is None:
-        from tape.graph.walk import nearest
-
         raise GraphError(f"{what}: nothing recorded is named {name!r}{nearest(outputs, name)}")
     return t
 
@@ -340,8 +338,6 @@ def splice(output: Any, replacements: Any) -> Any:
 
 def only_placeholder(outputs: list[Tensor]) -> Tensor:
     """The one named tensor that nothing recorded made."""
-    from tape.graph.walk import walk
-
     found = [t for t in walk(outputs) if recorded.names(t) and t.op is None]
     found = [t for t in found if not isinstance(recorded.owner(t), Parameter)]
     if len(found) != 1:

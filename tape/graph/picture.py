@@ -185,6 +185,7 @@ def operation(t: Tensor, parts: tuple[Any, ...]) -> str:
 
 
 def written(x: Any) -> str:
+    """A number as a box says it."""
     return f"{x:.4g}" if isinstance(x, float) else str(x)
 
 

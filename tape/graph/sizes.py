@@ -26,6 +26,8 @@ FREE = {
     *("activation", "dtype", "descending", "stable", "causal", "eps", "momentum", "training"),
     *("correction", "offset"),
 }
+RESHAPES = {"reshape", "broadcast_to"}
+BROADCASTING = {"set_item", "where"}  # ops that broadcast by a shape rule of their own
 
 
 def numbers_of(step: Step) -> Iterator[Any]:
@@ -39,6 +41,7 @@ def numbers_of(step: Step) -> Iterator[Any]:
 
 
 def numbers_in(setting: Any) -> Iterator[Any]:
+    """The numbers in a setting, however deep."""
     if isinstance(setting, (int, float)) and not isinstance(setting, bool):
         yield setting
     elif isinstance(setting, slice):
@@ -125,9 +128,6 @@ def suspicious(x: float, n: int, step: Step) -> bool:
     return any(x == m or (m and math.isclose(x, 1 / m, rel_tol=1e-6)) for m in near)
 
 
-RESHAPES = {"reshape", "broadcast_to"}
-
-
 def fit(step: Step, operands: list[Any]) -> None:
     """Raise GuardError if sizes that were equal differ, and the op takes that for broadcasting."""
     if step.op.shape is not shapes.broadcast and step.op.name not in BROADCASTING:
@@ -142,9 +142,6 @@ def fit(step: Step, operands: list[Any]) -> None:
                     f"{step}: a size was {n} in both of {step.shapes[a]} and {step.shapes[b]}, now "
                     f"they are {now[a]} and {now[b]}"
                 )
-
-
-BROADCASTING = {"set_item", "where"}
 
 
 def resized(step: Step, now: tuple[int, ...]) -> dict[str, Any]:
@@ -201,6 +198,11 @@ def reshaped(
 def regrouped(
     before: tuple[int, ...], now: tuple[int, ...], target: tuple[int, ...], step: Step
 ) -> tuple[int, ...]:
+    """What the sizes of one group become: the first takes up the change.
+
+    Raises:
+        GuardError: it cannot.
+    """
     if before == now:
         return target
     size, rest = math.prod(now), math.prod(target[1:])

@@ -16,10 +16,11 @@ from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.nn.parameter import parameter, shape_of
 from tape.ops.attention import lower, masked, scaled_dot_product_attention
+from tape.ops.dropout import dropout
 from tape.ops.join import concat
-from tape.ops.linalg import linear, matmul
+from tape.ops.linalg import matmul
+from tape.ops.linear import linear
 from tape.ops.logic import where
-from tape.ops.random import dropout
 from tape.ops.reduce import broadcast_to, mean
 from tape.ops.shape import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 from tape.ops.softmax import softmax

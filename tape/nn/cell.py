@@ -15,7 +15,7 @@ from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, shape_of
 from tape.nn.recurrent import checked_nonlinearity, near_zero, no_bias, state_of
 from tape.ops.gru import gru_states
-from tape.ops.linalg import linear
+from tape.ops.linear import linear
 from tape.ops.recurrent import lstm_states, rnn_states
 from tape.ops.shape import reshape
 

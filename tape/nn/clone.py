@@ -24,19 +24,24 @@ from tape.nn.parameter import Uninferred, holders_of, is_parameter
 from tape.nn.state import settle
 from tape.nn.tree import below, held
 
-__all__ = ["clone", "shallow", "twins"]
+__all__ = ["check_mode", "clone", "shallow", "twins"]
 
 MODES = ("learnable", "constant", "shared")
 
 
 def clone(module: Any, parameters: str) -> Any:
     """A copy of a module and all below; see `Module.clone`."""
-    if not isinstance(parameters, str) or parameters not in MODES:
-        raise ValueError(
-            f"clone: parameters is 'learnable', 'constant' or 'shared', got {parameters!r}"
-        )
+    check_mode("clone", parameters)
     twin = twins(module, {}, parameters == "shared")
     return twin.freeze() if parameters == "constant" else twin
+
+
+def check_mode(function: str, parameters: Any) -> None:
+    """ValueError unless `parameters` is one of the three that copies know."""
+    if not isinstance(parameters, str) or parameters not in MODES:
+        raise ValueError(
+            f"{function}: parameters is 'learnable', 'constant' or 'shared', got {parameters!r}"
+        )
 
 
 def twins(root: Any, memo: dict[int, Any], share: bool) -> Any:

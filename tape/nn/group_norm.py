@@ -11,7 +11,7 @@ from tape.errors import ShapeError
 from tape.nn.arguments import count, number, settings
 from tape.nn.init import ones, zeros
 from tape.nn.module import Module
-from tape.nn.norm import BatchNorm
+from tape.nn.norm import BatchNorm, last_axes, last_sizes, unusual
 from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.ops.group_norm import group_norm, instance_norm, rms_norm
 from tape.ops.shape import reshape
@@ -70,12 +70,7 @@ class GroupNorm(Module):
 
     def describe(self) -> str:
         """Groups, and what is not as usual."""
-        return settings(
-            self.num_groups,
-            eps=None if self.eps == 1e-5 else self.eps,
-            affine=None if self.weight is not None else False,
-            bias=False if self.weight is not None and self.bias is None else None,
-        )
+        return settings(self.num_groups, **unusual(self))
 
 
 class InstanceNorm(BatchNorm):
@@ -101,6 +96,8 @@ class InstanceNorm(BatchNorm):
 
     Source: Ulyanov, Vedaldi and Lempitsky 2016, section 2.
     """
+
+    usual = False
 
     def __init__(
         self,
@@ -133,16 +130,6 @@ class InstanceNorm(BatchNorm):
             rows = glance(images).reshape(*images.shape[:2], math.prod(images.shape[2:]))
             self._track(rows.mean((0, 2)), rows.var(2, ddof=1).mean(0))
         return reshape(y, x.shape) if alone else y
-
-    def describe(self) -> str:
-        """What is not as usual."""
-        return settings(
-            eps=None if self.eps == 1e-5 else self.eps,
-            momentum={0.1: None, None: "average"}.get(self.momentum, self.momentum),
-            affine=True if self.weight is not None else None,
-            bias=False if self.weight is not None and self.bias is None else None,
-            track_running_stats=True if self.running_mean is not None else None,
-        )
 
 
 class InstanceNorm1d(InstanceNorm):
@@ -207,23 +194,16 @@ class RMSNorm(Module):
         affine: bool = True,
         dtype: Any = None,
     ) -> None:
-        sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
-        shape = tuple([None if n is None else count("RMSNorm", "n_in", n) for n in sizes])
-        if not shape or (None in shape and len(shape) > 1):
-            raise ValueError(f"RMSNorm: n_in takes sizes, or None for the last one, got {n_in}")
+        self.sizes = shape = last_sizes("RMSNorm", n_in)
         self.eps = None if eps is None else number("RMSNorm", "eps", eps, least=0)
-        self.sizes = shape
         self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
-        n = len(self.sizes)
-        size_at("RMSNorm", x, -1, n_axes=n)
+        axes = last_axes("RMSNorm", x, self.sizes)
         if type(self.weight) is Uninferred:
             self.infer(weight=x.shape[-1:])
-        if self.sizes not in (x.shape[-n:], (None,)):
-            raise ShapeError(f"RMSNorm: x {x.shape} does not end in the sizes {self.sizes}")
-        return rms_norm(x, self.weight, tuple(range(-n, 0)), self.eps)
+        return rms_norm(x, self.weight, axes, self.eps)
 
     def describe(self) -> str:
         """The sizes that were given, and what is not as usual."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tape.errors import ScopeError, provenance, users_line
+from tape.errors import ScopeError, nearest, provenance, users_line
 from tape.nn.parameter import Parameter, Uninferred, Wanted, written
 
 __all__ = ["NUMBERED", "Entry", "Place", "Tree", "called", "seen", "split"]
@@ -121,13 +121,9 @@ class Tree:
 
     def nearest(self, path: str) -> str:
         """A hint at paths that look like this one, or at those that exist, or nothing."""
-        from difflib import get_close_matches  # 3 ms to import, for an error
-
         paths = [known for known, _ in self.entries()]
-        found = get_close_matches(path, paths, n=3)
-        if found:
-            return f"; did you mean {' or '.join(found)}?"
-        return f"; there are {', '.join(paths[:3])}{', ...' * (len(paths) > 3)}" if paths else ""
+        few = f"; there are {', '.join(paths[:3])}{', ...' * (len(paths) > 3)}" if paths else ""
+        return nearest(path, paths, 3) or few
 
 
 def called(entry: Any) -> str:

@@ -32,9 +32,8 @@ __all__ = [
 ]
 
 Shape = tuple  # of int, or None where a size is not known yet
-scopes: ContextVar[Any] = ContextVar(
-    "tape.nn.scope", default=None
-)  # the open Level of tape/nn/level.py
+# The open Level of tape/nn/level.py.
+scopes: ContextVar[Any] = ContextVar("tape.nn.scope", default=None)
 
 
 class Parameter(Tensor):

@@ -14,10 +14,10 @@ from tape.nn.arguments import count, settings, share
 from tape.nn.init import Initialiser, uniform
 from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, shape_of
+from tape.ops.dropout import dropout
 from tape.ops.gru import gru_states
 from tape.ops.join import concat, stack
-from tape.ops.linalg import linear
-from tape.ops.random import dropout
+from tape.ops.linear import linear
 from tape.ops.recurrent import lstm_states, rnn_states
 from tape.ops.shape import expand_dims, permute_dims, squeeze
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tape._core.memory import overwrite
 from tape._core.tensor import Tensor
-from tape.errors import TapeError
+from tape.errors import TapeError, nearest
 from tape.nn.parameter import Uninferred, refuse_uninferred, written
 
 __all__ = ["Plan", "Skipped", "commit", "listed", "load_state_dict", "plan", "slots", "state_dict"]
@@ -48,7 +48,7 @@ class Slot:
         self.owners: list[tuple[Any, str]] = []
 
 
-def places(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
+def named_entries(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
     """(path, entry, owner, name in it) of every parameter and buffer at each of its places."""
     found = [part for part in module.walk(again=True) if isinstance(part[1], (Tensor, Uninferred))]
     paths: set[str] = set()
@@ -62,7 +62,7 @@ def places(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
 def slots(module: Any) -> list[Slot]:
     """Every parameter and buffer of a module with all its paths, in order."""
     found: dict[int, Slot] = {}
-    for path, entry, owner, name in places(module):
+    for path, entry, owner, name in named_entries(module):
         slot = found.setdefault(id(entry), Slot(entry))
         slot.paths.append(path)
         slot.owners.append((owner, name))
@@ -71,7 +71,7 @@ def slots(module: Any) -> list[Slot]:
 
 def state_dict(module: Any) -> dict[str, np.ndarray]:
     """Copies of all parameters and buffers by path; see `Module.state_dict`."""
-    tree = [(path, entry) for path, entry, _, _ in places(module)]
+    tree = [(path, entry) for path, entry, _, _ in named_entries(module)]
     refuse_uninferred(tree, "state_dict")
     return {path: np.array(entry) for path, entry in tree}
 
@@ -157,14 +157,6 @@ def transposed(entry: Tensor | Uninferred, shape: tuple[int, ...]) -> str:
     turned = tuple([shape[axis] for axis in axes])
     how = ".T" if len(shape) == 2 else f".transpose{axes}"
     return f": it would fit transposed, array{how}" if fits(entry, turned) else ""
-
-
-def nearest(path: str, paths: list[str], n: int = 1) -> str:
-    """A hint at the n known paths that look most like this one, or nothing."""
-    from difflib import get_close_matches  # 3 ms to import, for an error
-
-    found = get_close_matches(path, paths, n)
-    return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
 def commit(

@@ -16,8 +16,8 @@ from tape.nn.norm import LayerNorm
 from tape.nn.parameter import Uninferred, holders_of, innermost, is_parameter, parameter
 from tape.nn.state import settle
 from tape.ops.activated import function_of
-from tape.ops.linalg import linear
-from tape.ops.random import dropout
+from tape.ops.dropout import dropout
+from tape.ops.linear import linear
 
 __all__ = ["TransformerEncoder", "TransformerEncoderLayer"]
 

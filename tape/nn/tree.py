@@ -8,10 +8,9 @@ from functools import cache
 from typing import Any
 
 from tape._core.tensor import Tensor
-from tape.errors import DTypeError, TapeError
+from tape.errors import DTypeError, TapeError, nearest
 from tape.nn.call import Called
 from tape.nn.parameter import Parameter, Uninferred
-from tape.nn.state import nearest
 
 __all__ = ["below", "held", "inside_out", "places", "resolve", "select", "walk"]
 

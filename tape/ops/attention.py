@@ -12,10 +12,10 @@ from tape._core.recorded import is_recorded
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, ShapeError
 from tape.ops.arrange import repeat
+from tape.ops.dropout import dropout
 from tape.ops.linalg import matmul
 from tape.ops.logic import is_real, where
 from tape.ops.naming import named
-from tape.ops.random import dropout
 from tape.ops.shape import matrix_transpose
 from tape.ops.softmax import softmax
 

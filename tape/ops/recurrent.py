@@ -21,7 +21,8 @@ from tape.op import bad, op, sample
 from tape.ops.activation import relu_gate, sigmoid_slope
 from tape.ops.elementwise import tanh, tanh_slope, zeros_like
 from tape.ops.join import concat, stack
-from tape.ops.linalg import affine, matmul, outer_sum
+from tape.ops.linalg import matmul, outer_sum
+from tape.ops.linear import affine
 from tape.ops.logic import where
 from tape.ops.shape import reshape
 
