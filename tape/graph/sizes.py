@@ -8,7 +8,7 @@ a number of: one that its own code has asked for, or one that a number of a step
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -151,6 +151,7 @@ def reshaped(
     before: tuple[int, ...], now: tuple[int, ...], target: tuple[int, ...], step: Step
 ) -> tuple[int, ...]:
     """What the sizes in a reshape become: those of the groups of axes that belong together."""
+    free = [place for place, n in enumerate(target) if n == -1]
     target = made(before, target)
     result: list[int] = []
     i = j = 0
@@ -166,16 +167,38 @@ def reshaped(
                 right, j = right * target[j], j + 1
             else:
                 break
-        result.extend(regrouped(before[start:i], now[start:i], target[end:j], step))
+        mine = [place - end for place in free if end <= place < j]
+        result.extend(regrouped(before[start:i], now[start:i], target[end:j], mine, step))
     return tuple(result)
 
 
 def regrouped(
-    before: tuple[int, ...], now: tuple[int, ...], target: tuple[int, ...], step: Step
+    before: tuple[int, ...],
+    now: tuple[int, ...],
+    target: tuple[int, ...],
+    free: Sequence[int],
+    step: Step,
 ) -> tuple[int, ...]:
+    """What one such group becomes.
+
+    Args:
+        before, now: the sizes that are joined or split, as recorded and now.
+        target: what they became.
+        free: the place in `target` that was left open by a -1, if it is in this group.
+        step: the reshape, for the error.
+
+    Raises:
+        GuardError: several sizes were made, by numbers that may each have been another now.
+    """
     if before == now:
         return target
-    size, rest = math.prod(now), math.prod(target[1:])
-    if not target or rest == 0 or size % rest:
-        raise GuardError(f"{step}: {before} became {target}, which does not tell what {now} does")
-    return (size // rest, *target[1:])
+    places = free or range(len(target))
+    size, rest = math.prod(now), 0
+    if len(places) == 1:
+        rest = math.prod([n for place, n in enumerate(target) if place != places[0]])
+    if rest == 0 or size % rest:
+        raise GuardError(
+            f"{step}: {before} became {target}, which does not tell what {now} does: record the "
+            "section with that size, or leave one open, as reshape with a -1 does"
+        )
+    return (*target[: places[0]], size // rest, *target[places[0] + 1 :])

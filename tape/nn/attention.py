@@ -254,7 +254,7 @@ class MultiHeadAttention(Module):
                     f"MultiHeadAttention: {name} is {mask.dtype}, expected bools or floats"
                 )
             if mask.shape == (N, S) and name == "key_padding_mask":
-                mask = reshape(mask, (N, 1, 1, S))
+                mask = expand_dims(mask, axis=(1, 2))
             elif mask.ndim == 3:
                 mask = reshape(mask, (N, self.num_heads, L, S))
             masks.append(mask)

@@ -14,7 +14,7 @@ from tape.nn.module import Module
 from tape.nn.norm import BatchNorm
 from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.ops.group_norm import group_norm, instance_norm, rms_norm
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims, reshape
 
 __all__ = ["GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm"]
 
@@ -124,7 +124,7 @@ class InstanceNorm(BatchNorm):
             self.infer(weight=(C,), bias=(C,), running_mean=(C,), running_var=(C,))
         x = asarray(x)
         alone = x.ndim < self.n_axes[0]
-        images = reshape(x, (1, *x.shape)) if alone else x
+        images = expand_dims(x, axis=0) if alone else x
         tracked = self.running_mean is not None
         used = tracked and not self.training
         mean, var = (self.running_mean, self.running_var) if used else (None, None)

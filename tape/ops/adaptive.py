@@ -11,7 +11,7 @@ from tape.ops.geometry import Geometry, known_float
 from tape.ops.pool import max_pool2d_index, pick2d, places, window_mean2d
 from tape.ops.reduce import mean
 from tape.ops.resample import Plan, bins, length, resample
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims, reshape
 
 FORM = {1: "(N, C, L) or (C, L)", 2: "(N, C, H, W) or (C, H, W)"}
 
@@ -31,9 +31,9 @@ def planned(n, x, output_size):
     size = tuple(
         [m if s is None else length(s, "output_size") for s, m in zip(sizes, image, strict=True)]
     )
-    images = reshape(x, ((1,) * (x.ndim == n + 1)) + x.shape)
+    images = expand_dims(x, axis=0) if x.ndim == n + 1 else x
     if n == 1:
-        images, size = reshape(images, (*images.shape[:2], 1, images.shape[2])), (1, *size)
+        images, size = expand_dims(images, axis=2), (1, *size)
     return images, size
 
 
@@ -42,7 +42,7 @@ def evenly(image, size):
     if 0 in size or any(n % m for n, m in zip(image, size, strict=True)):
         return None
     window = tuple([n // m for n, m in zip(image, size, strict=True)])
-    return {"window": window, "geometry": Geometry(stride=window)}
+    return {"window": window, "geometry": Geometry(stride=window, image=tuple(image))}
 
 
 def shaped(y, n, x_ndim):

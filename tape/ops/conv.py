@@ -174,7 +174,7 @@ def correlate2d(x, w, b, /, *, geometry):
 
 def convolved(x, w, b, geometry, activation):
     """The arrays through the kernel, which applies the activation while a block is in the cache."""
-    stride, padding, dilation, groups, _ = geometry
+    stride, padding, dilation, groups, *_ = geometry
     Ho, Wo = windows(x.shape[2:], w.shape[2:], geometry)
     bias = b if np.ndim(b) else None
     x = known_float(x)
@@ -241,7 +241,7 @@ def conv2d_input_grad(dy, w, /, *, image, geometry):
 
     Shapes: dy (N, C_out, Ho, Wo), w (C_out, C / groups, R, S) -> dx (N, C, H, W)
     """
-    stride, padding, dilation, groups, _ = geometry
+    stride, padding, dilation, groups, *_ = geometry
     return kernels.conv2d_image(dy, w, *image, stride, padding, dilation, groups)
 
 
@@ -274,7 +274,7 @@ def conv2d_weight_grad(dy, x, /, *, window, geometry):
 
     Shapes: dy (N, C_out, Ho, Wo), x (N, C, H, W) -> dw (C_out, C / groups, R, S)
     """
-    stride, padding, dilation, groups, _ = geometry
+    stride, padding, dilation, groups, *_ = geometry
     return kernels.conv2d_window(dy, x, *window, stride, padding, dilation, groups)
 
 

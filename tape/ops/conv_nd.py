@@ -7,7 +7,7 @@ from tape.errors import ShapeError, TapeError
 from tape.ops.conv import conv2d
 from tape.ops.depth import depth_windows
 from tape.ops.geometry import each_axis, padding_pairs
-from tape.ops.shape import permute_dims, reshape
+from tape.ops.shape import expand_dims, permute_dims, reshape
 
 FORM = {1: "(N, C, L) or (C, L)", 3: "(N, C, D, H, W) or (C, D, H, W)"}
 KERNEL = {1: "(C_out, C / groups, K)", 3: "(C_out, C / groups, T, R, S)"}
@@ -19,7 +19,7 @@ def operands(n, x, w, b, stride, padding, dilation, groups):
     if w.ndim != n + 2 or x.ndim not in (n + 1, n + 2):
         raise ShapeError(f"x must be {FORM[n]} and w {KERNEL[n]}, got {x.shape} and {w.shape}")
     alone = x.ndim == n + 1
-    images = reshape(x, (1, *x.shape)) if alone else x
+    images = expand_dims(x, axis=0) if alone else x
     if not hasattr(groups, "__index__"):
         raise ShapeError(f"groups is an integer, got {groups!r}")
     if groups < 1 or w.shape[0] % groups:
@@ -81,8 +81,8 @@ def conv1d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
             1, x, w, b, stride, padding, dilation, groups
         )
         y = conv2d(
-            reshape(x, (*x.shape[:2], 1, x.shape[2])),
-            reshape(w, (*w.shape[:2], 1, w.shape[2])),
+            expand_dims(x, axis=2),
+            expand_dims(w, axis=2),
             b,
             (1, *stride),
             ((0, 0), *padding),

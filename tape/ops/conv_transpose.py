@@ -7,7 +7,7 @@ from tape.errors import DTypeError, ShapeError, TapeError
 from tape.ops.conv import conv2d_input_grad
 from tape.ops.geometry import Geometry, each_axis
 from tape.ops.pad import pad
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims, reshape
 
 FORM = {1: "(N, C, L) or (C, L)", 2: "(N, C, H, W) or (C, H, W)"}
 KERNEL = {1: "(C_in, C_out / groups, K)", 2: "(C_in, C_out / groups, R, S)"}
@@ -22,7 +22,7 @@ def spread(n, x, w, b, stride, padding, output_padding, groups, dilation):
         if t.dtype.kind != "f":
             raise DTypeError(f"{name} is {t.dtype}, expected float32 or float64")
     alone = x.ndim == n + 1
-    images = reshape(x, (1, *x.shape)) if alone else x
+    images = expand_dims(x, axis=0) if alone else x
     C = images.shape[1]
     if not hasattr(groups, "__index__") or groups < 1 or C % groups:
         raise ShapeError(f"groups = {groups!r} does not divide the {C} channels of x {x.shape}")
@@ -45,8 +45,7 @@ def spread(n, x, w, b, stride, padding, output_padding, groups, dilation):
     ]
     if n == 1:
         lines = [(1, 1, (0, 0), 1, 0), *lines]
-        images = reshape(images, (*images.shape[:2], 1, images.shape[2]))
-        w = reshape(w, (*w.shape[:2], 1, w.shape[2]))
+        images, w = expand_dims(images, axis=2), expand_dims(w, axis=2)
     result, strides, pairs, dilations, zeros = zip(*lines, strict=True)
     geometry = Geometry(strides, pairs, dilations, int(groups))
     y = conv2d_input_grad(images, w, image=result, geometry=geometry)

@@ -11,7 +11,7 @@ from tape._core.memory import asarray
 from tape._kernels.window import window_count
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims
 
 Pair = tuple[int, int]
 LARGEST = 2**31 - 1
@@ -25,6 +25,7 @@ class Geometry(NamedTuple):
     dilation: Pair = (1, 1)
     groups: int = 1
     ceil_mode: bool = False
+    image: Pair | None = None  # the only size it holds for, where it was computed from one
 
 
 # Bad calls of ops on windows: no image, none that fits, no floats.
@@ -45,7 +46,7 @@ def batched(x):
     """Images (N, C, H, W), and whether x is a single one of them, (C, H, W)."""
     x = asarray(x)
     alone = x.ndim == 3
-    return (reshape(x, (1, *x.shape)) if alone else x), alone
+    return (expand_dims(x, axis=0) if alone else x), alone
 
 
 def known_float(x):
@@ -99,7 +100,7 @@ def padding_pairs(padding, window, stride, dilation):
 
 def windows(image, window, geometry):
     """How many windows fit along H and W; ShapeError if none does, or a setting is off."""
-    stride, padding, dilation, _, ceil_mode = geometry
+    stride, padding, dilation, _, ceil_mode, _ = geometry
     if min(*stride, *dilation, *window) < 1:
         raise ShapeError(
             f"window {window}, stride {stride} and dilation {dilation} must be at least 1"

@@ -114,7 +114,7 @@ def max_pool2d_index(x, /, *, window, geometry):
 
     Shapes: x (N, C, H, W) -> index (N, C, Ho, Wo)
     """
-    stride, padding, dilation, _, ceil_mode = geometry
+    stride, padding, dilation, _, ceil_mode, _ = geometry
     x = known_float(x)
     return max_pool.max_pool2d(x, window, stride, padding, dilation, ceil_mode=ceil_mode)[1]
 
@@ -258,7 +258,7 @@ def avg_pool2d(
 )
 def window_mean2d(x, /, *, window, geometry, count_include_pad=True, divisor=0):
     """avg_pool2d, its settings in pairs.   Shapes: x (N, C, H, W) -> y (N, C, Ho, Wo)"""
-    stride, padding, _, _, ceil_mode = geometry
+    stride, padding, _, _, ceil_mode, _ = geometry
     return avg_pool.avg_pool2d(
         known_float(x),
         window,
@@ -310,7 +310,7 @@ def spread_mean2d(x, /, *, image, window, geometry, count_include_pad=True, divi
 
     Shapes: x (N, C, Ho, Wo) -> y (N, C, H, W)
     """
-    stride, padding, _, _, ceil_mode = geometry
+    stride, padding, _, _, ceil_mode, _ = geometry
     return avg_pool.avg_pool2d_scatter(
         x,
         *image,
