@@ -38,6 +38,7 @@ class Row(NamedTuple):
             parameters, is as well.
         multiply_adds: in products, convolutions and recurrences it computed itself.
         activation_bytes: bytes of the results it computed itself, views of others left out.
+        is_used: whether a module above it computed with its parameters, without calling it.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Row(NamedTuple):
     shared_with: tuple[str, ...] = ()
     multiply_adds: int = 0
     activation_bytes: int = 0
+    is_used: bool = False
 
 
 class Summary:
@@ -133,7 +135,7 @@ class Summary:
         """What stands in the column of shapes."""
         if row.calls == 0:
             is_alias = row.shared_with and not row.parameters and not row.unknown
-            return "" if is_alias else "not reached"
+            return "" if is_alias else "used from above" if row.is_used else "not reached"
         shape = written(row.output_shape)
         return f"{shape}, {row.calls} calls" if row.calls > 1 else shape
 
@@ -194,6 +196,7 @@ class Work:
         self.outputs: dict[int, list[Any]] = {}  # shapes, one entry a call
         self.multiply_adds: dict[int, int] = {}
         self.activation_bytes: dict[int, int] = {}
+        self.operands: set[int] = set()  # serial numbers of what anything was computed of
         self.running: list[int] = []
         self.turns: list[tuple[int, int]] = []  # from which serial number on which module computes
 
@@ -246,6 +249,10 @@ class Work:
             if key not in buffers:
                 buffers.add(key)
                 self.activation_bytes[module] = self.activation_bytes.get(module, 0) + n_bytes
+            made_of = recorded.key(t) or ()
+            self.operands.update([x for is_tensor, x in made_of if is_tensor])
+            parts = recorded.operands(t) or ()
+            self.operands.update([x.serial for x in parts if isinstance(x, Tensor)])
             shapes = shapes_below(t, sizes)
             if None not in shapes:
                 n = multiply_adds(t.op.name, shapes, t.shape, recorded.settings(t))
@@ -316,6 +323,8 @@ def rows_of(root: Any, work: Work) -> list[Row]:
             )
         elif is_parameter(entry):
             row = rows[id(owner)]
+            if not isinstance(entry, Uninferred) and entry.serial in work.operands:
+                row = row._replace(is_used=row.calls == 0)
             if first is not None:
                 row = row._replace(shared_with=(*row.shared_with, first))
             elif isinstance(entry, Uninferred):
