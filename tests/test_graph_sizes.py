@@ -119,3 +119,12 @@ def test_a_split_that_does_not_tell_which_size_changes_is_refused():
     assert clone(z).tolist() == (z.reshape((2, -1, 3)) * 0.7).tolist()
     with pytest.raises(tape.GuardError):
         clone(data(2, 8))
+
+
+def test_the_scale_of_attention_is_that_of_the_size_it_came_from():
+    x = data(5, 6, 8).named("x")
+    clone = tape.clone_function(x, tape.scaled_dot_product_attention(x, x, x))
+    z = data(10, 7, 8)
+    assert clone(z).tolist() == tape.scaled_dot_product_attention(z, z, z).tolist()
+    with pytest.raises(tape.GuardError, match="a size was 8 and is 4"):
+        clone(data(5, 6, 4))

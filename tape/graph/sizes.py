@@ -94,7 +94,8 @@ def suspicious(x: float, n: int, step: Step) -> bool:
     if n <= 1:  # a number of almost every program: only where places are counted
         return indexing and not isinstance(x, float) and x in (-1, 0, 1)
     near = (n, n - 1) if n > 3 or indexing else (n,)
-    return any(x == m or (m and math.isclose(x, 1 / m, rel_tol=1e-6)) for m in near)
+    parts = [1 / m for m in near if m] + [1 / math.sqrt(n)]  # means, and attention's scale
+    return x in near or any(math.isclose(x, part, rel_tol=1e-6) for part in parts)
 
 
 RESHAPES = {"reshape", "broadcast_to"}
