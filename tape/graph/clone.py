@@ -159,17 +159,19 @@ class Namer:
     """Paths for the leaves of a section: of the module they belong to, or one of their own."""
 
     def __init__(self, section: Section) -> None:
-        self.paths: dict[int, str] = {}
+        self.paths: dict[int, str] = {}  # of modules, and of what they hold, by id
         for serial in section.outputs:
             t = section.recorded.get(serial)
             for root in reversed(recorded.results_of(t) if t is not None else ()):
-                for path, module in root.named_modules():
-                    self.paths.setdefault(id(module), path)
+                for path, entry, _, _ in root.walk():
+                    self.paths.setdefault(id(entry), path)
 
     def path(self, leaf: Leaf, taken: Mapping[str, Any]) -> str:
         """A path that is not taken."""
         name = leaf.name or ("weight" if is_learned(leaf) else "constant")
-        if leaf.holder is not None:
+        if leaf.owner is not None and id(leaf.owner) in self.paths:
+            name = self.paths[id(leaf.owner)]
+        elif leaf.holder is not None:
             holder = self.paths.get(id(leaf.holder), type(leaf.holder).__name__.lower())
             name = f"{holder}.{name}" if holder else name
         stem, n = name, 0

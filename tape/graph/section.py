@@ -190,6 +190,11 @@ class Section:
                 f"{self.what}: {told(t)} may depend on an input in a way that is not recorded: "
                 "give the inputs names before they are used, x.named(...), and compute what does "
                 "not depend on them before that"
+                + (
+                    "; one that was used already needs a copy, tape.tensor(x.numpy()).named(...)"
+                    if self.starts_unrecorded()
+                    else ""
+                )
             )
         self.leaves[t.serial] = Leaf(t.serial, t, *owner_of(t, module))
 

@@ -8,7 +8,7 @@ a number of: one that its own code has asked for, or one that a number of a step
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -150,20 +150,20 @@ def resized(step: Step, now: tuple[int, ...]) -> dict[str, Any]:
     A reshape keeps what it joins and splits: (N, C, H, W) to (N, C H W) holds for any of them.
     """
     settings, before = step.settings, (step.shapes or (now,))[0]
-    if step.op is None or step.op.name not in RESHAPES or before == now:
+    if step.op is None or step.op.name != "reshape" or before == now:
         return settings
     target = tuple(settings["shape"])
-    if step.op.name == "broadcast_to":
-        lead = len(target) - len(now)
-        grown = [m if n == t else t for n, m, t in zip(before, now, target[lead:], strict=True)]
-        return {**settings, "shape": (*target[:lead], *grown)}
-    grown = reshaped(before, now, target, step)
-    same_size = math.prod(now) == math.prod(before)
-    if (same_size or -1 in target) and made(now, target) != made(now, grown):
+    found = [reshaped(before, now, target, step)]
+    if -1 in target or math.prod(now) == math.prod(before):
+        found.append(made(now, target))
+    if -1 not in target:  # lengths of 1 stand anywhere: seen from the end
+        found.append(reshaped(before[::-1], now[::-1], target[::-1], step)[::-1])
+    if any(made(now, shape) != made(now, found[0]) for shape in found):
         raise GuardError(
-            f"{step}: {before} became {target}: of {now} that may be {made(now, target)} or {grown}"
+            f"{step}: {before} became {target}: of {now} that may be "
+            + " or ".join(map(str, dict.fromkeys(found)))
         )
-    return {**settings, "shape": grown}
+    return {**settings, "shape": found[0]}
 
 
 def made(now: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
@@ -176,6 +176,7 @@ def reshaped(
     before: tuple[int, ...], now: tuple[int, ...], target: tuple[int, ...], step: Step
 ) -> tuple[int, ...]:
     """What the sizes in a reshape become: those of the groups of axes that belong together."""
+    free = [place for place, n in enumerate(target) if n == -1]
     target = made(before, target)
     result: list[int] = []
     i = j = 0
@@ -191,21 +192,38 @@ def reshaped(
                 right, j = right * target[j], j + 1
             else:
                 break
-        result.extend(regrouped(before[start:i], now[start:i], target[end:j], step))
+        mine = [place - end for place in free if end <= place < j]
+        result.extend(regrouped(before[start:i], now[start:i], target[end:j], mine, step))
     return tuple(result)
 
 
 def regrouped(
-    before: tuple[int, ...], now: tuple[int, ...], target: tuple[int, ...], step: Step
+    before: tuple[int, ...],
+    now: tuple[int, ...],
+    target: tuple[int, ...],
+    free: Sequence[int],
+    step: Step,
 ) -> tuple[int, ...]:
-    """What the sizes of one group become: the first takes up the change.
+    """What one such group becomes.
+
+    Args:
+        before, now: the sizes that are joined or split, as recorded and now.
+        target: what they became.
+        free: the place in `target` that was left open by a -1, if it is in this group.
+        step: the reshape, for the error.
 
     Raises:
-        GuardError: it cannot.
+        GuardError: several sizes were made, by numbers that may each have been another now.
     """
     if before == now:
         return target
-    size, rest = math.prod(now), math.prod(target[1:])
-    if not target or rest == 0 or size % rest:
-        raise GuardError(f"{step}: {before} became {target}, which does not tell what {now} does")
-    return (size // rest, *target[1:])
+    places = free or [place for place, n in enumerate(target) if n != 1] or range(len(target))[-1:]
+    size, rest = math.prod(now), 0
+    if len(places) == 1:
+        rest = math.prod([n for place, n in enumerate(target) if place != places[0]])
+    if rest == 0 or size % rest:
+        raise GuardError(
+            f"{step}: {before} became {target}, which does not tell what {now} does: record the "
+            "section with that size, or leave one open, as reshape with a -1 does"
+        )
+    return (*target[: places[0]], size // rest, *target[places[0] + 1 :])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tape._core.memory import asarray, lengths
+from tape._core.memory import asarray, count_on, lengths
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, ShapeError
 from tape.nn.arguments import count, settings, share
@@ -172,7 +172,10 @@ class MultiHeadAttention(Module):
         causal = is_causal and attn_mask is None
         added = self.bias_k is not None or self.add_zero_attn
         if causal and (added or key_padding_mask is not None):
-            causal, attn_mask = False, Tensor(~np.tri(q.shape[2], k.shape[2], dtype=bool))
+            count_on(q, 2)
+            count_on(k, 2)
+            barred = ~np.tri(lengths(q)[2], lengths(k)[2], dtype=bool)
+            causal, attn_mask = False, Tensor(barred)
         mask = self._mask(lengths(q)[0], lengths(q)[2], lengths(k)[2], key_padding_mask, attn_mask)
         if added:
             k, v, mask = self._extended(k, v, mask)
@@ -222,7 +225,8 @@ class MultiHeadAttention(Module):
 
     def _extended(self, k: Tensor, v: Tensor, mask: Tensor | None) -> Any:
         """Keys, values and mask with the learned ones and those of zeros, which all may look at."""
-        n, shape = k.shape[2], (k.shape[0], self.num_heads, 1, k.shape[3])
+        count_on(k, 0)
+        n, shape = lengths(k)[2], (lengths(k)[0], self.num_heads, 1, lengths(k)[3])
         nothing = Tensor(np.zeros(shape, k.dtype))
         ends: list[Any] = [[k], [v]]
         for end, learned in zip(ends, (self.bias_k, self.bias_v), strict=True):
@@ -233,7 +237,7 @@ class MultiHeadAttention(Module):
                 end.append(nothing)
         k, v = [concat(*end, axis=2) for end in ends]
         if mask is not None:
-            free = np.full((*mask.shape[:-1], k.shape[2] - n), mask.dtype == bool, mask.dtype)
+            free = np.full((*lengths(mask)[:-1], lengths(k)[2] - n), mask.dtype == bool, mask.dtype)
             mask = concat(mask, Tensor(free), axis=-1)
         return k, v, mask
 
@@ -247,17 +251,19 @@ class MultiHeadAttention(Module):
             if mask is None:
                 continue
             mask = asarray(mask)
-            if mask.shape not in shapes:
+            if lengths(mask) not in shapes:
                 wanted = " or ".join(map(str, shapes))
-                raise ShapeError(f"MultiHeadAttention: {name} is {mask.shape}, expected {wanted}")
+                raise ShapeError(
+                    f"MultiHeadAttention: {name} is {lengths(mask)}, expected {wanted}"
+                )
             if mask.dtype.kind not in "bf":
                 raise DTypeError(
                     f"MultiHeadAttention: {name} is {mask.dtype}, expected bools or floats"
                 )
-            if mask.shape == (N, S) and name == "key_padding_mask":
-                mask = reshape(mask, (N, 1, 1, S))
+            if lengths(mask) == (N, S) and name == "key_padding_mask":
+                mask = expand_dims(mask, axis=(1, 2))
             elif mask.ndim == 3:
-                mask = reshape(mask, (N, self.num_heads, L, S))
+                mask = reshape(mask, (-1 if N else N, self.num_heads, L, S))
             masks.append(mask)
         if not masks:
             return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tape._core.state import is_reusing, reuse
-from tape.errors import ShapeError
+from tape.errors import ShapeError, nearest
 from tape.nn.arguments import settings
 from tape.nn.container import Layer, Layers, Sequential, flat
 from tape.nn.module import Module
@@ -109,7 +109,7 @@ class Residual(Sequential):
 
 
 class Combined(Parallel):
-    """What `combine` gives."""
+    """What `combine` gives; ``net["label"]`` is the branch of that name."""
 
     names: tuple[str, ...] = ()
 
@@ -121,6 +121,21 @@ class Combined(Parallel):
                 named = dict(zip(self.names, outputs, strict=True))
                 return named if self.join is None else self.join(**named)
             return tuple(outputs) if self.join is None else self.join(*outputs)
+
+    def __getitem__(self, index: Any) -> Any:
+        """An output's branch, by its number or name."""
+        return self.layers[self._number(index)]
+
+    def __setitem__(self, index: Any, layer: Layer) -> None:
+        super().__setitem__(self._number(index), layer)
+
+    def _number(self, index: Any) -> Any:
+        """The number of a branch that is named; others as they are."""
+        if not isinstance(index, str):
+            return index
+        if index not in self.names:
+            raise KeyError(f"{index!r} is no output{nearest(index, list(self.names), 3)}")
+        return self.names.index(index)
 
     def again(self, branches: list[Layer], join: Callable[..., Any] | None) -> Combined:
         """One like this with other branches, by the same names."""

@@ -26,6 +26,7 @@ class Work:
         self.outputs: dict[int, list[Any]] = {}  # shapes, one entry a call
         self.multiply_adds: dict[int, int] = {}
         self.activation_bytes: dict[int, int] = {}
+        self.operands: set[int] = set()  # serial numbers of what anything was computed of
         self.running: list[int] = []
         self.turns: list[tuple[int, int]] = []  # from which serial number on which module computes
 
@@ -78,6 +79,10 @@ class Work:
             if key not in buffers:
                 buffers.add(key)
                 self.activation_bytes[module] = self.activation_bytes.get(module, 0) + n_bytes
+            made_of = recorded.key(t) or ()
+            self.operands.update([x for is_tensor, x in made_of if is_tensor])
+            parts = recorded.operands(t) or ()
+            self.operands.update([x.serial for x in parts if isinstance(x, Tensor)])
             shapes = shapes_below(t, sizes)
             if None not in shapes:
                 n = multiply_adds(t.op.name, shapes, lengths(t), recorded.settings(t))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tape._core.memory import asarray, lengths
+from tape._core.memory import asarray, count_on, lengths
 from tape.errors import ShapeError, TapeError
 from tape.ops.conv import conv2d
 from tape.ops.depth import depth_windows
@@ -130,13 +130,15 @@ def conv3d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
         x, w, alone, stride, padding, dilation = operands(
             3, x, w, b, stride, padding, dilation, groups
         )
-        T, R, S = w.shape[2:]
+        count_on(x, 2)
+        count_on(w, 2)
+        T, R, S = lengths(w)[2:]
         images = depth_windows(
             x, size=T, stride=stride[0], padding=padding[0], dilation=dilation[0]
         )
         y = conv2d(
             images,
-            reshape(w, (w.shape[0], w.shape[1] * T, R, S)),
+            reshape(w, (lengths(w)[0], lengths(w)[1] * T, R, S)),
             b,
             stride[1:],
             padding[1:],
@@ -148,6 +150,8 @@ def conv3d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
         error.op = "conv3d"
         raise
     before, after = padding[0]
-    Do = (x.shape[2] + before + after - dilation[0] * (T - 1) - 1) // stride[0] + 1
-    y = permute_dims(reshape(y, (x.shape[0], Do, *y.shape[1:])), (0, 2, 1, 3, 4))
-    return reshape(y, y.shape[1:]) if alone else y
+    N, _, D, *_ = lengths(x)
+    Do = (D + before + after - dilation[0] * (T - 1) - 1) // stride[0] + 1
+    lead = -1 if 0 not in lengths(y) else N  # any number of volumes, where elements tell
+    y = permute_dims(reshape(y, (lead, Do, *lengths(y)[1:])), (0, 2, 1, 3, 4))
+    return squeeze(y, 0) if alone else y

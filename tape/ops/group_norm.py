@@ -35,6 +35,11 @@ def channels_of(name, x, **given):
     return x, C
 
 
+def any_number(x):
+    """What stands in a reshape for as many examples as there are."""
+    return lengths(x)[0] if 0 in lengths(x) else -1
+
+
 def affine(y, weight, bias):
     """weight * y + bias for each channel."""
     spread = (lengths(y)[1],) + (1,) * (y.ndim - 2)
@@ -71,8 +76,9 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
         )
     G = int(num_groups)
     count_on(x, *range(1, x.ndim))
-    groups = reshape(x, (lengths(x)[0], G, C // G * math.prod(lengths(x)[2:])))
-    return affine(reshape(layer_norm(groups, eps=eps), lengths(x)), weight, bias)
+    groups = reshape(x, (any_number(x), G, C // G * math.prod(lengths(x)[2:])))
+    y = layer_norm(groups, eps=eps)
+    return affine(reshape(y, (any_number(x), *lengths(x)[1:])), weight, bias)
 
 
 @named
@@ -108,8 +114,9 @@ def instance_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
             "give mean and var"
         )
     count_on(x, *range(1, x.ndim))
-    rows = layer_norm(reshape(x, (*lengths(x)[:2], n)), eps=eps)
-    return affine(reshape(rows, lengths(x)), weight, bias)
+    N, C, *s = any_number(x), *lengths(x)[1:]
+    rows = layer_norm(reshape(x, (N, C, n)), eps=eps)
+    return affine(reshape(rows, (N, C, *s)), weight, bias)
 
 
 def within(x, *, axis):
@@ -187,12 +194,14 @@ def rms_norm(x, weight=None, axis=-1, eps=None):
     if weight is None:
         return y
     weight, axes = asarray(weight), shapes.axes_of(y.ndim, axis)
-    wanted = tuple([y.shape[a] for a in axes])
-    if weight.shape != wanted:
+    wanted = tuple([lengths(y)[a] for a in axes])
+    if lengths(weight) != wanted:
         raise ShapeError(
-            f"rms_norm: weight {weight.shape} for axes of lengths {wanted} of {y.shape}"
+            f"rms_norm: weight {lengths(weight)} for axes of lengths {wanted} of {lengths(y)}"
         )
-    return y * reshape(weight, tuple([n if a in axes else 1 for a, n in enumerate(y.shape)]))
+    if 1 in wanted:  # which would go with any length
+        count_on(y, *axes)
+    return y * reshape(weight, tuple([n if a in axes else 1 for a, n in enumerate(lengths(y))]))
 
 
 @named
@@ -214,12 +223,14 @@ def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
     """
     x = asarray(x)
     if x.ndim < 3:
-        raise ShapeError(f"local_response_norm: x must be (N, C, ...) with pixels, got {x.shape}")
+        raise ShapeError(f"local_response_norm: x must be (N, C, ...) with pixels, got {lengths(x)}")
     if not hasattr(size, "__index__") or size < 1:
         raise ShapeError(f"local_response_norm: size is an integer of at least 1, got {size!r}")
-    if 0 in x.shape:
+    count_on(x, *range(1, x.ndim))
+    if 0 in lengths(x):
         return x
-    planes = reshape(square(x), (x.shape[0], 1, x.shape[1], math.prod(x.shape[2:])))
+    N, C, *s = any_number(x), *lengths(x)[1:]
+    planes = reshape(square(x), (N, 1, C, math.prod(s)))
     before = Geometry(padding=((size // 2, (size - 1) // 2), (0, 0)))
     means = window_mean2d(planes, window=(int(size), 1), geometry=before)
-    return x / power(reshape(means, x.shape) * alpha + k, beta)
+    return x / power(reshape(means, (N, C, *s)) * alpha + k, beta)
