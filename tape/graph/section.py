@@ -37,6 +37,7 @@ class Step(NamedTuple):
     settings: dict[str, Any]
     shapes: tuple[tuple[int, ...], ...]  # of the operands, () for a number
     place: str
+    layer: Any = None  # the module in whose forward it was made
 
     def __str__(self) -> str:
         return f"{self.op.name if self.op else 'detach'} {self.place}".strip()
@@ -156,6 +157,7 @@ class Section:
                 recorded.settings(t),
                 tuple(lengths(x) if isinstance(x, Tensor) else () for x in parts),
                 recorded.place(t),
+                recorded.module(t),
             )
         )
 

@@ -107,7 +107,7 @@ def refuse_sizes(section: Section, changed: dict[int, int], asked: str) -> None:
             "section with that size, or without asking (reshape takes -1, nn.Flatten none)"
         )
     for step in section.steps:
-        if step.op is not None and step.op.name in RESHAPES:
+        if (step.op is not None and step.op.name in RESHAPES) or is_of_layer(step.layer):
             continue
         for x in numbers_of(step):
             for n in changed:
@@ -117,6 +117,14 @@ def refuse_sizes(section: Section, changed: dict[int, int], asked: str) -> None:
                         "come from it: record the section with that size, or with one that is no "
                         "number of the program"
                     )
+
+
+def is_of_layer(module: Any) -> bool:
+    """Whether a module takes all its numbers from its settings: one of tape's, no other's code."""
+    if module is None or not type(module).__module__.startswith("tape.nn."):
+        return False
+    held = [x for v in vars(module).values() for x in (v if type(v) in (list, tuple) else [v])]
+    return all(str(x.__module__).startswith("tape.") for x in held if callable(x))
 
 
 def suspicious(x: float, n: int, step: Step) -> bool:

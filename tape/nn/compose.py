@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from tape._core.memory import lengths
 from tape._core.state import is_reusing, reuse
+from tape._core.tensor import Tensor
 from tape.errors import ShapeError, nearest
 from tape.nn.arguments import settings
 from tape.nn.container import Layer, Layers, Sequential, flat
@@ -94,7 +98,10 @@ class Residual(Sequential):
         """The sum of both ways."""
         y = super().forward(x)
         along = x if self.shortcut is None else self.shortcut(x)
-        shapes = [getattr(part, "shape", type(part).__name__) for part in (y, along)]
+        shapes = [
+            lengths(part) if isinstance(part, (Tensor, np.ndarray)) else type(part).__name__
+            for part in (y, along)
+        ]
         if shapes[0] != shapes[1]:
             other = "x is" if self.shortcut is None else "the shortcut gives"
             raise ShapeError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tape._core.memory import asarray, count_on, lengths
 from tape.errors import ShapeError, TapeError
 from tape.ops.conv import conv2d
-from tape.ops.depth import depth_windows
+from tape.ops.depth import depth_windows, volumes_of
 from tape.ops.geometry import each_axis, padding_pairs
-from tape.ops.shape import expand_dims, permute_dims, reshape, squeeze
+from tape.ops.shape import expand_dims, reshape, squeeze
 
 FORM = {1: "(N, C, L) or (C, L)", 3: "(N, C, D, H, W) or (C, D, H, W)"}
 KERNEL = {1: "(C_out, C / groups, K)", 3: "(C_out, C / groups, T, R, S)"}
@@ -150,8 +150,6 @@ def conv3d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
         error.op = "conv3d"
         raise
     before, after = padding[0]
-    N, _, D, *_ = lengths(x)
-    Do = (D + before + after - dilation[0] * (T - 1) - 1) // stride[0] + 1
-    lead = -1 if 0 not in lengths(y) else N  # any number of volumes, where elements tell
-    y = permute_dims(reshape(y, (lead, Do, *lengths(y)[1:])), (0, 2, 1, 3, 4))
+    Do = (lengths(x)[2] + before + after - dilation[0] * (T - 1) - 1) // stride[0] + 1
+    y = volumes_of(y, depth=Do)
     return squeeze(y, 0) if alone else y

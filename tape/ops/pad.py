@@ -180,7 +180,7 @@ def cut(x, pairs):
     if all(min(pair) >= 0 for pair in pairs):
         return x, pairs
     key = [
-        slice(max(0, -before), n - max(0, -after))
+        slice(max(0, -before), n + after if after < 0 else None)
         for n, (before, after) in zip(lengths(x), pairs, strict=True)
     ]
     return x[tuple(key)], tuple([(max(0, before), max(0, after)) for before, after in pairs])
