@@ -20,7 +20,7 @@ from tape._core.settings cimport digest_of, mix
 from tape._core.slots cimport open_door
 from tape._core.state cimport State, Tally, current
 from tape._core.tensor cimport Tensor, wrap
-from tape._core.trace cimport DERIVED, is_traced, note_failure
+from tape._core.trace cimport DERIVED, is_traced, note_failure, note_read
 from time import perf_counter
 
 from tape._core.refusal import refused
@@ -362,6 +362,8 @@ cdef Node computed(Op op, State state, tuple operands, tuple settings, bint grap
             node.trace = trace
         record(node, operands, op.outer, op.joint, op.vjps,
                op.jvp if state.saving_all else None, graph, traced)
+        if traced and op.refuses:
+            note_read(node, "check", None)
     elif derived:
         node.trace = DERIVED
     return node

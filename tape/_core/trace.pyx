@@ -14,7 +14,8 @@ the trace; where traces meet, in each of them. What has no trace, and sizes that
 asks for, are noted for the process: for each place in the program, when it read first and last. A
 size that tape's own code asks for is noted on the node: what is computed of it holds for that size
 alone. What tape itself only looks at, to check or to show it, it takes by `glance` and `lengths`.
-What has as many elements as a mask chooses is noted too, since its sizes are values.
+What has as many elements as a mask chooses is noted too, since its sizes are values; and so is an
+op that refuses some values, since the program may catch the error.
 
 Note [Marks]
 A recorded node refers weakly to the module in whose forward it was made. `marks` has the names it
@@ -24,7 +25,7 @@ a reference, or a tuple of them.
 
 from cpython.object cimport PyObject
 from cpython.weakref cimport PyWeakref_NewRef
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t
 
 from tape._core.node cimport Node, next_serial
 from tape._core.provenance cimport folder, place_of, tape_called_by_user, tape_caller
@@ -137,18 +138,28 @@ cdef void follow(Node node, Node source):
 cdef int note_read(Node node, str kind, value) except -1:
     """Remember that the program has read a value; see Note [Reads]."""
     cdef State state
-    cdef bint leaf
     if is_traced(node.trace):
         return note_everywhere(
             <Trace>node.trace, node, (next_serial(), node.serial, kind, value, caller())
         )
-    leaf = node.op is None and node.trace is None and node.n_words == 0
+    what = origin(node)
     if kind == "array":
         state = current()
-        if not (state.recording or state.reusing and not leaf) and not tape_called_by_user(&folder):
+        matters = state.recording or state.reusing and what != "leaf"
+        if not matters and not tape_called_by_user(&folder):
             return 0
-    what = "leaf" if leaf else "derived" if node.trace is not None else ""
     return note_place(places, node, kind, what)
+
+
+cdef str origin(Node node):
+    """What a value depends on, as far as that is known: see `reads_noted`."""
+    if is_traced(node.trace):
+        return "traced"
+    if node.trace is not None:
+        return "derived"
+    if node.op is None and node.n_words == 0:
+        return "leaf"
+    return "learned" if node.requires_grad else ""
 
 
 cdef int note_size(Node node, str kind, bint is_value) except -1:
@@ -157,7 +168,7 @@ cdef int note_size(Node node, str kind, bint is_value) except -1:
         if not is_value:
             return 0
         if is_traced(node.trace) or current().recording:
-            node.counted = ~<uint64_t>0
+            node.counted = ~<uint32_t>0
         return 0
     return note_length(node, kind)
 
@@ -165,24 +176,24 @@ cdef int note_size(Node node, str kind, bint is_value) except -1:
 cdef int note_length(Node node, str kind) except -1:
     """Remember that the user's program has made a number of a size."""
     cdef tuple read
-    if is_traced(node.trace) and node.operands is not None:
+    if is_traced(node.trace):
         what = "like" if kind == "like" else "shape"
         read = (next_serial(), node.serial, what, node.shape(), caller())
         note_everywhere(<Trace>node.trace, node, read)
-    return note_place(sizes, node, kind, "")
+    return note_place(sizes, node, kind, origin(node))
 
 
 cdef int note_failure(Node node, bint of_sizes) except -1:
     """Remember that an op has refused values, or sizes: the program may catch the error."""
     if of_sizes:
-        node.counted = ~<uint64_t>0
+        node.counted = ~<uint32_t>0
         return 0
     return note_read(node, "error", None)
 
 
 cdef int note_choice(Node node) except -1:
     """Remember that values have decided how many elements there are."""
-    return note_place(choices, node, "choice", "")
+    return note_place(choices, node, "choice", origin(node))
 
 
 cdef int note_everywhere(Trace trace, Node node, tuple read) except -1:
@@ -231,7 +242,9 @@ def reads_noted() -> list[tuple[int, int, int, int, str, str, tuple]]:
     """Reads of what has no trace: (first, last, oldest, newest, kind, what, place) of each place.
 
     First and last say when, oldest and newest of which values, all as serial numbers. What is
-    "leaf" if nothing made them, "derived" if they depend on something recorded and are not.
+    "leaf" if nothing made them, "derived" if they depend on something recorded and are not,
+    "learned" if a gradient flows to what they were made of, "" for others. Sizes and choices are
+    noted of what is "traced" too.
     """
     return list(places.values())
 

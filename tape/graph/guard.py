@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tape._core import recorded, trace
-from tape._core.memory import lengths
+from tape._core.memory import lengths, look
 from tape._core.tensor import Tensor
 from tape.errors import GraphError, GuardError
 from tape.graph.section import Leaf, Ref, Section, Step, owner_of, told
@@ -46,7 +46,10 @@ class Guard(NamedTuple):
                     f"and the program made a number of that at {self.place}"
                 )
             return
-        value = bool(t) if self.kind == "bool" else t.item()
+        if not recorded.is_recorded(t):
+            value = look(t).item()
+        else:
+            value = bool(t) if self.kind == "bool" else t.item()
         if same(value, self.value):
             return
         raise GuardError(
@@ -96,6 +99,8 @@ def guards(section: Section) -> list[Guard]:
                     "look at them when the section is complete"
                 )
             extend(section, noted.steps, serial, have)
+            if kind == "check":  # by an op: its step is enough
+                continue
             found[when] = Guard(serial, kind, value, where)
     refuse_untraced(section, last)
     section.steps.sort(key=lambda step: step.serial)
@@ -122,7 +127,7 @@ def chosen(steps: dict[int, Any], serial: int) -> bool:
 
 def counts_late(kind: str, place: Any) -> bool:
     """Whether a read of a section that is complete may have decided a branch."""
-    return kind == "bool" or branches(place)
+    return kind == "bool" or (kind != "check" and branches(place))
 
 
 @lru_cache(1024)
@@ -191,6 +196,7 @@ def refuse_chosen_sizes(section: Section, since: int, last: int) -> None:
 def overlapping(noted: Any, section: Section, since: int, last: int) -> Iterator[tuple[Any, str]]:
     """The places and kinds of reads of what may depend on an input, between two serial numbers."""
     oldest = min((x.serial for x in section.inputs), default=0)
+    apart = unrelated(section)
     if trace.reads_forgotten() > since:
         yield (None, 0), ""
     for first, final, old, new, kind, what, place in noted:
@@ -199,9 +205,21 @@ def overlapping(noted: Any, section: Section, since: int, last: int) -> Iterator
         ):
             continue
         if any(old <= serial <= new for serial in section.start) or (
-            new >= oldest and what != "leaf"
+            new >= oldest and what not in apart
         ):
             yield place, kind
+
+
+def unrelated(section: Section) -> set[str]:
+    """What values without a trace cannot depend on the inputs, nor on what a clone may change."""
+    untraced = [x for x in section.inputs if recorded.is_late(x) or recorded.trace(x) is None]
+    owners = [leaf.owner for leaf in section.leaves.values() if isinstance(leaf.owner, Parameter)]
+    found = {"leaf"}
+    if not untraced:
+        found.add("traced")  # whose reads are in the traces
+    if all(t.requires_grad for t in (*untraced, *owners)):
+        found.add("")  # since what depends on these is learned, derived or traced
+    return found
 
 
 def asked_sizes(section: Section) -> str:
@@ -209,20 +227,30 @@ def asked_sizes(section: Section) -> str:
     data = [x for x in section.inputs if not isinstance(x, Parameter)]
     since = min((x.serial for x in data or section.inputs), default=0)
     last = max(section.outputs, default=0)
+    for noted in section.traces:
+        reached = depending(noted.steps, section)
+        for when, serial, kind, _, place in noted.reads:
+            in_time = when <= last or counts_late(kind, place)
+            is_asked = kind == "like" or (kind == "shape" and not is_call(place))
+            if is_asked and in_time and serial in reached:
+                return trace.read_at(place)
     for place, kind in overlapping(trace.sizes_noted(), section, since, last):
         if kind == "like" or not is_call(place):
             return trace.read_at(place)
     return ""
 
 
+@lru_cache(1024)
 def is_call(place: Any) -> bool:
     """Whether compiled code that was called asked for a size, not the user's own."""
     code, lasti = place
     if code is None or "shape" in code.co_consts:
         return False
-    at = [step for step in dis.get_instructions(code) if step.offset == lasti]
+    steps = list(dis.get_instructions(code))
     names = {"len", "iter", "list", "tuple", "enumerate", "zip", "sum", "reversed", "map"}
-    return bool(at) and at[0].opname.startswith("CALL") and not names & set(code.co_names)
+    used = {x.argval for x in steps if x.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")}
+    at = [step for step in steps if step.offset == lasti]
+    return bool(at) and at[0].opname.startswith("CALL") and not names & used
 
 
 def depending(steps: dict[int, Any], section: Section) -> set[int]:

@@ -15,6 +15,7 @@ from tape._core import recorded
 from tape._core.memory import lengths
 from tape._core.tensor import Tensor
 from tape.errors import GradError, GraphError
+from tape.nn.parameter import Parameter
 
 __all__ = ["Leaf", "Section", "Step", "told"]
 
@@ -198,7 +199,13 @@ class Section:
                     else ""
                 )
             )
-        self.leaves[t.serial] = Leaf(t.serial, t, *owner_of(t, module))
+        owner, holder, name = owner_of(t, module)
+        if recorded.moved_since(t) > self.first and not isinstance(owner, Parameter):
+            raise GraphError(
+                f"{self.what}: {told(t)} was made after the inputs and has learned since, so it "
+                "may depend on them: make it before them, or nn.Parameter(...) of it"
+            )
+        self.leaves[t.serial] = Leaf(t.serial, t, owner, holder, name)
 
     def refuse_lost_values(self) -> None:
         """Raise GraphError if a constant's value is gone."""

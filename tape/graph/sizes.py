@@ -72,7 +72,7 @@ def check_counted(section: Section, serial: int, t: Tensor) -> None:
         return
     (before, axes), now = section.counted[serial], lengths(t)
     for axis, (n, m) in enumerate(zip(before, now, strict=True)):
-        if n != m and axes >> axis & 1:
+        if n != m and axes >> axis % 32 & 1:
             users = [
                 str(step)
                 for step in section.steps

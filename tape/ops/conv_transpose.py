@@ -17,7 +17,9 @@ def spread(n, x, w, b, stride, padding, output_padding, groups, dilation):
     """The transposed convolution along n axes."""
     x, w = asarray(x), asarray(w)
     if w.ndim != n + 2 or x.ndim not in (n + 1, n + 2):
-        raise ShapeError(f"x must be {FORM[n]} and w {KERNEL[n]}, got {lengths(x)} and {lengths(w)}")
+        raise ShapeError(
+            f"x must be {FORM[n]} and w {KERNEL[n]}, got {lengths(x)} and {lengths(w)}"
+        )
     for name, t in (("x", x), ("w", w)):
         if t.dtype.kind != "f":
             raise DTypeError(f"{name} is {t.dtype}, expected float32 or float64")

@@ -129,7 +129,9 @@ def dropout(x, p=0.5, training=True, rng=None):
 def per_channel(x, n_axes):
     """The shape of x with length 1 along its last axes: one number for each channel."""
     if x.ndim not in (n_axes + 1, n_axes + 2):
-        raise ShapeError(f"x {lengths(x)} must have {n_axes + 1} axes, channels first, or a batch too")
+        raise ShapeError(
+            f"x {lengths(x)} must have {n_axes + 1} axes, channels first, or a batch too"
+        )
     return (*lengths(x)[: x.ndim - n_axes], *(1,) * n_axes)
 
 

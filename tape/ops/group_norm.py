@@ -37,7 +37,8 @@ def channels_of(name, x, **given):
 
 def any_number(x):
     """What stands in a reshape for as many examples as there are."""
-    return lengths(x)[0] if 0 in lengths(x) else -1
+    n, *rest = lengths(x)
+    return n if 0 in (n, *rest) else -1
 
 
 def affine(y, weight, bias):
@@ -223,7 +224,9 @@ def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
     """
     x = asarray(x)
     if x.ndim < 3:
-        raise ShapeError(f"local_response_norm: x must be (N, C, ...) with pixels, got {lengths(x)}")
+        raise ShapeError(
+            f"local_response_norm: x must be (N, C, ...) with pixels, got {lengths(x)}"
+        )
     if not hasattr(size, "__index__") or size < 1:
         raise ShapeError(f"local_response_norm: size is an integer of at least 1, got {size!r}")
     count_on(x, *range(1, x.ndim))

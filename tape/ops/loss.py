@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import count_on, glance, lengths, operand
+from tape._core.memory import count_on, glance, lengths, operand, refuse_values
 from tape._core.tensor import Tensor
 from tape._kernels import rows
 from tape.errors import DTypeError, IndexRangeError, ShapeError, TapeError
@@ -85,6 +85,16 @@ def checked(labels, n):
             f"label {labels[place]} at position {at} is out of range for {n} classes"
         )
     return labels.astype(np.int64, copy=False)
+
+
+def check(labels, n):
+    """Raise what `checked` raises of labels, a tensor or an array."""
+    try:
+        checked(glance(labels) if isinstance(labels, Tensor) else labels, n)
+    except IndexRangeError:
+        if isinstance(labels, Tensor):
+            refuse_values(labels)
+        raise
 
 
 @cross_entropy_rows.defvjp("x")
@@ -280,7 +290,7 @@ def losses(logits, labels, axis, weight, smoothing, ignored):
     if kept is not None:
         labels = where(kept, labels, 0)
         x = where(reshape(kept, (lengths(x)[0], 1)), x, 0.0)  # what is ignored may be NaN
-    checked(glance(labels) if isinstance(labels, Tensor) else labels, n)
+    check(labels, n)
     flat = reshape(labels, lengths(x)[:1])
     if smoothing:
         count_on(x, 1)
