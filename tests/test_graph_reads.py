@@ -175,6 +175,23 @@ def test_quantiles_are_replayed(axis, q, keepdims):
         assert y.shape[-1 - keepdims] == 9
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("largest", [False, True])
+def test_the_largest_are_replayed(axis, largest):
+    x = tape.round(drawn(6, 5) * 2.0).named("x")
+    parts = tape.topk(x, 3, axis, largest=largest)
+    clone = tape.clone_function(x, list(parts))
+    for z in (
+        tape.round(drawn(6, 5) * 2.0),
+        tape.tensor([[1.0, np.nan, 2.0, np.nan, 0.0]] * 6, "float64"),
+    ):
+        for found, expected in zip(clone(z), tape.topk(z, 3, axis, largest=largest), strict=True):
+            np.testing.assert_array_equal(found.numpy(), expected.numpy())
+    assert [part.tolist() for part in parts] == [
+        part.tolist() for part in tape.topk(tape.tensor(x.numpy()), 3, axis, largest=largest)
+    ]
+
+
 def test_the_variance_of_a_gaussian_is_a_guard():
     x, target = drawn(4, 3).named("x"), drawn(4, 3)
     clone = tape.clone_function(x, tape.gaussian_nll_loss(x, target, x * x))
@@ -184,6 +201,15 @@ def test_the_variance_of_a_gaussian_is_a_guard():
     assert clone(z).item() == tape.gaussian_nll_loss(z, target, z + 100.0).item()
     with pytest.raises(tape.GuardError, match="a branch"):
         clone(z - 1000.0)
+
+
+def test_dropout_drops_what_it_dropped_when_it_was_recorded():
+    layer, x = nn.Dropout(0.5), tape.ones((4, 8)).named("x")
+    y = layer(x)
+    clone = tape.clone_function(x, y)
+    assert clone(x).tolist() == clone(x).tolist() == y.tolist()
+    with tape.reuse():
+        assert clone(x * 2.0).tolist() == (y * 2.0).tolist()
 
 
 def test_what_is_detached_has_no_name():

@@ -188,9 +188,9 @@ def clone_function(inputs: Any, outputs: Any, parameters: str = "learnable") -> 
     modules or of plain functions. Sizes may differ where the ops allow it. What would make the
     program take another path, or compute with another number, raises; what an input without a name
     (`Tensor.named`, before it is used) hides is refused. A number or array that is read when the
-    outputs are there, not on a line with a branch, is taken for a look. Random draws, and
-    statistics that a training module moves, are as recorded and move no more: take sections in
-    `eval`.
+    outputs are there, not on a line with a branch, is taken for a look. Random draws, such as what
+    dropout drops, and statistics that a training module moves, are as recorded and move no more:
+    take sections in `eval`.
 
     The copies belong to the module that is returned: a second `clone_function` makes others. They
     are made at its first call, or when its parameters are first asked for, of the values at that

@@ -80,13 +80,18 @@ def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
         found = topk(reshape(x, (1,)), k, 0)
         return tuple([reshape(part, ()) if part.size else part for part in found])
     axis = shapes.axis_of(x.ndim, axis)
-    n = x.shape[axis]
+    count_on(x, axis)
+    n = lengths(x)[axis]
     try:
         count = index(k)
     except TypeError:
         raise TypeError(f"topk: k is a whole number, got {k!r}") from None
     if not 0 <= count <= n:
-        raise ValueError(f"topk: k is {count}, not in [0, {n}], along axis {axis} of {x.shape}")
+        raise ValueError(f"topk: k is {count}, not in [0, {n}], along axis {axis} of {lengths(x)}")
+    first = (*(slice(None),) * axis, slice(0, count))
+    if is_recorded(x):
+        indices = argsort(x, axis, descending=largest)[first]
+        return take_along_axis(x, indices, axis=axis), indices
     values = x.numpy()
     if count and n >= max(MANY, FEW * count):
         places = first_few(values, count, axis, largest)
@@ -94,7 +99,7 @@ def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
         indices = Tensor(np.take_along_axis(places, order, axis))
     else:
         order = ordered(values, axis, largest)
-        indices = Tensor(order[(slice(None),) * axis + (slice(0, count),)])
+        indices = Tensor(order[first])
     return take_along_axis(x, indices, axis=axis), indices
 
 
