@@ -159,9 +159,24 @@ def summed_rows(h):
     return total
 
 
+def caught_from_an_op(h):
+    try:
+        return h @ tape.linalg.cholesky(h.T @ h - 0.5 * tape.eye(3, dtype="float64"))
+    except tape.TapeError:
+        return h * 3.0
+
+
 STEPS = [
     *(changed_row, written_buffer, written_quietly, written_where_computed, masked, grown),
-    *(halved_until_small, left_early, caught, unpacked, under_no_grad, without_reuse),
+    *(
+        halved_until_small,
+        left_early,
+        caught,
+        caught_from_an_op,
+        unpacked,
+        under_no_grad,
+        without_reuse,
+    ),
     *(read_under_no_grad, branch_under_no_grad, own_gradient, own_backward, branch_at_the_end),
     *(branch_on_an_array, branch_on_a_size, counted, array_changed, summed_rows, DENSE),
     lambda h: h[int(h.sum(axis=1).argmax())] * 2.0,
@@ -187,6 +202,8 @@ STEPS = [
     lambda h: h * copy.deepcopy(h.detach()),
     lambda h: h * h.detach().requires_grad_(),
     lambda h: h * tape.stop_gradient(h),
+    lambda h: h * h.detach()[0, 0],
+    lambda h: abs(h) ** h.detach()[0, 0],
     lambda h: h + tape.grad(lambda t: (t * t).sum())(h),
     lambda h: tape.jvp(lambda t: t * t, (h,), (h,))[1] + h,
     lambda h: tape.checkpoint(lambda t: tape.exp(t) @ W, h),

@@ -300,3 +300,16 @@ def test_case_24_combine_gives_both_outputs_and_the_same_one_twice():
     assert y.item() == z.item() == 4.0
     block = nn.Parallel(add(2), lambda x: x, join=plus)
     assert block(1) == 4
+
+
+def test_the_outputs_of_combine_have_their_names():
+    a, b = nn.Dense(2, 2), nn.Dense(1, 2)
+    net = nn.combine(label=a, size=b)
+    assert net["size"] is b
+    assert net[0] is a
+    net["size"] = a
+    assert net[1] is a
+    with pytest.raises(KeyError, match=r"'lable' is no output.*label"):
+        net["lable"]
+    with pytest.raises(KeyError, match="is no output"):
+        nn.combine(a, b)["0"]

@@ -300,3 +300,21 @@ def test_a_frozen_parameter_does_not_learn_by_a_flag_of_its_own():
     alone.weight.requires_grad = False
     alone.weight.requires_grad = True
     assert alone.weight.requires_grad
+
+
+def test_a_class_names_all_modules_of_it():
+    net = nn.Sequential(nn.Dense(2, 2), nn.BatchNorm1d(2), nn.Sequential(nn.BatchNorm1d(2)))
+    net.freeze(nn.BatchNorm1d)
+    assert [at for at, m in net.named_modules() if m.is_frozen] == ["1", "2.0"]
+    net.unfreeze(nn.Module)
+    assert not any(m.is_frozen for m in net.modules())
+    with pytest.raises(TapeError, match="freeze: there is no LSTM in a Sequential"):
+        net.freeze(nn.LSTM)
+
+
+def test_a_list_or_dictionary_of_modules_is_named_by_a_pattern():
+    net = Holder(head={"label": nn.Dense(2, 2)}, blocks=[nn.Dense(2, 2)])
+    for name in ("head", "blocks"):
+        with pytest.raises(TapeError, match=rf"'{name}\.\*' names those in it"):
+            net.freeze(name)
+        assert net.freeze(f"{name}.*") is net

@@ -113,9 +113,9 @@ def test_case_19_a_placeholder_is_replaced_by_what_computes():
     assert filled(tape.tensor([[10.0, 2.0]])).tolist() == [[26.0]]
 
 
-def test_a_function_of_tensors_is_no_function_of_the_old_module():
-    net = nn.Sequential(nn.Dense(2, 3), tape.tanh)
-    for where in ("0", "1"):
-        with pytest.raises(TypeError, match=r"to put tape\.exp there, give lambda old: tape\.exp"):
-            nn.replace(net, where, tape.exp)
-    assert nn.replace(net, "1", lambda old: tape.exp)[1] is tape.exp
+def test_an_op_takes_the_place_of_a_layer():
+    net = nn.Sequential(nn.Dense(2, 2), tape.relu, nn.Dense(2, 2))
+    assert list(nn.replace(net, "1", tape.tanh)) == [net[0], tape.tanh, net[2]]
+    assert list(nn.replace(net, "2", tape.tanh)) == [net[0], tape.relu, tape.tanh]
+    with pytest.raises(TapeError, match=r"not a module\n"):
+        nn.replace(net, "0.weight", tape.tanh)

@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 
 from tape._core import recorded
-from tape._core.memory import asarray
+from tape._core.memory import asarray, lengths
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, GraphError, ShapeError
 from tape.graph.guard import Guard, asked_sizes, guards
 from tape.graph.section import Leaf, Ref, Section, told
-from tape.graph.sizes import changed_sizes, fit, refuse_sizes, resized
+from tape.graph.sizes import (
+    changed_sizes,
+    check_counted,
+    fit,
+    refuse_sizes,
+    resized,
+    shape_of,
+)
 from tape.graph.walk import find, nearest, walk
 from tape.nn.clone import check_mode
 from tape.nn.module import Module
@@ -47,6 +54,7 @@ class Program:
         if changed:
             refuse_sizes(section, changed, self.asked)
         for serial, i in section.start.items():
+            check_counted(section, serial, args[i])
             known[serial] = args[i]
         for step in section.steps:
             operands = [known[x.serial] if isinstance(x, Ref) else x for x in step.operands]
@@ -55,8 +63,9 @@ class Program:
             else:
                 if changed:
                     fit(step, operands)
-                y = step.op(*operands, **resized(step, getattr(operands[0], "shape", ())))
+                y = step.op(*operands, **resized(step, shape_of(operands[0])))
             known[step.serial] = y
+            check_counted(section, step.serial, y)
             for guard in self.guards.get(step.serial, ()):
                 guard.check(y)
         return [known[serial] for serial in section.outputs]
@@ -150,17 +159,19 @@ class Namer:
     """Paths for the leaves of a section: of the module they belong to, or one of their own."""
 
     def __init__(self, section: Section) -> None:
-        self.paths: dict[int, str] = {}
+        self.paths: dict[int, str] = {}  # of modules, and of what they hold, by id
         for serial in section.outputs:
             t = section.recorded.get(serial)
             for root in reversed(recorded.results_of(t) if t is not None else ()):
-                for path, module in root.named_modules():
-                    self.paths.setdefault(id(module), path)
+                for path, entry, _, _ in root.walk():
+                    self.paths.setdefault(id(entry), path)
 
     def path(self, leaf: Leaf, taken: Mapping[str, Any]) -> str:
         """A path that is not taken."""
         name = leaf.name or ("weight" if is_learned(leaf) else "constant")
-        if leaf.holder is not None:
+        if leaf.owner is not None and id(leaf.owner) in self.paths:
+            name = self.paths[id(leaf.owner)]
+        elif leaf.holder is not None:
             holder = self.paths.get(id(leaf.holder), type(leaf.holder).__name__.lower())
             name = f"{holder}.{name}" if holder else name
         stem, n = name, 0
@@ -177,9 +188,9 @@ def clone_function(inputs: Any, outputs: Any, parameters: str = "learnable") -> 
     modules or of plain functions. Sizes may differ where the ops allow it. What would make the
     program take another path, or compute with another number, raises; what an input without a name
     (`Tensor.named`, before it is used) hides is refused. A number or array that is read when the
-    outputs are there, not on a line with a branch, is taken for a look. Random draws, and
-    statistics that a training module moves, are as recorded and move no more: take sections in
-    `eval`.
+    outputs are there, not on a line with a branch, is taken for a look. Random draws, such as what
+    dropout drops, and statistics that a training module moves, are as recorded and move no more:
+    take sections in `eval`.
 
     The copies belong to the module that is returned: a second `clone_function` makes others. They
     are made at its first call, or when its parameters are first asked for, of the values at that
@@ -312,8 +323,8 @@ def splice(output: Any, replacements: Any) -> Any:
         t = named_in("splice", ys, place) if isinstance(place, str) else place
         (t,) = checked("splice", "node", [t], [])
         value = value if isinstance(value, Tensor) else Tensor(value, dtype=t.dtype)
-        if value.shape != t.shape:
-            raise ShapeError(f"splice: {value.shape} cannot take the place of {told(t)}")
+        if lengths(value) != lengths(t):
+            raise ShapeError(f"splice: {lengths(value)} cannot take the place of {told(t)}")
         if value.dtype != t.dtype:
             raise DTypeError(f"splice: {value.dtype} cannot take the place of {told(t)}")
         old.append(t)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tape._core import recorded
+from tape._core.memory import lengths
 from tape._core.tensor import Tensor
 from tape.errors import GradError
 from tape.graph.walk import ends, outermost
@@ -190,7 +191,7 @@ def written(x: Any) -> str:
 
 def sized(t: Tensor) -> str:
     """A shape, and the dtype if it is not float32."""
-    return f"{t.shape}" if t.dtype == "float32" else f"{t.shape} {t.dtype}"
+    return f"{lengths(t)}" if t.dtype == "float32" else f"{lengths(t)} {t.dtype}"
 
 
 def cut(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tape._core.memory import asarray, glance
+from tape._core.memory import asarray, glance, lengths
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.nn.arguments import count, number, settings
@@ -14,7 +14,7 @@ from tape.nn.module import Module
 from tape.nn.norm import BatchNorm, last_axes, last_sizes, unusual
 from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.ops.group_norm import group_norm, instance_norm, rms_norm
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims, squeeze
 
 __all__ = ["GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm"]
 
@@ -114,22 +114,23 @@ class InstanceNorm(BatchNorm):
     def forward(self, x: Any) -> Tensor:
         """The result for x; moves the running statistics while training."""
         C = size_at(type(self).__name__, x, -self.n_axes[0] + 1, n_axes=self.n_axes[0] - 1)
-        if len(x.shape) not in (self.n_axes[0], self.n_axes[0] - 1):
-            raise ShapeError(f"{type(self).__name__}: x must be {self.form}, got {x.shape}")
+        if len(lengths(x)) not in (self.n_axes[0], self.n_axes[0] - 1):
+            raise ShapeError(f"{type(self).__name__}: x must be {self.form}, got {lengths(x)}")
         sized = self.weight, self.bias, self.running_mean, self.running_var
         if Uninferred in [type(entry) for entry in sized]:
             self.infer(weight=(C,), bias=(C,), running_mean=(C,), running_var=(C,))
         x = asarray(x)
         alone = x.ndim < self.n_axes[0]
-        images = reshape(x, (1, *x.shape)) if alone else x
+        images = expand_dims(x, axis=0) if alone else x
         tracked = self.running_mean is not None
         used = tracked and not self.training
         mean, var = (self.running_mean, self.running_var) if used else (None, None)
         y = instance_norm(images, self.weight, self.bias, mean, var, self.eps)
-        if self.training and tracked and 0 not in images.shape:
-            rows = glance(images).reshape(*images.shape[:2], math.prod(images.shape[2:]))
+        if self.training and tracked and 0 not in lengths(images):
+            rows = glance(images)
+            rows = rows.reshape(*rows.shape[:2], math.prod(rows.shape[2:]))
             self._track(rows.mean((0, 2)), rows.var(2, ddof=1).mean(0))
-        return reshape(y, x.shape) if alone else y
+        return squeeze(y, 0) if alone else y
 
 
 class InstanceNorm1d(InstanceNorm):
@@ -202,7 +203,7 @@ class RMSNorm(Module):
         """The result for x."""
         axes = last_axes("RMSNorm", x, self.sizes)
         if type(self.weight) is Uninferred:
-            self.infer(weight=x.shape[-1:])
+            self.infer(weight=lengths(x)[-1:])
         return rms_norm(x, self.weight, axes, self.eps)
 
     def describe(self) -> str:

@@ -197,8 +197,8 @@ class Module(Called):
 
         Args:
             where: which modules: a path, a pattern of paths such as ``"features.*"``, in which *
-                takes dots as well, or a function that says so of a module. All below a chosen one
-                is frozen with it; None is the whole.
+                takes dots as well, a class such as ``nn.BatchNorm2d``, or a function that says so
+                of a module. All below a chosen one is frozen with it; None is the whole.
 
         Returns:
             The module.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tape._core.memory import glance, overwrite
+from tape._core.memory import glance, lengths, overwrite
 from tape._core.replay import is_recomputing
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
@@ -87,8 +87,8 @@ class BatchNorm(Module):
     def forward(self, x: Any) -> Tensor:
         """The result for x; moves the running statistics while training."""
         C = size_at(type(self).__name__, x, 1, n_axes=2)
-        if len(x.shape) not in self.n_axes:
-            raise ShapeError(f"{type(self).__name__}: x must be {self.form}, got {x.shape}")
+        if len(lengths(x)) not in self.n_axes:
+            raise ShapeError(f"{type(self).__name__}: x must be {self.form}, got {lengths(x)}")
         sized = self.weight, self.bias, self.running_mean, self.running_var
         if Uninferred in [type(entry) for entry in sized]:
             self.infer(weight=(C,), bias=(C,), running_mean=(C,), running_var=(C,))
@@ -96,11 +96,11 @@ class BatchNorm(Module):
             return batch_norm(
                 x, self.weight, self.bias, self.running_mean, self.running_var, self.eps
             )
-        n = math.prod(x.shape) // C if C else 0
+        n = math.prod(lengths(x)) // C if C else 0
         if self.training and n == 1:
             raise ShapeError(
                 f"{type(self).__name__}: one number a channel has no variance to train with, x "
-                f"{x.shape}: use larger batches, or eval()"
+                f"{lengths(x)}: use larger batches, or eval()"
             )
         mean, var = batch_statistics(x)
         y = batch_norm(x, self.weight, self.bias, mean, var, self.eps)
@@ -207,7 +207,7 @@ class LayerNorm(Module):
         """The result for x."""
         axes = last_axes("LayerNorm", x, self.sizes)
         if Uninferred in (type(self.weight), type(self.bias)):
-            self.infer(weight=x.shape[-1:], bias=x.shape[-1:])
+            self.infer(weight=lengths(x)[-1:], bias=lengths(x)[-1:])
         return layer_norm(x, self.weight, self.bias, axes, self.eps)
 
     def describe(self) -> str:
@@ -228,8 +228,8 @@ def last_axes(layer: str, x: Any, sizes: tuple[int | None, ...]) -> tuple[int, .
     """The last axes of x, counted from the end, which must have these sizes."""
     n = len(sizes)
     size_at(layer, x, -1, n_axes=n)
-    if sizes not in (x.shape[-n:], (None,)):
-        raise ShapeError(f"{layer}: x {x.shape} does not end in the sizes {sizes}")
+    if sizes not in (lengths(x)[-n:], (None,)):
+        raise ShapeError(f"{layer}: x {lengths(x)} does not end in the sizes {sizes}")
     return tuple(range(-n, 0))
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tape._core.memory import lengths
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, GradError, ShapeError
 from tape.nn.init import checked, first_value
@@ -217,7 +218,7 @@ def shape_of(layer: str, x: Any) -> tuple[int, ...]:
     Raises:
         DTypeError: x is neither a tensor nor an array.
     """
-    shape = getattr(x, "shape", None)
+    shape = lengths(x) if isinstance(x, Tensor) else getattr(x, "shape", None)
     if not isinstance(shape, tuple):
         raise DTypeError(f"{layer}: takes a tensor or an array, got a {type(x).__name__}")
     return shape

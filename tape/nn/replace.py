@@ -31,10 +31,11 @@ def replace(
     Args:
         model: the tree.
         where: a path, a pattern of paths such as ``"features.*"``, in which * takes dots as well,
-            or a function that says so of a module. The path of a function among layers, as in
-            `Sequential`, names that place alone.
-        new: a module, the same for all that is replaced; or a function that is called with each
-            old module and gives the new one, which may contain the old.
+            a class, or a function that says so of a module. The path of a function among layers, as
+            in `Sequential`, names that place alone.
+        new: a module, or an op such as `tape.relu`, the same for all that is replaced; or a
+            function that is called with each old module and gives the new one, which may contain
+            the old.
 
     Raises:
         TapeError: `where` holds for nothing, and the nearest paths are listed; or `new` contains a
@@ -47,18 +48,13 @@ def replace(
     >>> other = nn.replace(net, "2", nn.Dense(5, 4))
     >>> other[0] is net[0], other[2].n_out, net[2].n_out
     (True, 5, 2)
-    >>> nn.replace(other, "1", lambda old: tape.relu)[1].name
+    >>> nn.replace(other, "1", tape.relu)[1].name
     'relu'
     """
     if not isinstance(model, Module):
         raise TypeError(f"replace: takes a module, got a {type(model).__name__}")
     if not callable(new) or isinstance(new, type):
         raise TypeError(f"replace: new is a module or a function of the old one, got {new!r}")
-    if isinstance(new, Op):
-        raise TypeError(
-            f"replace: new is called with the old module, which {new.name} cannot be: to put "
-            f"tape.{new.name} there, give lambda old: tape.{new.name}"
-        )
     refuse_loops(model)
     place = resolve(model, where) if isinstance(where, str) else None
     if place is not None and callable(place[0]) and not isinstance(place[0], Called):
@@ -100,7 +96,7 @@ def made(pairs: list[tuple[Any, Any]], new: Any) -> tuple[dict[int, Any], list[t
     """
     parts, modes = {}, []
     for old, near in pairs:
-        part = new if isinstance(new, Called) else new(old)
+        part = new if isinstance(new, (Called, Op)) else new(old)
         if not callable(part) or isinstance(part, type):
             raise TypeError(f"replace: new gave {part!r} for a {type(old).__name__}, not a module")
         parts[id(old)] = part

@@ -30,6 +30,7 @@ class Row(NamedTuple):
             parameters, is as well.
         multiply_adds: in products, convolutions and recurrences it computed itself.
         activation_bytes: bytes of the results it computed itself, views of others left out.
+        is_used: whether a module above it computed with its parameters, without calling it.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Row(NamedTuple):
     shared_with: tuple[str, ...] = ()
     multiply_adds: int = 0
     activation_bytes: int = 0
+    is_used: bool = False
 
 
 class Summary:
@@ -125,7 +127,7 @@ class Summary:
         """What stands in the column of shapes."""
         if row.calls == 0:
             is_alias = row.shared_with and not row.parameters and not row.unknown
-            return "" if is_alias else "not reached"
+            return "" if is_alias else "used from above" if row.is_used else "not reached"
         shape = written(row.output_shape)
         return f"{shape}, {row.calls} calls" if row.calls > 1 else shape
 
@@ -199,6 +201,8 @@ def rows_of(root: Any, work: Work) -> list[Row]:
             )
         elif is_parameter(entry):
             row = rows[id(owner)]
+            if not isinstance(entry, Uninferred) and entry.serial in work.operands:
+                row = row._replace(is_used=row.calls == 0)
             if first is not None:
                 row = row._replace(shared_with=(*row.shared_with, first))
             elif isinstance(entry, Uninferred):

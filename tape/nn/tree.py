@@ -16,6 +16,7 @@ __all__ = ["below", "held", "inside_out", "places", "resolve", "select", "walk"]
 
 CONTAINERS = (list, tuple, dict, set, frozenset)
 PARTS = (Called, Parameter, Uninferred)
+SWITCHES = {"freeze": False, "unfreeze": True}  # what requires_grad_ takes to do so with one
 
 
 def held(module: Any) -> Iterator[tuple[str, Any]]:
@@ -156,7 +157,7 @@ def resolve(root: Any, path: str) -> tuple[Any, Any, str] | None:
 
 
 def select(action: str, root: Any, where: str | Callable[[Any], Any]) -> list[Any]:
-    """The modules of a tree that a path, pattern or predicate names, in order.
+    """The modules of a tree that a path, pattern, predicate or class names, in order.
 
     Raises:
         TapeError: there is none.
@@ -164,13 +165,19 @@ def select(action: str, root: Any, where: str | Callable[[Any], Any]) -> list[An
     """
     if isinstance(where, Called) or not (isinstance(where, str) or callable(where)):
         raise TypeError(
-            f"{action}: takes a path, a pattern such as 'features.*' or a function of a module, "
-            f"got a {type(where).__name__}"
+            f"{action}: takes a path, a pattern such as 'features.*', a class or a function of a "
+            f"module, got {kind(where)}"
         )
     if not isinstance(where, str):
-        found = [module for module in below(root) if where(module)]
+        if isinstance(where, type):
+            cls = where
+            found = [module for module in below(root) if isinstance(module, cls)]
+            missing = f"there is no {cls.__name__} in"
+        else:
+            found = [module for module in below(root) if where(module)]
+            missing = "the predicate holds for no module of"
         if not found:
-            raise TapeError(f"{action}: the predicate holds for no module of {kind(root)}")
+            raise TapeError(f"{action}: {missing} {kind(root)}")
         return found
     exact = resolve(root, where)
     if exact is not None and isinstance(exact[0], Called):
@@ -244,9 +251,14 @@ def unknown(action: str, root: Any, path: str, exact: Any = None) -> TapeError:
     if exact is not None:
         what = "parameter" if isinstance(exact[0], (Parameter, Uninferred)) else "buffer"
         what = what if isinstance(exact[0], (Tensor, Uninferred)) else "function"
-        hint = "; requires_grad_(False) freezes one alone" * (what == "parameter")
+        may_stay = what == "parameter" and action in SWITCHES
+        hint = f"; requires_grad_({SWITCHES[action]}) is for one alone" if may_stay else ""
         return TapeError(f"{action}: {path} is a {what} of {kind(root)}, not a module{hint}")
     paths = [at for at, entry, _, _ in walk(root, again=False) if isinstance(entry, Called) and at]
+    if any(at.startswith(f"{path}.") for at in paths):  # a list or dictionary of modules
+        return TapeError(
+            f"{action}: {path} of {kind(root)} is no module itself: '{path}.*' names those in it"
+        )
     hint = nearest(path, paths, 3)
     if not hint:
         few = ", ".join(paths[:5]) + ", ..." * (len(paths) > 5)

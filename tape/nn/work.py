@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tape._core import recorded
+from tape._core.memory import glance, lengths
 from tape._core.state import enable_grad, reuse
 from tape._core.tape import Tape
 from tape._core.tensor import Tensor
@@ -25,6 +26,7 @@ class Work:
         self.outputs: dict[int, list[Any]] = {}  # shapes, one entry a call
         self.multiply_adds: dict[int, int] = {}
         self.activation_bytes: dict[int, int] = {}
+        self.operands: set[int] = set()  # serial numbers of what anything was computed of
         self.running: list[int] = []
         self.turns: list[tuple[int, int]] = []  # from which serial number on which module computes
 
@@ -70,16 +72,20 @@ class Work:
         """Add up what was computed in each module."""
         buffers = {buffer_of(x)[0] for x in leaves if isinstance(x, Tensor)}
         starts = [serial for serial, _ in self.turns]
-        sizes = {x.serial: x.shape for x in (*leaves, *nodes) if isinstance(x, Tensor)}
+        sizes = {x.serial: lengths(x) for x in (*leaves, *nodes) if isinstance(x, Tensor)}
         for t in nodes:
             _, module = self.turns[bisect(starts, t.serial) - 1]
             key, n_bytes = buffer_of(t)
             if key not in buffers:
                 buffers.add(key)
                 self.activation_bytes[module] = self.activation_bytes.get(module, 0) + n_bytes
+            made_of = recorded.key(t) or ()
+            self.operands.update([x for is_tensor, x in made_of if is_tensor])
+            parts = recorded.operands(t) or ()
+            self.operands.update([x.serial for x in parts if isinstance(x, Tensor)])
             shapes = shapes_below(t, sizes)
             if None not in shapes:
-                n = multiply_adds(t.op.name, shapes, t.shape, recorded.settings(t))
+                n = multiply_adds(t.op.name, shapes, lengths(t), recorded.settings(t))
                 self.multiply_adds[module] = self.multiply_adds.get(module, 0) + n
 
 
@@ -105,14 +111,14 @@ def shapes_of(y: Any) -> Any:
         return [shapes_of(part) for part in y]
     if isinstance(y, dict):
         return {key: shapes_of(part) for key, part in y.items()}
-    return y.shape if isinstance(y, (Tensor, np.ndarray)) else None
+    return lengths(y) if isinstance(y, (Tensor, np.ndarray)) else None
 
 
 def shapes_below(t: Tensor, sizes: dict[int, tuple[int, ...]]) -> list[Any]:
     """Shapes of the operands of a value, recorded or not; None for what nothing is known of."""
     parts = recorded.operands(t)
     if parts is not None:
-        return [x.shape if isinstance(x, Tensor) else () for x in parts]
+        return [lengths(x) if isinstance(x, Tensor) else () for x in parts]
     made_of = recorded.key(t)
     if made_of is None:
         return [None]
@@ -121,7 +127,7 @@ def shapes_below(t: Tensor, sizes: dict[int, tuple[int, ...]]) -> list[Any]:
 
 def buffer_of(t: Tensor) -> tuple[int, int]:
     """The id and the bytes of the memory that a value lies in."""
-    array: Any = t.numpy()
+    array: Any = glance(t)
     while isinstance(array.base, np.ndarray):
         array = array.base
     return id(array), array.nbytes

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from tape._core.memory import adopt, asarray, operand
+from tape._core.memory import adopt, asarray, lengths, operand
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
 from tape.ops.cases import text_for
@@ -129,8 +129,10 @@ def dropout(x, p=0.5, training=True, rng=None):
 def per_channel(x, n_axes):
     """The shape of x with length 1 along its last axes: one number for each channel."""
     if x.ndim not in (n_axes + 1, n_axes + 2):
-        raise ShapeError(f"x {x.shape} must have {n_axes + 1} axes, channels first, or a batch too")
-    return (*x.shape[: x.ndim - n_axes], *(1,) * n_axes)
+        raise ShapeError(
+            f"x {lengths(x)} must have {n_axes + 1} axes, channels first, or a batch too"
+        )
+    return (*lengths(x)[: x.ndim - n_axes], *(1,) * n_axes)
 
 
 def without_channels(name, x, p, training, rng, n_axes):
@@ -236,6 +238,6 @@ def feature_alpha_dropout(x, p=0.5, training=True, rng=None):
     if not training or p == 0:
         return x
     if x.ndim < 2:
-        raise ShapeError(f"x {x.shape} must have a batch axis and channels")
-    shape = (*x.shape[:2], *(1,) * (x.ndim - 2))
+        raise ShapeError(f"x {lengths(x)} must have a batch axis and channels")
+    shape = (*lengths(x)[:2], *(1,) * (x.ndim - 2))
     return to_the_floor("feature_alpha_dropout", x, shape, p, rng)
