@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # What is compiled, as in setup.py: a change here makes the next run compile again.
-SOURCES := setup.py pyproject.toml tape/nn/linear.py tape/nn/state.py tape/optim/steps.py \
+SOURCES := setup.py pyproject.toml tape/nn/opener.py tape/nn/state.py tape/optim/steps.py \
 	$(wildcard tape/shapes.py tape/ops/*.py) \
 	$(shell find tape -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch]')
 STUBBED := $(subst /,.,$(basename $(shell find tape -name '*.pyi')))

@@ -37,10 +37,8 @@ if DEBUG:
     sanitize = "-fsanitize=address,undefined"
     CFLAGS = [*CFLAGS[1:-2], "-O1", "-g", sanitize]
     LDFLAGS = [sanitize]
-# An op's way leads through many of the core's files, which should fit the instruction cache: they
-# do without gaps between them (benchmarks "recorded").
-GAPLESS = [f"-fno-align-{what}" for what in ("functions", "jumps", "loops", "labels")]
-CORE = [] if DEBUG else ["-O2", *GAPLESS]
+# What one op runs is much of the core: -O3 makes it longer and no faster (benchmarks "recorded").
+CORE = [] if DEBUG else ["-O2"]
 # A rule is calls into Python and tape: what the compiler makes of it costs size and no time.
 SMALL = [] if DEBUG else ["-Os"]
 
@@ -63,23 +61,23 @@ PYTHON_DIRECTIVES = {
 # They check their settings and call a kernel: -O3 only makes them large.
 BRIEF = {"int8_filters", "sparse_rows"}
 CYTHON = ["tape/_kernels/*.pyx", "tape/nn/*.pyx"]
-PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py", "tape/nn/linear.py"]
+PYTHON = ["tape/ops/[!_]*.py", "tape/shapes.py"]
 # But these only call other ops or NumPy, or do work beside which their rules' time is nothing:
 # compiled they are no faster, and 50 to 100 kB larger each.
 # fmt: off
 INTERPRETED = {
     "adaptive", "attention", "bags", "bessel", "binary", "binary_conv", "bitwise", "cases",
     "channels", "contract", "conv", "conv_nd", "conv_transpose", "convolve", "create", "ctc",
-    "decompose", "depth", "determinant", "diagonal", "difference", "distance", "einsum", "elu",
-    "fourier", "geometry", "group_norm", "gru", "int8", "int8_conv", "interpolate",
-    "likelihood", "linear_bits", "magnitude", "margin", "naming", "noise", "orthogonal",
+    "decompose", "depth", "determinant", "diagonal", "difference", "distance", "dropout",
+    "einsum", "elu", "fourier", "geometry", "group_norm", "gru", "int8", "int8_conv",
+    "interpolate", "likelihood", "linear_bits", "magnitude", "margin", "naming", "orthogonal",
     "packed", "pad", "patches", "polygamma", "pool", "pool1d", "powers", "pseudo", "random",
     "rank", "rectifiers", "recurrent", "regression", "resample", "rounding", "running", "scan",
     "scatter", "shrink", "signs", "solve", "sort", "special", "transform", "trig", "ufunc",
 }
 # fmt: on
 # And what nothing may interrupt halfway: Python looks for Ctrl-C only where it interprets.
-PYTHON += ["tape/nn/state.py", "tape/optim/steps.py"]
+PYTHON += ["tape/nn/state.py", "tape/nn/opener.py", "tape/optim/steps.py"]
 
 
 # Kernels in C, one library for each instruction set: only its own file gets its flags.
@@ -181,11 +179,10 @@ class Together(build_ext):
 
     def compiled(self, module: Extension) -> str:
         """The object file of one module, made again if something newer goes into it."""
-        [made] = self.compiler.object_filenames(module.sources, output_dir=self.build_temp)
+        [made] = self.compiler.object_filenames(module.sources)  # beside the C
         if self.force or newer_group([*module.sources, *module.depends], made, "newer"):
             self.compiler.compile(
                 module.sources,
-                output_dir=self.build_temp,
                 macros=module.define_macros,
                 include_dirs=[*self.include_dirs, *module.include_dirs],
                 extra_postargs=module.extra_compile_args,
@@ -217,7 +214,7 @@ if __name__ == "__main__":  # cythonize may start processes that import this fil
     setup(
         options={
             "build": {"build_lib": LIB},
-            "build_ext": {"build_lib": LIB, "parallel": True},
+            "build_ext": {"build_lib": LIB},
             "build_clib": {"build_clib": str(BUILD / "clib"), "build_temp": str(BUILD / "clib")},
         },
         libraries=libraries(),

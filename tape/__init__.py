@@ -116,6 +116,14 @@ from tape.ops.distance import (
     normalize as normalize,
     pairwise_distance as pairwise_distance,
 )
+from tape.ops.dropout import (
+    alpha_dropout as alpha_dropout,
+    dropout as dropout,
+    dropout1d as dropout1d,
+    dropout2d as dropout2d,
+    dropout3d as dropout3d,
+    feature_alpha_dropout as feature_alpha_dropout,
+)
 from tape.ops.dtype import astype as astype
 from tape.ops.einsum import einsum as einsum, tensordot as tensordot, vecdot as vecdot
 from tape.ops.elementwise import (
@@ -158,7 +166,8 @@ from tape.ops.interpolate import interpolate as interpolate
 from tape.ops.join import concat as concat, split as split, stack as stack, unstack as unstack
 from tape.ops.int8 import int8_codes as int8_codes, int8_linear as int8_linear
 from tape.ops.int8_conv import int8_conv2d as int8_conv2d
-from tape.ops.linalg import linear as linear, matmul as matmul, outer as outer
+from tape.ops.linalg import matmul as matmul, outer as outer
+from tape.ops.linear import linear as linear
 from tape.ops.likelihood import (
     binary_cross_entropy as binary_cross_entropy,
     binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
@@ -204,13 +213,6 @@ from tape.ops.margin import (
     multilabel_margin_loss as multilabel_margin_loss,
     triplet_margin_loss as triplet_margin_loss,
 )
-from tape.ops.noise import (
-    alpha_dropout as alpha_dropout,
-    dropout1d as dropout1d,
-    dropout2d as dropout2d,
-    dropout3d as dropout3d,
-    feature_alpha_dropout as feature_alpha_dropout,
-)
 from tape.ops.norm import batch_norm as batch_norm, layer_norm as layer_norm
 from tape.ops.polygamma import digamma as digamma, polygamma as polygamma
 from tape.ops.pad import pad as pad
@@ -227,7 +229,6 @@ from tape.ops.pool1d import (
     lp_pool2d as lp_pool2d,
     max_pool1d as max_pool1d,
 )
-from tape.ops.random import dropout as dropout
 from tape.ops.rank import (
     median as median,
     quantile as quantile,

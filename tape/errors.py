@@ -48,6 +48,14 @@ def users_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
 
 
+def nearest(name: str, known: list[str], n: int = 1) -> str:
+    """A hint at the n known names that look most like this one, or nothing."""
+    from difflib import get_close_matches  # 3 ms to import, for an error
+
+    found = get_close_matches(name, known, n)
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
+
+
 def path_of(modules: list[Any]) -> str:
     """The path of the last of these modules, each of which is in the one before: Net.features.0."""
     if not modules:

@@ -8,7 +8,7 @@ from typing import Any
 from tape._core import door  # noqa: F401 - what calling an Op does
 from tape._core.op import REQUIRED, Op
 from tape._core.rule import Rule
-from tape.errors import GradError
+from tape.errors import GradError, LinAlgError
 
 __all__ = ["OPS", "Bad", "Op", "Sample", "bad", "op", "sample"]
 
@@ -202,6 +202,7 @@ def op(
         declared.defjvp = _jvp_decorator(declared)
         declared.defadd = _add_decorator(declared)
         declared.defouter = _outer_decorator(declared)
+        declared.refuses = any(bad.error is LinAlgError for bad in errors)
         declared.foreign = not (forward.__module__ or "").startswith("tape.ops.")
         if not declared.foreign:
             OPS[declared.name] = declared

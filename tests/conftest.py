@@ -7,9 +7,10 @@ import signal
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from isas import ISAS
 
 import tape
-from tape import fft, linalg  # noqa: F401 - tape.OPS has their ops once they are imported
+from tape import fft, linalg, nn  # noqa: F401 - tape.OPS has all ops once they are imported
 from tape._kernels import table
 
 # Reproducible and without a deadline everywhere: shared machines are slow at random. For a search
@@ -39,6 +40,22 @@ def kernels_as_before():
     yield
     table.use(isa)
     tape.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", params=ISAS)
+def every_isa(request):
+    """The tests of a file run with the kernels of every instruction set of this machine."""
+    used = table.used()
+    table.use(request.param)
+    yield
+    table.use(used)
+
+
+@pytest.fixture
+def names():
+    """The names that scopes make in the test begin anew."""
+    with nn.Root() as root:
+        yield root
 
 
 @pytest.fixture(scope="session")

@@ -6,25 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from isas import ISAS
 
 import tape
-from tape._kernels import table
 from tape.ops.activation import leaky_relu_gate, relu_gate
 from tape.ops.elu import elu_slope
 from tape.ops.rectifiers import band, hardswish_slope, inside, outside
 from tape.ops.shrink import mish_slope
 from tape.ops.smooth import gelu_slope, silu_slope, softplus_slope
 
-
-@pytest.fixture(scope="module", params=ISAS, autouse=True)
-def _isa(request):
-    """Every test here runs with the kernels of every instruction set of this machine."""
-    used = table.used()
-    table.use(request.param)
-    yield
-    table.use(used)
-
+pytestmark = pytest.mark.usefixtures("every_isa")
 
 FUNCTIONS = {
     "relu": tape.relu,

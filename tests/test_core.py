@@ -226,7 +226,7 @@ def test_repr_shows_values_briefly_shape_dtype_and_op():
     assert "name='w'" in repr(w)
     assert repr(w * 2).endswith("op=multiply)")
     assert repr(w.astype("float64")).endswith("op=astype)")
-    assert repr(tape.max_pool2d(tape.ones((1, 2, 2)), 2)).endswith("op=reshape)")
+    assert repr(tape.max_pool2d(tape.ones((1, 2, 2)), 2)).endswith("op=squeeze)")
     assert repr(tape.max_pool2d(tape.ones((1, 1, 2, 2)), 2)).endswith("op=max_pool2d)")
     assert repr(tape.tensor(1.5)) == "tensor(1.5, shape=(), float32)"
 

@@ -146,3 +146,10 @@ def test_ten_thousand_nodes_take_moments():
     assert tape.graph.find(out, "3.bias") is not None
     assert len(tape.graph.plot(out).dot()) > 100_000
     assert time.perf_counter() - start < 3
+
+
+def test_a_module_in_place_of_what_it_gives_is_refused():
+    net = nn.Sequential(nn.Dense(2, 3))
+    for look in (tape.graph.plot, tape.graph.find_all, tape.graph.walk):
+        with pytest.raises(TypeError, match="a Sequential is recorded as it runs"):
+            list(look(net, "0")) if look is tape.graph.find_all else list(look(net))

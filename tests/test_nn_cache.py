@@ -160,10 +160,10 @@ def test_what_is_not_frozen_is_refused_by_name_at_once_and_later():
         asked(cached, [1, 2])
     cached.train()
     trunk.freeze()
-    trunk[0].weight.requires_grad_()
+    weight, trunk[0].weight = trunk[0].weight, nn.Parameter(trunk[0].weight)
     with pytest.raises(TapeError, match=r": 0.weight \(requires a gradient\)"):
         asked(cached, [1, 2])
-    trunk[0].weight.requires_grad_(False)
+    trunk[0].weight = weight
     asked(cached, [1, 2])
     for wrong, match in ((tape.tanh, "takes a module, got"), (nn.Dense, "takes a module")):
         with pytest.raises(TypeError, match=match):
@@ -202,12 +202,30 @@ def test_every_change_of_parameters_buffers_or_modules_is_noticed():
     assert cached.report().misses == 2 * (len(changes) + 1)
 
 
+def test_what_changes_no_value_costs_no_row():
+    trunk = frozen()
+    cached = nn.cache(trunk)
+    asked(cached, [1, 2])
+    trunk.unfreeze().freeze()
+    asked(cached, [1, 2])
+    trunk.load_state_dict(trunk.state_dict())
+    asked(cached, [1, 2])
+    assert cached.report()[2:4] == (4, 2)
+    assert cached.report().emptied == ""
+    trunk.layers.append(lambda x: x)
+    asked(cached, [1, 2])
+    trunk.layers[-1] = lambda x: x + 1.0  # another function that looks the same
+    asked(cached, [1, 2])
+    assert cached.report().misses == 6
+
+
 @pytest.mark.parametrize(
     ("key", "error", "match"),
     [
         ([1], ShapeError, r"ids \(1,\) for 2 rows"),
         ([[1, 2]], ShapeError, r"ids \(1, 2\)"),
         (3, ShapeError, r"ids \(\) for 2 rows"),
+        ([[1], [2, 3]], ShapeError, "key has no ids for 2 rows: .*inhomogeneous"),
         ([1.0, 2.0], DTypeError, "ids float64, expected whole numbers"),
         ([True, False], DTypeError, "ids bool"),
         (["a", "b"], DTypeError, "expected whole numbers"),
@@ -238,9 +256,12 @@ def test_largest_ids_are_told_apart(tmp_path):
 def test_other_shapes_and_dtypes_than_those_known_are_refused():
     cached = nn.cache(nn.Flatten().freeze())
     cached(tape.ones((2, 3, 2)), key=[1, 2])
-    with pytest.raises(ShapeError, match=r"of 0 \(3, 2\) float32 a row, got 0 \(2, 3\) float32"):
+    words = (
+        r"from argument 0, float32 \(3, 2\) a row; now it is argument 0, float32 \(2, 3\): clear"
+    )
+    with pytest.raises(ShapeError, match=words):
         cached(tape.ones((2, 2, 3)), key=[1, 2])
-    with pytest.raises(DTypeError, match=r"got 0 \(3, 2\) float64 a row|float64"):
+    with pytest.raises(DTypeError, match=r"now it is argument 0, float64 \(3, 2\)"):
         cached(tape.ones((2, 3, 2), dtype="float64"), key=[1, 2])
     with pytest.raises(ShapeError):
         cached(x=tape.ones((2, 3, 2)), key=[1, 2])

@@ -24,7 +24,7 @@ from trees import (
 
 import tape
 from tape import nn, optim
-from tape.errors import TapeError
+from tape.errors import DTypeError, TapeError
 
 
 @given(graphs(), st.sampled_from(["learnable", "constant", "shared"]))
@@ -42,6 +42,46 @@ def test_a_clone_has_the_structure_values_and_ties_of_the_original(model, mode):
         twin.unfreeze()
     assert repr(twin) == repr(model)
     assert (values_of(model), learning(model), partition(model), repr(model)) == before
+
+
+@given(graphs(), st.booleans())
+def test_another_dtype_keeps_structure_ties_and_what_learns(model, is_frozen):
+    if is_frozen:
+        model.freeze()
+    before = values_of(model), learning(model), partition(model), repr(model)
+    twin = model.astype("float64")
+    assert partition(twin) == partition(model)
+    assert (learning(twin), repr(twin)) == (learning(model), repr(model))
+    for (path, a, *_), (_, b, *_) in zip(model.walk(), twin.walk(), strict=True):
+        if isinstance(a, nn.Module):
+            assert type(a) is type(b), path
+            assert a.is_frozen == b.is_frozen
+            continue
+        assert a is not b
+        assert type(a) is type(b)
+        assert b.dtype == (np.dtype("float64") if a.dtype.kind == "f" else a.dtype)
+        if isinstance(a, tape.Tensor):
+            assert b.grad is None
+            assert b.tolist() == a.tolist()
+    assert values_of(twin.astype("float32")) == before[0]
+    twin.unfreeze()
+    assert (values_of(model), learning(model), partition(model), repr(model)) == before
+
+
+def test_a_model_in_another_dtype_computes_in_it_and_infers_sizes_in_it():
+    net = nn.Sequential(nn.Dense(3), nn.BatchNorm1d(), nn.Dense(2))
+    wide = net.astype(np.float64)
+    x = np.random.default_rng(0).standard_normal((4, 5))
+    assert wide(x).dtype == np.float64
+    assert {p.dtype for p in wide.parameters()} == {np.dtype("float64")}
+    assert net(x.astype("f")).dtype == np.float32
+    back = wide.astype("float32").astype("float64")
+    np.testing.assert_allclose(back(x), wide(x), rtol=1e-5, atol=1e-6)
+    for dtype in ("int64", "bool"):
+        with pytest.raises(DTypeError, match="the dtype of a module is a floating-point one, got"):
+            net.astype(dtype)
+    with pytest.raises(DTypeError, match="astype: dtype float16 is not supported"):
+        net.astype(np.float16)
 
 
 @given(graphs(), st.data())
@@ -110,7 +150,14 @@ def test_case_17_a_learnable_and_a_constant_clone_part_after_a_step():
     assert np.array_equal(teacher(x), start)
     assert np.array_equal(net(x), start)
     several = [net.clone("shared") for _ in range(2)]
-    assert several[0][0].weight is several[1][0].weight
+    triples = list(zip(*(m.parameters() for m in (net, *several)), strict=True))
+    assert len(triples) == 4
+    assert all(a is b is c for a, b, c in triples)
+    step = optim.SGD(several[0].parameters(), lr=0.1)
+    several[0](x).square().sum().backward()
+    step.step()
+    assert several[1](x).tolist() == net(x).tolist() != start.tolist()
+    assert np.array_equal(teacher(x), start)
     apart = [net.clone(mode) for mode in ("constant", "learnable") for _ in range(2)]
     assert len({id(p) for twin in apart for p in twin.parameters()}) == 4 * 4
 
@@ -221,7 +268,7 @@ def test_a_shallow_copy_shares_the_parts_but_not_the_list_of_them():
 
 def test_a_shared_clone_of_a_frozen_module_holds_its_parameters_too():
     layer = nn.Dense(2, 2).freeze()
-    layer.bias.requires_grad_()  # what one asks for holds
+    layer.bias = nn.Parameter(np.zeros(2, "f"))  # what comes later learns
     twin = layer.clone("shared")
     assert layer.bias.requires_grad
     layer.unfreeze()

@@ -1,5 +1,7 @@
 """Modules put together: f >> g, `Parallel`, `Residual`, `combine`, `For`; shared trunks."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -223,11 +225,32 @@ def test_combines_nest_and_a_combine_is_cloned():
 
 def test_case_20_for_makes_a_layer_an_item_and_refuses_a_layer():
     net = nn.For(range(4), nn.Lambda(lambda: nn.Dense(3)).function)
-    model = Holder(stack=net)
     assert net(ones((3,))).shape == (3,)
-    assert paths(model) == [f"stack.{i}.{p}" for i in range(4) for p in ("weight", "bias")]
+    assert len(list(net.parameters())) == 2 * 4
+    assert len({id(layer) for layer in net}) == 4
     with pytest.raises(TypeError, match="Dense is no constructor"):
         nn.For(range(3), nn.Dense(5))
+    assert [layer.n_out for layer in nn.For([50, 25], lambda n: nn.Dense(n))] == [50, 25]
+
+
+def test_case_20_the_name_is_kept_by_all_that_names_things(tmp_path):
+    """A name is that of the attribute: CNTK's ``For(..., name="shared")``."""
+    names = [f"shared.{i}.{p}" for i in range(2) for p in ("weight", "bias")]
+    model = Holder(shared=nn.For(range(2), lambda: nn.Dense(3, 3)))
+    tape.save(tmp_path / "file", model)
+    for same in (
+        *(model.clone(mode) for mode in ("learnable", "constant", "shared")),
+        *(copy.copy(model), copy.deepcopy(model), model.astype("float64")),
+        nn.replace(model, "shared.0", lambda old: old.clone()),
+    ):
+        assert paths(same) == names
+        assert "  shared: For" in repr(same)
+    assert list(tape.load(tmp_path / "file")) == list(model.state_dict()) == names
+    assert [row.path for row in model.summary().rows] == ["", "shared", "shared.0", "shared.1"]
+    assert model.freeze("shared").shared.is_frozen
+    model.forward = lambda x: model.shared(x)
+    with pytest.raises(ShapeError, match=r"in Holder\.shared\.0"):
+        model(ones((2, 5)))
 
 
 @pytest.mark.parametrize(("n", "expected"), [(5, 360.0), (7, 1344.0)])
@@ -277,3 +300,16 @@ def test_case_24_combine_gives_both_outputs_and_the_same_one_twice():
     assert y.item() == z.item() == 4.0
     block = nn.Parallel(add(2), lambda x: x, join=plus)
     assert block(1) == 4
+
+
+def test_the_outputs_of_combine_have_their_names():
+    a, b = nn.Dense(2, 2), nn.Dense(1, 2)
+    net = nn.combine(label=a, size=b)
+    assert net["size"] is b
+    assert net[0] is a
+    net["size"] = a
+    assert net[1] is a
+    with pytest.raises(KeyError, match=r"'lable' is no output.*label"):
+        net["lable"]
+    with pytest.raises(KeyError, match="is no output"):
+        nn.combine(a, b)["0"]

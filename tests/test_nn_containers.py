@@ -231,3 +231,8 @@ def test_training_five_hundred_steps_keeps_memory_flat_without_the_collector():
         assert tape.live_nodes() == before
     finally:
         gc.enable()
+
+
+def test_a_constructor_that_does_not_say_what_it_takes_gets_the_item():
+    with pytest.raises(TypeError, match="For: takes layers, functions and lists of them, got 0"):
+        nn.For(range(2), int)

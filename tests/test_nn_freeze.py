@@ -12,7 +12,7 @@ from trees import Fails, Holder, Scale, graphs, learning, modes, normal, ones, v
 
 import tape
 from tape import nn, optim
-from tape.errors import TapeError
+from tape.errors import GradError, TapeError
 from tape.nn.tree import select
 
 
@@ -278,3 +278,43 @@ def test_freezing_makes_no_cycles_and_keeps_no_module_alive():
         assert weight.tolist()
     finally:
         gc.enable()
+
+
+def test_a_frozen_parameter_does_not_learn_by_a_flag_of_its_own():
+    net = nn.Sequential(nn.Dense(2, 3), nn.Dense(1, 2)).freeze("0")
+    weight = net[0].weight
+    with pytest.raises(GradError, match=r"a frozen Dense holds this parameter \(2, 3\): unfreeze"):
+        weight.requires_grad = True
+    with pytest.raises(GradError, match="a frozen Dense holds"):
+        weight.requires_grad_()
+    weight.requires_grad = False
+    assert not weight.requires_grad
+    for parameter in net.unfreeze().parameters():
+        parameter.requires_grad = True
+    net.freeze()
+    net[0].weight = nn.Parameter(np.zeros((2, 3), "f"))
+    assert "0: Dense(2) frozen: weight (2, 3) learns, bias (2,) frozen" in repr(net)
+    weight.requires_grad = True  # no module holds it any more
+    assert weight.requires_grad
+    alone = nn.Dense(2, 3)
+    alone.weight.requires_grad = False
+    alone.weight.requires_grad = True
+    assert alone.weight.requires_grad
+
+
+def test_a_class_names_all_modules_of_it():
+    net = nn.Sequential(nn.Dense(2, 2), nn.BatchNorm1d(2), nn.Sequential(nn.BatchNorm1d(2)))
+    net.freeze(nn.BatchNorm1d)
+    assert [at for at, m in net.named_modules() if m.is_frozen] == ["1", "2.0"]
+    net.unfreeze(nn.Module)
+    assert not any(m.is_frozen for m in net.modules())
+    with pytest.raises(TapeError, match="freeze: there is no LSTM in a Sequential"):
+        net.freeze(nn.LSTM)
+
+
+def test_a_list_or_dictionary_of_modules_is_named_by_a_pattern():
+    net = Holder(head={"label": nn.Dense(2, 2)}, blocks=[nn.Dense(2, 2)])
+    for name in ("head", "blocks"):
+        with pytest.raises(TapeError, match=rf"'{name}\.\*' names those in it"):
+            net.freeze(name)
+        assert net.freeze(f"{name}.*") is net

@@ -296,3 +296,13 @@ def test_dropout_of_the_same_generator_is_the_same_and_train_reaches_it_in_a_tre
 
     assert outputs() == outputs()
     assert outputs()[1] == [[3.0] * 3] * 4
+
+
+@pytest.mark.parametrize("make", [nn.Dense, nn.Embedding])
+def test_arguments_that_a_layer_does_not_have_are_refused_in_its_name(make):
+    with pytest.raises(
+        TypeError, match=rf"{make.__name__}\.__init__\(\) got an unexpected .*'foo'"
+    ):
+        make(3, 3, foo=1)
+    with pytest.raises(TypeError, match=rf"{make.__name__}\.__init__\(\) missing .*'"):
+        make()

@@ -111,3 +111,11 @@ def test_case_19_a_placeholder_is_replaced_by_what_computes():
     net = nn.Sequential(place) >> nn.Lambda(lambda p: p @ tape.tensor([[2.0], [3.0]]))
     filled = nn.replace(net, lambda m: m is place, nn.Lambda(lambda x: x * 1.0))
     assert filled(tape.tensor([[10.0, 2.0]])).tolist() == [[26.0]]
+
+
+def test_an_op_takes_the_place_of_a_layer():
+    net = nn.Sequential(nn.Dense(2, 2), tape.relu, nn.Dense(2, 2))
+    assert list(nn.replace(net, "1", tape.tanh)) == [net[0], tape.tanh, net[2]]
+    assert list(nn.replace(net, "2", tape.tanh)) == [net[0], tape.relu, tape.tanh]
+    with pytest.raises(TapeError, match=r"not a module\n"):
+        nn.replace(net, "0.weight", tape.tanh)

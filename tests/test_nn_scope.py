@@ -5,35 +5,20 @@ import re
 
 import numpy as np
 import pytest
+from scopes import dense, fc
 
 import tape
 from tape import nn
 from tape.errors import DTypeError, ScopeError
 from tape.nn import init
 
+pytestmark = pytest.mark.usefixtures("names")
 X = np.ones((2, 3), "f")
-
-
-@pytest.fixture(autouse=True)
-def names():
-    """A root of its own for every test."""
-    with nn.Root() as root:
-        yield root
-
-
-def fc(x, n, name=None, reuse="auto"):
-    with nn.scope(name, reuse=reuse, default_name="fc"):
-        return nn.Dense(n, activation=tape.sigmoid)(x)
 
 
 def two_levels(x, prefix=None):
     with nn.scope(prefix, reuse="auto", default_name="net"):
         return fc(fc(x, 4), 3)
-
-
-def dense(name="fc", reuse=None, n=3, n_in=2, **kwargs):
-    with nn.scope(name, reuse=reuse):
-        return nn.Dense(n, n_in, **kwargs)
 
 
 # The seed's program and the table.
@@ -94,7 +79,7 @@ def test_case_26_what_is_another_thing_is_not_shared(reuse, names):
     assert line == "fc/dense/weight"
     with pytest.raises(ScopeError) as caught:
         dense(reuse=reuse, n=5)
-    here = re.escape(__file__)
+    here = re.escape(dense.__code__.co_filename)
     assert re.match(
         r"fc/dense/weight exists already with another shape: a parameter float32 \(3, 2\), made at "
         rf"{here}:\d+; asked for is a parameter \(5, 2\): ask",

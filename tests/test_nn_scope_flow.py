@@ -8,6 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
+from scopes import dense, fc
 
 import tape
 from tape import nn
@@ -15,24 +16,8 @@ from tape.errors import ScopeError, ShapeError
 from tape.nn import init
 from tape.nn.parameter import innermost
 
+pytestmark = pytest.mark.usefixtures("names")
 X = np.ones((2, 3), "f")
-
-
-@pytest.fixture(autouse=True)
-def names():
-    """A root of its own for every test."""
-    with nn.Root() as root:
-        yield root
-
-
-def fc(x, n, name=None, reuse="auto"):
-    with nn.scope(name, reuse=reuse, default_name="fc"):
-        return nn.Dense(n, activation=tape.sigmoid)(x)
-
-
-def dense(name="fc", reuse=None, n=3, n_in=2, **kwargs):
-    with nn.scope(name, reuse=reuse):
-        return nn.Dense(n, n_in, **kwargs)
 
 
 # Failures.

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from scopes import dense
 
 import tape
 from tape import nn
@@ -13,19 +14,8 @@ from tape.errors import ScopeError, ShapeError
 from tape.nn import init
 from tape.nn.alike import alike
 
+pytestmark = pytest.mark.usefixtures("names")
 X = np.ones((2, 3), "f")
-
-
-@pytest.fixture(autouse=True)
-def names():
-    """A root of its own for every test."""
-    with nn.Root() as root:
-        yield root
-
-
-def dense(name="fc", reuse=None, n=3, n_in=2, **kwargs):
-    with nn.scope(name, reuse=reuse):
-        return nn.Dense(n, n_in, **kwargs)
 
 
 # Layers.

@@ -280,3 +280,23 @@ def test_the_table_and_the_tree_are_html_with_escaped_names():
 def test_the_tree_of_one_layer_is_one_line():
     root = ElementTree.fromstring(nn.Dense(2, 3)._repr_html_())
     assert "".join(root.itertext()).strip() == repr(nn.Dense(2, 3))
+
+
+class Spared(nn.Module):
+    def __init__(self):
+        self.layer = nn.TransformerEncoderLayer(8, nhead=2, dim_feedforward=16, batch_first=True)
+        self.spare = nn.Dense(1, 1)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_parts_whose_parameters_are_used_without_a_call_are_not_unreached():
+    summary = Spared().summary((2, 3, 8))
+    lines = {line.split()[0]: line for line in str(summary).splitlines()[2:]}
+    for part in ("self_attn", "self_attn.out_proj", "linear1", "linear2"):
+        assert "used from above" in lines[f"layer.{part}"]
+        assert summary[f"layer.{part}"].is_used
+    assert "(2, 3, 8)" in lines["layer.norm1"]
+    assert not summary["layer.norm1"].is_used
+    assert "not reached" in lines["spare"]

@@ -38,6 +38,7 @@ INTERNAL = {
     "dft": "behind fft.fft, fft.ifft and their forms for several axes",
     "depth_sums": "the gradient of depth_windows",
     "depth_windows": "behind conv3d",
+    "volumes_of": "behind conv3d",
     "diagonals": "einsum with a letter twice in one operand",
     "elu_slope": "the gradient of elu, selu and celu",
     "gelu_slope": "the gradient of gelu",

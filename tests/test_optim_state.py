@@ -323,7 +323,25 @@ def test_a_clone_goes_on_to_the_bit_where_the_original_was(make):
     assert [p.tolist() for p in net.parameters()] == [a.tolist() for a in start.values()]
 
 
-def test_at_a_path_of_another_shape_or_dtype_a_clone_starts_afresh():
+@every
+def test_a_model_of_another_dtype_goes_on_with_the_same_state_in_its_own(make):
+    net = network()
+    optimizer = make(net.parameters())
+    train(net, optimizer)
+    twin, before = net.astype("float64"), optimizer.state_dict()["state"]
+    followed = optimizer.follow(net, twin)
+    assert followed == ([path for path, _ in net.named_parameters()], [], [])
+    after = optimizer.state_dict()["state"]
+    assert after.keys() == before.keys()
+    for i, entry in before.items():
+        for name, value in entry.items():
+            assert np.array_equal(after[i][name], value)
+            assert name == "step" or after[i][name].dtype == np.float64
+    train(twin, optimizer)
+    assert {p.dtype for p in twin.parameters()} == {np.dtype("float64")}
+
+
+def test_at_a_path_of_another_shape_a_clone_starts_afresh():
     old = nn.Sequential(nn.Dense(4, 2), nn.Dense(2, 4))
     new = nn.Sequential(nn.Dense(4, 2), nn.Dense(5, 4, dtype="float64"))
     new[1].bias = nn.Parameter(np.zeros(2, "f"))

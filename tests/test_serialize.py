@@ -216,19 +216,83 @@ def test_case_27_conflicting_copies_are_refused_and_equal_ones_are_not(path):
     assert values(fresh) == before
 
 
-def test_case_27_a_tie_survives_copies_and_another_dtype(path):
-    model = copy.deepcopy(tied())
+def is_tied(model, sgd=None):
+    """Whether the weight is one: as an object, in its gradient, for an optimizer, in a file."""
     assert model.out.weight is model.embed.weight
-    with pytest.raises(TypeError, match=r"not pickled: tape\.save writes tensors and modules"):
-        pickle.dumps(model)
-    tape.save(path, {name: array.astype("f8") for name, array in model.state_dict().items()})
-    embed, out = nn.Embedding(7, 3, dtype="f8"), nn.Dense(7, 3, bias=False, dtype="f8")
-    fresh = Holder(embed=embed, out=out)
-    fresh.out.weight = fresh.embed.weight
-    tape.load(path, fresh)
-    assert fresh.out.weight is fresh.embed.weight
-    assert fresh.embed.weight.dtype == np.float64
-    assert values(fresh) == values(model)
+    assert [path for path, _ in model.named_parameters()] == ["embed.weight"]
+    assert "out: Dense(7, bias=False): weight (7, 3) shared with embed.weight" in repr(model)
+    weight = model.embed.weight
+    sgd = optim.SGD(model.parameters(), lr=1.0) if sgd is None else sgd
+    assert [id(t) for group in sgd.param_groups for t in group["params"]] == [id(weight)]
+    before = weight.numpy().copy()
+    model.zero_grad()
+    model.out(model.embed(tape.tensor([1, 4]))).sum().backward()
+    sgd.step()
+    twice = weight.grad.numpy()
+    assert twice[[1, 4]].all()  # as an embedding
+    assert twice[[0, 2]].all()  # as the weight of the output
+    np.testing.assert_allclose(weight, before - twice, rtol=1e-6)
+    return True
+
+
+def test_case_27_a_tie_survives_copies():
+    model = tied()
+    for twin in (copy.deepcopy(model), model.clone(), model.clone("constant").unfreeze()):
+        assert is_tied(twin)
+        assert twin.embed.weight is not model.embed.weight
+    for twin in (copy.copy(model), model.clone("shared")):
+        assert is_tied(twin)
+        assert twin.embed.weight is model.embed.weight
+
+
+def test_case_27_pickling_is_refused_with_what_to_do_instead():
+    for thing in (tied(), tied().embed.weight):
+        with pytest.raises(TypeError, match=r"not pickled: tape\.save writes tensors and modules"):
+            pickle.dumps(thing)
+
+
+def test_case_27_a_tie_survives_a_move_to_another_dtype(path):
+    model = tied()
+    adam = optim.Adam(model.parameters(), lr=1.0)
+    assert is_tied(model)
+    moved = model.astype("float64")
+    assert moved.embed.weight.dtype == np.float64
+    assert values(moved) == values(model)
+    assert adam.follow(model, moved) == (["embed.weight"], [], [])
+    assert len(adam.param_groups[0]["params"]) == 1
+    assert is_tied(moved)
+    tape.save(path, moved)
+    assert list(header_of(path).entries) == ["embed.weight"]
+    with pytest.raises(CheckpointError, match=r"float64 \(7, 3\) given, float32 \(7, 3\) expected"):
+        tape.load(path, model)
+    again = tied().astype("float64")
+    tape.load(path, again)
+    assert values(again) == values(moved)
+    assert is_tied(again)
+
+
+@pytest.mark.parametrize("given", ["embed.weight", "out.weight", "both"])
+def test_case_27_a_tie_survives_a_load_that_makes_or_sets_what_is_tied(path, given):
+    """PyTorch's `assign=True` puts new parameters in place, and unties; here they stay."""
+    source = tied()
+    state = source.state_dict()
+    if given != "both":
+        state = {given: state[given]}
+    tape.save(path, state)
+    for load in (lambda m: m.load_state_dict(state), lambda m: tape.load(path, m)):
+        model = tied()
+        sgd, weight = optim.SGD(model.parameters(), lr=1.0), model.embed.weight
+        load(model)
+        assert model.embed.weight is weight
+        assert values(model) == values(source)
+        assert is_tied(model, sgd)
+
+        waits = Holder(embed=nn.Dense(7, bias=False), out=nn.Dense(7, bias=False))
+        waits.out.weight = waits.embed.weight  # without a size: loading makes the parameter
+        load(waits)
+        assert waits.out.weight is waits.embed.weight
+        assert [p.tolist() for p in waits.parameters()] == [source.embed.weight.tolist()]
+        assert len(optim.SGD(waits.parameters(), lr=1.0).param_groups[0]["params"]) == 1
 
 
 def test_a_shared_parameter_loads_into_a_model_that_shares_nothing_and_into_half_of_one(path):

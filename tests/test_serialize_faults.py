@@ -154,6 +154,7 @@ def test_a_name_of_the_optimizers_is_refused_beside_one(path):
         ("aliases", '{"a":"0.bias","a":"0.bias"}'),
         ("step", "true"),
         ("step", "x"),
+        ("step", "-1"),
         ("rng", '{"rng":{"bit_generator":"PCG64"}}'),
         ("rng", '{"rng":{"bit_generator":"PCG64","state":{"state":-1,"inc":1}}}'),
         ("rng", '{"rng":3}'),

@@ -78,6 +78,33 @@ def test_each_thread_reuses_what_it_made_itself():
     assert in_threads(work) == [(20, 180, 10)] * N_THREADS
 
 
+def test_threads_that_leave_one_tape_go_back_to_their_own():
+    shared = tape.Tape()
+    inside, go_on = threading.Event(), threading.Event()
+    counts = []
+
+    def first():
+        with tape.Tape() as own:
+            with shared:
+                inside.set()
+                go_on.wait()
+            tape.exp(tape.tensor(1.0))
+        counts.append(own.evaluations)
+
+    thread = threading.Thread(target=first)
+    with tape.Tape() as own:
+        thread.start()
+        inside.wait()
+        with shared:  # entered later, left earlier and later
+            go_on.set()
+            thread.join()
+        tape.exp(tape.tensor(2.0))
+        tape.exp(tape.tensor(3.0))
+    assert counts == [1]
+    assert own.evaluations == 2
+    assert shared.evaluations == 0
+
+
 def test_gradients_of_all_threads_add_up_in_a_shared_leaf():
     w = tape.tensor(np.ones((3, 3)), requires_grad=True)
 

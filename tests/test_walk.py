@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from counting import counting_product
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,20 +18,6 @@ def leaves(*shape, n=1):
     rng = np.random.default_rng(1)
     made = [tape.tensor(rng.standard_normal(shape), requires_grad=True) for _ in range(n)]
     return made if n > 1 else made[0]
-
-
-def counting_product():
-    """A matrix product, and the list that grows by one with each product computed."""
-    log = []
-
-    @tape.op(shape=shapes.matmul, saves="a b")
-    def product(a, b, /):
-        log.append(1)
-        return a @ b
-
-    product.defvjp("a")(lambda g, b: product(g, b.mT))
-    product.defvjp("b")(lambda g, a: product(a.mT, g))
-    return product, log
 
 
 # -- backward -------------------------------------------------------------------------------------

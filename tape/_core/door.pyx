@@ -20,12 +20,12 @@ from tape._core.settings cimport digest_of, mix
 from tape._core.slots cimport open_door
 from tape._core.state cimport State, Tally, current
 from tape._core.tensor cimport Tensor, wrap
-from tape._core.trace cimport DERIVED, is_traced
+from tape._core.trace cimport DERIVED, is_traced, note_failure, note_read
 from time import perf_counter
 
 from tape._core.refusal import refused
 from tape._core.rule import FREED
-from tape.errors import DTypeError, GradError, TapeError
+from tape.errors import DTypeError, GradError, ShapeError, TapeError
 
 cnp.import_array()
 
@@ -78,6 +78,9 @@ cdef int failed(Op op, PyObject** args, Py_ssize_t n, tuple settings, error) exc
     if isinstance(error, TapeError) and error.op:
         return 0
     operands = [known(<object>args[i]) for i in range(n)]
+    for x in operands:
+        if isinstance(x, Node):
+            note_failure(<Node>x, isinstance(error, ShapeError))
     if isinstance(error, TapeError):
         explain(error, op, operands)
         return 0
@@ -359,6 +362,8 @@ cdef Node computed(Op op, State state, tuple operands, tuple settings, bint grap
             node.trace = trace
         record(node, operands, op.outer, op.joint, op.vjps,
                op.jvp if state.saving_all else None, graph, traced)
+        if traced and op.refuses:
+            note_read(node, "check", None)
     elif derived:
         node.trace = DERIVED
     return node

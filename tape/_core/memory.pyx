@@ -7,6 +7,7 @@ Either way the leaf gets a serial number that no reuse key has ever seen.
 """
 
 cimport numpy as cnp
+from libc.stdint cimport uint32_t
 from numpy cimport ndarray
 
 import numpy as np
@@ -15,7 +16,9 @@ from tape._core.convert cimport admit, owned_array, real_number
 from tape._core.node cimport INLINE_WORDS, WRITTEN, Node, leaf, value_of
 from tape._core.slots cimport CAST, slot
 from tape._core.tensor cimport Tensor, wrap
-from tape._core.trace cimport DERIVED, follow
+from tape._core.trace cimport (
+    DERIVED, follow, note_choice, note_failure, note_length, note_read,
+)
 
 from tape._core.convert import known_dtype
 from tape.errors import DTypeError, GradError, TapeError
@@ -128,6 +131,46 @@ def glance(Tensor t) -> ndarray:
     return value_of(t.node).view()
 
 
+def lengths(x) -> tuple:
+    """The shape of a tensor or array, for checks and for what holds for any other lengths too."""
+    return (<Tensor>x).node.shape() if isinstance(x, Tensor) else x.shape
+
+
+def count_on(x, *axes) -> None:
+    """Note that what is computed next of a tensor holds for the lengths of these axes alone.
+
+    A recorded section that contains it is not replayed for others. Of arrays nothing is noted.
+    """
+    cdef Node node
+    if isinstance(x, Tensor):
+        node = (<Tensor>x).node
+        for axis in axes:
+            node.counted |= <uint32_t>1 << (axis % node.ndim % 32)
+
+
+def count_as_read(Tensor t) -> Tensor:
+    """Note that lengths of a tensor become numbers, or another tensor's; the tensor."""
+    note_length(t.node, "like")
+    return t
+
+
+def refuse_values(Tensor t) -> None:
+    """Note that an error is due to a tensor's values: the program may catch it."""
+    note_failure(t.node, False)
+
+
+def look(Tensor t) -> ndarray:
+    """The value as a read-only view, for a check that raises and leaves all else as it was."""
+    note_read(t.node, "check", None)
+    return value_of(t.node).view()
+
+
+def choose(Tensor t) -> Tensor:
+    """Note that values have decided how many elements a result has; the result."""
+    note_choice(t.node)
+    return t
+
+
 def origin_of(list sources) -> tuple:
     """Serial numbers of tensors, and whether what comes of them may not be taken for a constant."""
     cdef Tensor t
@@ -204,5 +247,7 @@ cdef int renew(Tensor t, ndarray array) except -1:
     """Point t at a new leaf on array that wants a gradient if t did."""
     cdef Node node = leaf(array, False)
     node.requires_grad, node.anchor = t.node.anchor is not None, t.node.anchor
+    if node.anchor is not None:
+        node.anchor.moved = True
     t.point_to(node)
     return 0

@@ -40,4 +40,5 @@ def detach(Tensor self) -> Tensor:
     """A new leaf on the same buffer: no gradient flows through it."""
     cdef Node node = leaf(value_of(self.node), self.node.borrowed)
     follow(node, self.node)
+    node.marks = None  # which are those of the other value
     return wrap(node)

@@ -1,6 +1,6 @@
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from numpy cimport ndarray, npy_intp
 
 cdef extern from "Python.h":
@@ -29,6 +29,8 @@ cdef class Table:
 cdef class Anchor:
     cdef PyObject* tensor
     cdef object hooks
+    cdef uint64_t first  # serial number of the value from which on a gradient was wanted
+    cdef bint moved  # whether the tensor has had other values since
 
 
 cdef class Node:
@@ -54,6 +56,7 @@ cdef class Node:
     cdef int n_words, ndim, typenum, holders, n_uses, lasti
     cdef bint requires_grad, borrowed, keeps_own, consumed
     cdef bint used  # by an op that recorded nothing, since nobody had asked for it
+    cdef uint32_t counted  # axes on whose lengths tape's own code counted, see Note [Reads]
     cdef int made  # of a leaf: COPY of what was computed, WRITTEN into
     cdef float seconds  # that it took to compute, on a tape of one's own
     cdef Py_ssize_t mark

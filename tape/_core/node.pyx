@@ -201,7 +201,9 @@ cdef class Node:
         self.unlist()
         self.op = self.settings = self.module = self.marks = self.trace = None
         self.n_words = self.made = 0
-        self.used = False
+        self.used, self.counted = False, 0
+        if self.anchor is not None:
+            self.anchor.moved = True
         self.forget_origin()
         self.serial = next_serial()
 

@@ -27,6 +27,7 @@ cdef class Op:
     cdef public list adders
     cdef public Rule jvp
     cdef public bint foreign
+    cdef public bint refuses  # some values, by a LinAlgError
     cdef dict __dict__
 
     cdef bint has_vjp(self) noexcept

@@ -14,6 +14,7 @@ class Op:
     adders: list[Rule | None] | None
     jvp: Rule | None
     foreign: bool
+    refuses: bool
     def __init__(
         self,
         *,

@@ -133,6 +133,17 @@ def is_freed(Tensor t) -> bool:
     return t.node.consumed
 
 
+def moved_since(Tensor t) -> int:
+    """Of a leaf that was learned or assigned to: the serial number of its first value; else 0."""
+    cdef Anchor anchor = t.node.anchor
+    return anchor.first if anchor is not None and anchor.moved else 0
+
+
+def counted(Tensor t) -> int:
+    """The axes on whose lengths tape's own code counted, a bit for each; see Note [Reads]."""
+    return t.node.counted
+
+
 def place(Tensor t) -> str:
     """Where in the program the value was made, "" if that is not known."""
     return made_at(t.node)

@@ -3,6 +3,8 @@
 from tape._core.node cimport Node
 from tape._core.state cimport Ledger, Tally, current
 from tape._core.tensor cimport Tensor, wrap
+from _thread import get_ident
+
 from tape._core.report import Report, Reused
 
 
@@ -29,12 +31,18 @@ cdef class Tape(Ledger):
         self.outer = []
 
     def __enter__(self):
-        self.outer.append(current().ledger)
+        self.outer.append((get_ident(), current().ledger))
         current().ledger = self
         return self
 
     def __exit__(self, *error):
-        current().ledger = self.outer.pop()
+        """Go back to the tape that this thread had: others may have entered since."""
+        thread = get_ident()
+        cdef Py_ssize_t i
+        for i in range(len(self.outer) - 1, -1, -1):
+            if self.outer[i][0] == thread:
+                current().ledger = self.outer.pop(i)[1]
+                return
 
     @property
     def nodes(self) -> list:

@@ -104,7 +104,7 @@ cdef class Tensor:
     @property
     def shape(self) -> tuple:
         """The length of every axis."""
-        note_size(self.node, "shape")
+        note_size(self.node, "shape", type(self) is Tensor)
         return self.node.shape()
 
     @property
@@ -115,7 +115,7 @@ cdef class Tensor:
     @property
     def size(self) -> int:
         """How many elements."""
-        note_size(self.node, "size")
+        note_size(self.node, "size", type(self) is Tensor)
         return cnp.PyArray_MultiplyList(self.node.dims, self.node.ndim)
 
     @property
@@ -249,7 +249,7 @@ cdef class Tensor:
         if flag:
             if self.anchor is None:
                 self.anchor = Anchor.__new__(Anchor)
-                self.anchor.tensor = <PyObject*>self
+                self.anchor.tensor, self.anchor.first = <PyObject*>self, old.serial
             node.anchor = self.anchor
         self.point_to(node)
         return self
@@ -311,7 +311,7 @@ cdef class Tensor:
         if self.node.anchor is not None:
             # A borrowed buffer may be written to by its owner: the graph gets values that stay.
             node = leaf(value_of(y.node).copy() if y.node.borrowed else value_of(y.node), False)
-            node.requires_grad, node.anchor = True, self.anchor
+            node.requires_grad, node.anchor, self.anchor.moved = True, self.anchor, True
             self.point_to(node)
         else:
             self.point_to(y.node)

@@ -21,6 +21,10 @@ cdef inline bint is_traced(object trace) noexcept:
 
 cdef void follow(Node node, Node source)
 cdef int note_read(Node node, str kind, value) except -1
-cdef int note_size(Node node, str kind) except -1
+cdef int note_size(Node node, str kind, bint is_value) except -1
+cdef str origin(Node node)
+cdef int note_length(Node node, str kind) except -1
+cdef int note_failure(Node node, bint of_sizes) except -1
+cdef int note_choice(Node node) except -1
 cdef Py_ssize_t length(Node node, str what) except -1
 cdef int mark(Node node, object sign) except -1

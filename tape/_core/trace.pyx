@@ -11,8 +11,11 @@ A value that leaves the tape as a Python number, as an array, or deciding a bran
 a constant or as another path; so may a size. So reads are noted. What depends on a named tensor is
 noted in the trace, with the steps that lead to the value, by serial number since the nodes hold
 the trace; where traces meet, in each of them. What has no trace, and sizes that the user's own code
-asks for, are noted for the process: for each place in the program, when it read first and last.
-What tape itself only looks at, to check or to show it, it takes by `glance`.
+asks for, are noted for the process: for each place in the program, when it read first and last. A
+size that tape's own code asks for is noted on the node: what is computed of it holds for that size
+alone. What tape itself only looks at, to check or to show it, it takes by `glance` and `lengths`.
+What has as many elements as a mask chooses is noted too, since its sizes are values; and so is an
+op that refuses some values, since the program may catch the error.
 
 Note [Marks]
 A recorded node refers weakly to the module in whose forward it was made. `marks` has the names it
@@ -22,6 +25,7 @@ a reference, or a tuple of them.
 
 from cpython.object cimport PyObject
 from cpython.weakref cimport PyWeakref_NewRef
+from libc.stdint cimport uint32_t
 
 from tape._core.node cimport Node, next_serial
 from tape._core.provenance cimport folder, place_of, tape_called_by_user, tape_caller
@@ -33,7 +37,7 @@ cdef enum:
     MAX_PLACES = 1 << 12
 
 DERIVED = Trace()
-cdef dict places = {}, sizes = {}
+cdef dict places = {}, sizes = {}, choices = {}
 cdef object forgotten = 0
 
 
@@ -41,9 +45,9 @@ cdef class Trace:
     """How the values that were read came from the named tensors, see Note [Reads].
 
     Attributes:
-        steps: (op, settings, operands, their shapes) by serial number; an operand is ``(True,
-            serial number)`` or ``(False, number)``. A constant's node stands for itself, the
-            anchor for a leaf that has one, None for a named one.
+        steps: (op, settings, operands, their shapes, shape, axes counted on) by serial number; an
+            operand is ``(True, serial number)`` or ``(False, number)``. A constant's node stands
+            for itself, the anchor for a leaf that has one, None for a named one.
         reads: (serial number then, of what, kind, value, place in the program) of each.
         forgotten: serial number up to which reads were too many to remember.
     """
@@ -90,6 +94,7 @@ cdef class Trace:
                 tuple([(True, (<Node>x).serial) if isinstance(x, Node) else (False, x)
                        for x in at.operands]),
                 tuple([(<Node>x).shape() if isinstance(x, Node) else () for x in at.operands]),
+                at.shape(), at.counted,
             )
             stack.extend([x for x in at.operands if isinstance(x, Node)])
         return 0
@@ -124,6 +129,8 @@ cdef void follow(Node node, Node source):
     if is_traced(source.trace) or source.operands is None and source.anchor is not None:
         node.operands = (source,)
         source.n_uses += 1
+        if node.trace is None:
+            node.trace = DERIVED
     elif source.operands is not None:
         node.trace = DERIVED
 
@@ -131,37 +138,79 @@ cdef void follow(Node node, Node source):
 cdef int note_read(Node node, str kind, value) except -1:
     """Remember that the program has read a value; see Note [Reads]."""
     cdef State state
-    cdef tuple read
-    cdef Trace trace
-    cdef bint leaf
     if is_traced(node.trace):
-        trace = <Trace>node.trace
-        read = (next_serial(), node.serial, kind, value, caller())
-        trace.note(node, read)
-        for reference in list(trace.met.values()):
-            other = reference()
-            if other is not None:
-                (<Trace>other).note(node, read)
-        return 0
-    leaf = node.op is None and node.trace is None and node.n_words == 0
+        return note_everywhere(
+            <Trace>node.trace, node, (next_serial(), node.serial, kind, value, caller())
+        )
+    what = origin(node)
     if kind == "array":
         state = current()
-        if not (state.recording or state.reusing and not leaf) and not tape_called_by_user(&folder):
+        matters = state.recording or state.reusing and what != "leaf"
+        if not matters and not tape_called_by_user(&folder):
             return 0
-    what = "leaf" if leaf else "derived" if node.trace is not None else ""
     return note_place(places, node, kind, what)
 
 
-cdef int note_size(Node node, str kind) except -1:
-    """Remember that the program has asked for a size; see Note [Reads]."""
-    return note_place(sizes, node, kind, "") if tape_called_by_user(&folder) else 0
+cdef str origin(Node node):
+    """What a value depends on, as far as that is known: see `reads_noted`."""
+    if is_traced(node.trace):
+        return "traced"
+    if node.trace is not None:
+        return "derived"
+    if node.op is None and node.n_words == 0:
+        return "leaf"
+    return "learned" if node.requires_grad else ""
+
+
+cdef int note_size(Node node, str kind, bint is_value) except -1:
+    """Remember that the program has asked for a size, of a value or of a parameter."""
+    if not tape_called_by_user(&folder):
+        if not is_value:
+            return 0
+        if is_traced(node.trace) or current().recording:
+            node.counted = ~<uint32_t>0
+        return 0
+    return note_length(node, kind)
+
+
+cdef int note_length(Node node, str kind) except -1:
+    """Remember that the user's program has made a number of a size."""
+    cdef tuple read
+    if is_traced(node.trace):
+        what = "like" if kind == "like" else "shape"
+        read = (next_serial(), node.serial, what, node.shape(), caller())
+        note_everywhere(<Trace>node.trace, node, read)
+    return note_place(sizes, node, kind, origin(node))
+
+
+cdef int note_failure(Node node, bint of_sizes) except -1:
+    """Remember that an op has refused values, or sizes: the program may catch the error."""
+    if of_sizes:
+        node.counted = ~<uint32_t>0
+        return 0
+    return note_read(node, "error", None)
+
+
+cdef int note_choice(Node node) except -1:
+    """Remember that values have decided how many elements there are."""
+    return note_place(choices, node, "choice", origin(node))
+
+
+cdef int note_everywhere(Trace trace, Node node, tuple read) except -1:
+    """Note a read in a trace, and in those it has met."""
+    trace.note(node, read)
+    for reference in list(trace.met.values()):
+        other = reference()
+        if other is not None:
+            (<Trace>other).note(node, read)
+    return 0
 
 
 cdef Py_ssize_t length(Node node, str what) except -1:
     """The length of the first axis, which the program asks for."""
     if node.ndim == 0:
         raise TypeError(f"{what} a 0-d tensor")
-    note_size(node, what)
+    note_size(node, what, True)
     return node.dims[0]
 
 
@@ -193,7 +242,9 @@ def reads_noted() -> list[tuple[int, int, int, int, str, str, tuple]]:
     """Reads of what has no trace: (first, last, oldest, newest, kind, what, place) of each place.
 
     First and last say when, oldest and newest of which values, all as serial numbers. What is
-    "leaf" if nothing made them, "derived" if they depend on something recorded and are not.
+    "leaf" if nothing made them, "derived" if they depend on something recorded and are not,
+    "learned" if a gradient flows to what they were made of, "" for others. Sizes and choices are
+    noted of what is "traced" too.
     """
     return list(places.values())
 
@@ -203,8 +254,13 @@ def sizes_noted() -> list[tuple[int, int, int, int, str, str, tuple]]:
     return list(sizes.values())
 
 
+def choices_noted() -> list[tuple[int, int, int, int, str, str, tuple]]:
+    """What has as many elements as values decide, in the form of `reads_noted`."""
+    return list(choices.values())
+
+
 def reads_forgotten() -> int:
-    """Serial number up to which `reads_noted` and `sizes_noted` are not complete."""
+    """Serial number up to which `reads_noted` and the like are not complete."""
     return forgotten
 
 

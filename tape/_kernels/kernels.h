@@ -138,7 +138,6 @@ typedef struct {
     const void *sums;          /* TAPE_LOGSUMEXP_GRAD: what logsumexp gave for each row */
     const void *weight, *bias; /* a number for each column, or NULL */
     double eps;
-    void *means, *rstds;       /* where TAPE_LAYER_NORM puts a number for each row, or NULL */
     void *blocks;              /* of TAPE_LAYER_NORM_SUMS: room for the sums of each block of rows */
 } tape_rows;
 

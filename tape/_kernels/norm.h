@@ -52,8 +52,6 @@ static void FN(layer_norm_row)(const tape_rows *t, ptrdiff_t row)
     REAL *y = (REAL *)t->y + row * n;
     double mean, rstd;
     const FN(centre) c = FN(centre_of_row)(t, x, &mean, &rstd);
-    if (t->means)
-        ((REAL *)t->means)[row] = (REAL)mean, ((REAL *)t->rstds)[row] = (REAL)rstd;
     ALONG(i, n, {
         FN(vec) v = FN(normal)(&c, FN(read)(x + i, whole, some));
         if (weight)

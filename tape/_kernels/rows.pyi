@@ -19,7 +19,6 @@ __all__ = [
     "RowWise",
     "cross_entropy_rows",
     "cross_entropy_rows_grad",
-    "layer_norm_rows",
     "log_softmax",
     "logsumexp",
     "softmax",
@@ -44,9 +43,6 @@ def cross_entropy_rows(
 def cross_entropy_rows_grad(
     x: NDArray[floating[Any]], labels: NDArray[int64], scale: NDArray[floating[Any]]
 ) -> NDArray[floating[Any]]: ...
-def layer_norm_rows(
-    x: NDArray[floating[Any]], eps: float
-) -> tuple[NDArray[floating[Any]], NDArray[floating[Any]], NDArray[floating[Any]]]: ...
 def log_softmax(x: NDArray[floating[Any]]) -> NDArray[floating[Any]]: ...
 def logsumexp(x: NDArray[floating[Any]]) -> NDArray[floating[Any]]: ...
 def softmax(x: NDArray[floating[Any]]) -> NDArray[floating[Any]]: ...

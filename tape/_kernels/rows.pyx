@@ -25,8 +25,7 @@ cnp.import_array()
 __all__ = [
     "LOG_SOFTMAX", "LOG_SOFTMAX_GRAD", "SOFTMAX", "SOFTMAX_GRAD", "CrossEntropy",
     "CrossEntropyGrad", "LogSumExpGrad", "Normal", "NormalSlope", "NormalSums", "RowWise",
-    "cross_entropy_rows", "cross_entropy_rows_grad", "layer_norm_rows", "log_softmax", "logsumexp",
-    "softmax",
+    "cross_entropy_rows", "cross_entropy_rows_grad", "log_softmax", "logsumexp", "softmax",
 ]
 
 
@@ -355,31 +354,6 @@ cdef cnp.ndarray normalised(int work, object g, object x, list affine, tuple set
     t.y = PyArray_DATA(y)
     run(kind, &t)
     return y
-
-
-def layer_norm_rows(x, double eps):
-    """Every row with its mean taken off, divided by its deviation: (xhat, mean, rstd).
-
-    rstd = 1 / sqrt(mean((x - mean)**2) + eps),  xhat = (x - mean) * rstd
-
-    Sums of 32 numbers are added up in float64, the deviation in a second pass that mends the mean
-    too. A row of no numbers has NaN for mean and rstd.
-
-    Shapes: x (m, n) -> xhat (m, n), mean (m), rstd (m)
-
-    Raises:
-        TypeError: x is not an array of float32 or float64.
-        ValueError: x is not a matrix.
-    """
-    cdef cnp.ndarray matrix = float_array(x, 2, "layer_norm_rows", "x"), y, means, rstds
-    cdef tape_rows t = rows_of(TAPE_LAYER_NORM, matrix, 1)
-    cdef int kind = PyArray_TYPE(matrix)
-    y = empty(2, matrix.shape, kind)
-    means = empty(1, matrix.shape, kind)
-    rstds = empty(1, matrix.shape, kind)
-    t.eps, t.y, t.means, t.rstds = eps, PyArray_DATA(y), PyArray_DATA(means), PyArray_DATA(rstds)
-    run(kind, &t)
-    return y, means, rstds
 
 
 cdef RowWise row_wise(int work):

@@ -115,8 +115,6 @@ cdef extern from "kernels.h" nogil:
         const void* weight
         const void* bias
         double eps
-        void* means
-        void* rstds
         void* blocks
 
     enum:

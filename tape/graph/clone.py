@@ -8,19 +8,25 @@ from typing import Any
 import numpy as np
 
 from tape._core import recorded
-from tape._core.memory import asarray
+from tape._core.memory import asarray, lengths
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, GraphError, ShapeError
 from tape.graph.guard import Guard, asked_sizes, guards
 from tape.graph.section import Leaf, Ref, Section, told
-from tape.graph.sizes import changed_sizes, fit, refuse_sizes, resized
-from tape.graph.walk import find
+from tape.graph.sizes import (
+    changed_sizes,
+    check_counted,
+    fit,
+    refuse_sizes,
+    resized,
+    shape_of,
+)
+from tape.graph.walk import find, nearest, walk
+from tape.nn.clone import check_mode
 from tape.nn.module import Module
 from tape.nn.parameter import Parameter
 
 __all__ = ["FunctionClone", "clone_function", "extract", "splice"]
-
-MODES = ("learnable", "constant", "shared")
 
 
 class Program:
@@ -48,6 +54,7 @@ class Program:
         if changed:
             refuse_sizes(section, changed, self.asked)
         for serial, i in section.start.items():
+            check_counted(section, serial, args[i])
             known[serial] = args[i]
         for step in section.steps:
             operands = [known[x.serial] if isinstance(x, Ref) else x for x in step.operands]
@@ -56,8 +63,9 @@ class Program:
             else:
                 if changed:
                     fit(step, operands)
-                y = step.op(*operands, **resized(step, getattr(operands[0], "shape", ())))
+                y = step.op(*operands, **resized(step, shape_of(operands[0])))
             known[step.serial] = y
+            check_counted(section, step.serial, y)
             for guard in self.guards.get(step.serial, ()):
                 guard.check(y)
         return [known[serial] for serial in section.outputs]
@@ -151,17 +159,19 @@ class Namer:
     """Paths for the leaves of a section: of the module they belong to, or one of their own."""
 
     def __init__(self, section: Section) -> None:
-        self.paths: dict[int, str] = {}
+        self.paths: dict[int, str] = {}  # of modules, and of what they hold, by id
         for serial in section.outputs:
             t = section.recorded.get(serial)
             for root in reversed(recorded.results_of(t) if t is not None else ()):
-                for path, module in root.named_modules():
-                    self.paths.setdefault(id(module), path)
+                for path, entry, _, _ in root.walk():
+                    self.paths.setdefault(id(entry), path)
 
     def path(self, leaf: Leaf, taken: Mapping[str, Any]) -> str:
         """A path that is not taken."""
         name = leaf.name or ("weight" if is_learned(leaf) else "constant")
-        if leaf.holder is not None:
+        if leaf.owner is not None and id(leaf.owner) in self.paths:
+            name = self.paths[id(leaf.owner)]
+        elif leaf.holder is not None:
             holder = self.paths.get(id(leaf.holder), type(leaf.holder).__name__.lower())
             name = f"{holder}.{name}" if holder else name
         stem, n = name, 0
@@ -178,9 +188,9 @@ def clone_function(inputs: Any, outputs: Any, parameters: str = "learnable") -> 
     modules or of plain functions. Sizes may differ where the ops allow it. What would make the
     program take another path, or compute with another number, raises; what an input without a name
     (`Tensor.named`, before it is used) hides is refused. A number or array that is read when the
-    outputs are there, not on a line with a branch, is taken for a look. Random draws, and
-    statistics that a training module moves, are as recorded and move no more: take sections in
-    `eval`.
+    outputs are there, not on a line with a branch, is taken for a look. Random draws, such as what
+    dropout drops, and statistics that a training module moves, are as recorded and move no more:
+    take sections in `eval`.
 
     The copies belong to the module that is returned: a second `clone_function` makes others. They
     are made at its first call, or when its parameters are first asked for, of the values at that
@@ -225,6 +235,8 @@ def extract(inputs: Any, outputs: Any, share: bool = True) -> FunctionClone:
         inputs, outputs: as of `clone_function`.
         share: False for parameters of its own.
 
+    Returns, Raises: as `clone_function`
+
     >>> import tape
     >>> w = tape.tensor([2.0], requires_grad=True)
     >>> x = tape.tensor([1.0]).named("x")
@@ -238,8 +250,7 @@ def extract(inputs: Any, outputs: Any, share: bool = True) -> FunctionClone:
 
 def cloned(what: str, inputs: Any, outputs: Any, parameters: str) -> FunctionClone:
     """The module that `clone_function` and `extract` give."""
-    if parameters not in MODES:
-        raise ValueError(f"{what}: parameters is one of {', '.join(MODES)}, got {parameters!r}")
+    check_mode(what, parameters)
     names = None
     if isinstance(outputs, Mapping):
         names, outputs = tuple(outputs), list(outputs.values())
@@ -275,8 +286,6 @@ def named_in(what: str, outputs: list[Tensor], name: str) -> Tensor:
     """
     t = find(outputs, name)
     if t is None:
-        from tape.graph.walk import nearest
-
         raise GraphError(f"{what}: nothing recorded is named {name!r}{nearest(outputs, name)}")
     return t
 
@@ -314,8 +323,8 @@ def splice(output: Any, replacements: Any) -> Any:
         t = named_in("splice", ys, place) if isinstance(place, str) else place
         (t,) = checked("splice", "node", [t], [])
         value = value if isinstance(value, Tensor) else Tensor(value, dtype=t.dtype)
-        if value.shape != t.shape:
-            raise ShapeError(f"splice: {value.shape} cannot take the place of {told(t)}")
+        if lengths(value) != lengths(t):
+            raise ShapeError(f"splice: {lengths(value)} cannot take the place of {told(t)}")
         if value.dtype != t.dtype:
             raise DTypeError(f"splice: {value.dtype} cannot take the place of {told(t)}")
         old.append(t)
@@ -331,8 +340,6 @@ def splice(output: Any, replacements: Any) -> Any:
 
 def only_placeholder(outputs: list[Tensor]) -> Tensor:
     """The one named tensor that nothing recorded made."""
-    from tape.graph.walk import walk
-
     found = [t for t in walk(outputs) if recorded.names(t) and t.op is None]
     found = [t for t in found if not isinstance(recorded.owner(t), Parameter)]
     if len(found) != 1:

@@ -17,12 +17,16 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tape._core import recorded, trace
+from tape._core.memory import lengths, look
 from tape._core.tensor import Tensor
 from tape.errors import GraphError, GuardError
 from tape.graph.section import Leaf, Ref, Section, Step, owner_of, told
 from tape.nn.parameter import Parameter
 
 __all__ = ["Guard", "asked_sizes", "guards"]
+
+
+SIZES = ("shape", "like")
 
 
 class Guard(NamedTuple):
@@ -35,7 +39,17 @@ class Guard(NamedTuple):
 
     def check(self, t: Tensor) -> None:
         """Raise GuardError unless the value is the recorded one; a read, if this is recorded."""
-        value = bool(t) if self.kind == "bool" else t.item()
+        if self.kind in SIZES:
+            if lengths(t) != self.value:
+                raise GuardError(
+                    f"as many elements as values choose were {self.value} and are {lengths(t)}, "
+                    f"and the program made a number of that at {self.place}"
+                )
+            return
+        if not recorded.is_recorded(t):
+            value = look(t).item()
+        else:
+            value = bool(t) if self.kind == "bool" else t.item()
         if same(value, self.value):
             return
         raise GuardError(
@@ -69,6 +83,15 @@ def guards(section: Section) -> list[Guard]:
             if serial not in reached or (when > last and not counts_late(kind, place)):
                 continue
             where = trace.read_at(place)
+            if kind == "shape" and is_call(place):
+                continue
+            if kind in SIZES and not chosen(noted.steps, serial):
+                continue
+            if kind == "error":
+                raise GraphError(
+                    f"{section.what}: an op refused values that depend on an input, at {where}: "
+                    "for others it may not have, so record the section anew without the error"
+                )
             if kind == "array":
                 raise GraphError(
                     f"{section.what}: values that depend on an input were read as an array at "
@@ -76,15 +99,35 @@ def guards(section: Section) -> list[Guard]:
                     "look at them when the section is complete"
                 )
             extend(section, noted.steps, serial, have)
+            if kind == "check":  # by an op: its step is enough
+                continue
             found[when] = Guard(serial, kind, value, where)
     refuse_untraced(section, last)
     section.steps.sort(key=lambda step: step.serial)
     return [guard for _, guard in sorted(found.items())]
 
 
+def chosen(steps: dict[int, Any], serial: int) -> bool:
+    """Whether values decide how many elements there are of what a trace remembers."""
+    stack, seen = [serial], set()
+    while stack:
+        step = steps.get(stack.pop())
+        if not isinstance(step, tuple):
+            continue
+        op, _, operands, *_ = step
+        if op is not None and op.name == "argwhere":
+            return True
+        if op is not None and op.name == "get_item" and len(operands) > 1:
+            return True
+        fresh = [x for is_tensor, x in operands if is_tensor and x not in seen]
+        seen.update(fresh)
+        stack.extend(fresh)
+    return False
+
+
 def counts_late(kind: str, place: Any) -> bool:
     """Whether a read of a section that is complete may have decided a branch."""
-    return kind == "bool" or branches(place)
+    return kind == "bool" or (kind != "check" and branches(place))
 
 
 @lru_cache(1024)
@@ -122,7 +165,9 @@ def refuse_untraced(section: Section, last: int) -> None:
     """Raise GraphError if something without a trace was read that may depend on an input."""
     late = [x.serial for x in section.inputs if recorded.is_late(x) or recorded.trace(x) is None]
     since = min(late) if late else min((step.serial for step in section.steps), default=last)
-    for place in overlapping(trace.reads_noted(), section, since, last):
+    if late:
+        refuse_chosen_sizes(section, since, last)
+    for place, _ in overlapping(trace.reads_noted(), section, since, last):
         raise GraphError(
             f"{section.what}: while the section was recorded, a value was read at "
             f"{trace.read_at(place)} that a branch or a number may depend on: give the inputs "
@@ -131,20 +176,50 @@ def refuse_untraced(section: Section, last: int) -> None:
         )
 
 
-def overlapping(noted: Any, section: Section, since: int, last: int) -> Iterator[Any]:
-    """The places of reads of what may depend on an input, between two serial numbers."""
+def refuse_chosen_sizes(section: Section, since: int, last: int) -> None:
+    """Raise GraphError if a size of what values chose was read, that may depend on an input."""
+    made = [first for first, final, *_ in trace.choices_noted() if final > since and first <= last]
+    if not made:
+        return
+    for first, final, _, new, kind, _, place in trace.sizes_noted():
+        if final <= since or first > last or new < since:
+            continue
+        if kind != "like" and is_call(place):
+            continue
+        raise GraphError(
+            f"{section.what}: while the section was recorded, values chose elements, and a size "
+            f"was read at {trace.read_at(place)}: give the inputs names before they are used, "
+            "x.named(...): it becomes a guard"
+        )
+
+
+def overlapping(noted: Any, section: Section, since: int, last: int) -> Iterator[tuple[Any, str]]:
+    """The places and kinds of reads of what may depend on an input, between two serial numbers."""
     oldest = min((x.serial for x in section.inputs), default=0)
+    apart = unrelated(section)
     if trace.reads_forgotten() > since:
-        yield None, 0
+        yield (None, 0), ""
     for first, final, old, new, kind, what, place in noted:
         if final <= (oldest if what == "derived" else since) or (
             first > last and not counts_late(kind, place)
         ):
             continue
         if any(old <= serial <= new for serial in section.start) or (
-            new >= oldest and what != "leaf"
+            new >= oldest and what not in apart
         ):
-            yield place
+            yield place, kind
+
+
+def unrelated(section: Section) -> set[str]:
+    """What values without a trace cannot depend on the inputs, nor on what a clone may change."""
+    untraced = [x for x in section.inputs if recorded.is_late(x) or recorded.trace(x) is None]
+    owners = [leaf.owner for leaf in section.leaves.values() if isinstance(leaf.owner, Parameter)]
+    found = {"leaf"}
+    if not untraced:
+        found.add("traced")  # whose reads are in the traces
+    if all(t.requires_grad for t in (*untraced, *owners)):
+        found.add("")  # since what depends on these is learned, derived or traced
+    return found
 
 
 def asked_sizes(section: Section) -> str:
@@ -152,20 +227,30 @@ def asked_sizes(section: Section) -> str:
     data = [x for x in section.inputs if not isinstance(x, Parameter)]
     since = min((x.serial for x in data or section.inputs), default=0)
     last = max(section.outputs, default=0)
-    for place in overlapping(trace.sizes_noted(), section, since, last):
-        if not is_call(place):
+    for noted in section.traces:
+        reached = depending(noted.steps, section)
+        for when, serial, kind, _, place in noted.reads:
+            in_time = when <= last or counts_late(kind, place)
+            is_asked = kind == "like" or (kind == "shape" and not is_call(place))
+            if is_asked and in_time and serial in reached:
+                return trace.read_at(place)
+    for place, kind in overlapping(trace.sizes_noted(), section, since, last):
+        if kind == "like" or not is_call(place):
             return trace.read_at(place)
     return ""
 
 
+@lru_cache(1024)
 def is_call(place: Any) -> bool:
     """Whether compiled code that was called asked for a size, not the user's own."""
     code, lasti = place
     if code is None or "shape" in code.co_consts:
         return False
-    at = [step for step in dis.get_instructions(code) if step.offset == lasti]
+    steps = list(dis.get_instructions(code))
     names = {"len", "iter", "list", "tuple", "enumerate", "zip", "sum", "reversed", "map"}
-    return bool(at) and at[0].opname.startswith("CALL") and not names & set(code.co_names)
+    used = {x.argval for x in steps if x.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")}
+    at = [step for step in steps if step.offset == lasti]
+    return bool(at) and at[0].opname.startswith("CALL") and not names & used
 
 
 def depending(steps: dict[int, Any], section: Section) -> set[int]:
@@ -208,7 +293,9 @@ def extend(section: Section, steps: dict[int, Any], serial: int, have: set[int])
                 )
             section.leaves[at] = Leaf(at, t, *owner_of(t, None))
             continue
-        op, values, operands, shapes = step
+        op, values, operands, shapes, shape, counted = step
+        if counted:
+            section.counted[at] = shape, counted
         settings = dict(zip(op.setting_names, values, strict=True)) if op is not None else {}
         parts = tuple(Ref(x) if is_tensor else x for is_tensor, x in operands)
         section.steps.append(Step(at, op, parts, settings, shapes, ""))

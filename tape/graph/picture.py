@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tape._core import recorded
+from tape._core.memory import lengths
 from tape._core.tensor import Tensor
 from tape.errors import GradError
 from tape.graph.walk import ends, outermost
@@ -184,12 +185,13 @@ def operation(t: Tensor, parts: tuple[Any, ...]) -> str:
 
 
 def written(x: Any) -> str:
+    """A number as a box says it."""
     return f"{x:.4g}" if isinstance(x, float) else str(x)
 
 
 def sized(t: Tensor) -> str:
     """A shape, and the dtype if it is not float32."""
-    return f"{t.shape}" if t.dtype == "float32" else f"{t.shape} {t.dtype}"
+    return f"{lengths(t)}" if t.dtype == "float32" else f"{lengths(t)} {t.dtype}"
 
 
 def cut(text: str) -> str:

@@ -12,8 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tape._core import recorded
+from tape._core.memory import lengths
 from tape._core.tensor import Tensor
 from tape.errors import GradError, GraphError
+from tape.nn.parameter import Parameter
 
 __all__ = ["Leaf", "Section", "Step", "told"]
 
@@ -36,6 +38,7 @@ class Step(NamedTuple):
     settings: dict[str, Any]
     shapes: tuple[tuple[int, ...], ...]  # of the operands, () for a number
     place: str
+    layer: Any = None  # the module in whose forward it was made
 
     def __str__(self) -> str:
         return f"{self.op.name if self.op else 'detach'} {self.place}".strip()
@@ -75,6 +78,7 @@ class Section:
         self.traces: list[Any] = []
         self.reached: set[int] = set()
         self.recorded: dict[int, Tensor] = {}
+        self.counted: dict[int, tuple[tuple[int, ...], int]] = {}
         self.outputs = [y.serial for y in outputs]
         for x in inputs:
             self.note_trace(x)
@@ -98,10 +102,12 @@ class Section:
         modules: dict[int, Any] = {}
         while stack:
             t = stack.pop()
-            if t.serial in self.recorded or self.is_input(t):
+            if t.serial in self.recorded:
+                continue
+            self.note_trace(t)
+            if self.is_input(t):
                 continue
             self.recorded[t.serial] = t
-            self.note_trace(t)
             parts = recorded.operands(t)
             if parts is None:
                 unsettled.append(t)
@@ -115,7 +121,9 @@ class Section:
             self.settle(t, modules.get(t.serial))
 
     def note_trace(self, t: Tensor) -> None:
-        """Remember the trace of a tensor."""
+        """Remember the trace of a tensor, and the sizes on which what is made of it counts."""
+        if recorded.counted(t):
+            self.counted[t.serial] = lengths(t), recorded.counted(t)
         trace = recorded.trace(t)
         if trace is not None and not any(trace is other for other in self.traces):
             self.traces.append(trace)
@@ -148,8 +156,9 @@ class Section:
                 t.op,
                 tuple(Ref(x.serial) if isinstance(x, Tensor) else x for x in parts),
                 recorded.settings(t),
-                tuple(x.shape if isinstance(x, Tensor) else () for x in parts),
+                tuple(lengths(x) if isinstance(x, Tensor) else () for x in parts),
                 recorded.place(t),
+                recorded.module(t),
             )
         )
 
@@ -184,8 +193,19 @@ class Section:
                 f"{self.what}: {told(t)} may depend on an input in a way that is not recorded: "
                 "give the inputs names before they are used, x.named(...), and compute what does "
                 "not depend on them before that"
+                + (
+                    "; one that was used already needs a copy, tape.tensor(x.numpy()).named(...)"
+                    if self.starts_unrecorded()
+                    else ""
+                )
             )
-        self.leaves[t.serial] = Leaf(t.serial, t, *owner_of(t, module))
+        owner, holder, name = owner_of(t, module)
+        if recorded.moved_since(t) > self.first and not isinstance(owner, Parameter):
+            raise GraphError(
+                f"{self.what}: {told(t)} was made after the inputs and has learned since, so it "
+                "may depend on them: make it before them, or nn.Parameter(...) of it"
+            )
+        self.leaves[t.serial] = Leaf(t.serial, t, owner, holder, name)
 
     def refuse_lost_values(self) -> None:
         """Raise GraphError if a constant's value is gone."""
@@ -204,7 +224,7 @@ class Section:
     def shape_of(self, serial: int) -> tuple[int, ...]:
         """Shape, when it was recorded, of an input or of a value inside."""
         at = self.start.get(serial)
-        return self.recorded[serial].shape if at is None else self.inputs[at].shape
+        return lengths(self.recorded[serial] if at is None else self.inputs[at])
 
     def starts_unrecorded(self) -> bool:
         """Whether some input was used while nothing that depends on it was recorded."""
@@ -228,4 +248,4 @@ def told(t: Tensor) -> str:
     name = f"{names[0]!r} " if names else ""
     made = f", made by {t.op.name}" if t.op is not None else ""
     place = recorded.place(t)
-    return f"{name}{t.dtype} {t.shape}{made}{place and ' '}{place}"
+    return f"{name}{t.dtype} {lengths(t)}{made}{place and ' '}{place}"

@@ -9,6 +9,7 @@ from typing import Any
 from tape._core import recorded
 from tape._core.tensor import Tensor
 from tape.errors import GraphError
+from tape.nn.call import Called
 from tape.nn.tree import below, places, resolve
 
 __all__ = ["ends", "find", "find_all", "nearest", "outermost", "walk"]
@@ -48,6 +49,11 @@ def walk(outputs: Any) -> Iterator[Tensor]:
 
 def ends(outputs: Any) -> list[Tensor]:
     """The outputs as a list."""
+    if isinstance(outputs, Called):
+        raise TypeError(
+            f"graph: a {type(outputs).__name__} is recorded as it runs: give what a call of it "
+            "gives, a tensor"
+        )
     parts = outputs.values() if isinstance(outputs, dict) else outputs
     parts = [parts] if isinstance(parts, Tensor) else list(parts)
     for part in parts:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, ShapeError
 from tape.nn.arguments import count, settings, share
@@ -16,10 +16,11 @@ from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.nn.parameter import parameter, shape_of
 from tape.ops.attention import lower, masked, scaled_dot_product_attention
+from tape.ops.dropout import dropout
 from tape.ops.join import concat
-from tape.ops.linalg import linear, matmul
+from tape.ops.linalg import matmul
+from tape.ops.linear import linear
 from tape.ops.logic import where
-from tape.ops.random import dropout
 from tape.ops.reduce import broadcast_to, mean
 from tape.ops.shape import expand_dims, matrix_transpose, permute_dims, reshape, squeeze
 from tape.ops.softmax import softmax
@@ -171,13 +172,16 @@ class MultiHeadAttention(Module):
         causal = is_causal and attn_mask is None
         added = self.bias_k is not None or self.add_zero_attn
         if causal and (added or key_padding_mask is not None):
-            causal, attn_mask = False, Tensor(~np.tri(q.shape[2], k.shape[2], dtype=bool))
-        mask = self._mask(q.shape[0], q.shape[2], k.shape[2], key_padding_mask, attn_mask)
+            count_on(q, 2)
+            count_on(k, 2)
+            barred = ~np.tri(lengths(q)[2], lengths(k)[2], dtype=bool)
+            causal, attn_mask = False, Tensor(barred)
+        mask = self._mask(lengths(q)[0], lengths(q)[2], lengths(k)[2], key_padding_mask, attn_mask)
         if added:
             k, v, mask = self._extended(k, v, mask)
         weights = None
         if need_weights:
-            scores = matmul(q * q.shape[-1] ** -0.5, matrix_transpose(k))
+            scores = matmul(q * (self.embed_dim // self.num_heads) ** -0.5, matrix_transpose(k))
             mask = lower(scores) if causal else mask
             weights = softmax(scores if mask is None else masked(scores, mask), -1)
             weights = dropout(weights, p, True, self.rng) if p else weights
@@ -185,7 +189,7 @@ class MultiHeadAttention(Module):
         else:
             y = scaled_dot_product_attention(q, k, v, mask, p, causal, rng=self.rng)
         y = permute_dims(y, (0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
-        return reshape(y, (*y.shape[:2], self.embed_dim)), weights
+        return reshape(y, (*lengths(y)[:2], self.embed_dim)), weights
 
     def _check(self, query: Any, key: Any, value: Any) -> None:
         """ShapeError unless query, key and value fit each other and the layer."""
@@ -207,7 +211,7 @@ class MultiHeadAttention(Module):
         weight = vars(self).get("in_proj_weight")
         if weight is not None and query is key and key is value:
             x = linear(query, weight, bias)
-            x = reshape(x, (*x.shape[:2], 3, self.num_heads, E // self.num_heads))
+            x = reshape(x, (*lengths(x)[:2], 3, self.num_heads, E // self.num_heads))
             x = permute_dims(x, (2, 0, 3, 1, 4) if self.batch_first else (2, 1, 3, 0, 4))
             return [x[0], x[1], x[2]]
         heads = []
@@ -215,13 +219,14 @@ class MultiHeadAttention(Module):
             rows = slice(i * E, (i + 1) * E)
             w = getattr(self, IN_PROJ[i]) if weight is None else weight[rows]
             x = linear(x, w, None if bias is None else bias[rows])
-            x = reshape(x, (*x.shape[:2], self.num_heads, E // self.num_heads))
+            x = reshape(x, (*lengths(x)[:2], self.num_heads, E // self.num_heads))
             heads.append(permute_dims(x, (0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3)))
         return heads
 
     def _extended(self, k: Tensor, v: Tensor, mask: Tensor | None) -> Any:
         """Keys, values and mask with the learned ones and those of zeros, which all may look at."""
-        n, shape = k.shape[2], (k.shape[0], self.num_heads, 1, k.shape[3])
+        count_on(k, 0)
+        n, shape = lengths(k)[2], (lengths(k)[0], self.num_heads, 1, lengths(k)[3])
         nothing = Tensor(np.zeros(shape, k.dtype))
         ends: list[Any] = [[k], [v]]
         for end, learned in zip(ends, (self.bias_k, self.bias_v), strict=True):
@@ -232,7 +237,7 @@ class MultiHeadAttention(Module):
                 end.append(nothing)
         k, v = [concat(*end, axis=2) for end in ends]
         if mask is not None:
-            free = np.full((*mask.shape[:-1], k.shape[2] - n), mask.dtype == bool, mask.dtype)
+            free = np.full((*lengths(mask)[:-1], lengths(k)[2] - n), mask.dtype == bool, mask.dtype)
             mask = concat(mask, Tensor(free), axis=-1)
         return k, v, mask
 
@@ -246,17 +251,19 @@ class MultiHeadAttention(Module):
             if mask is None:
                 continue
             mask = asarray(mask)
-            if mask.shape not in shapes:
+            if lengths(mask) not in shapes:
                 wanted = " or ".join(map(str, shapes))
-                raise ShapeError(f"MultiHeadAttention: {name} is {mask.shape}, expected {wanted}")
+                raise ShapeError(
+                    f"MultiHeadAttention: {name} is {lengths(mask)}, expected {wanted}"
+                )
             if mask.dtype.kind not in "bf":
                 raise DTypeError(
                     f"MultiHeadAttention: {name} is {mask.dtype}, expected bools or floats"
                 )
-            if mask.shape == (N, S) and name == "key_padding_mask":
-                mask = reshape(mask, (N, 1, 1, S))
+            if lengths(mask) == (N, S) and name == "key_padding_mask":
+                mask = expand_dims(mask, axis=(1, 2))
             elif mask.ndim == 3:
-                mask = reshape(mask, (N, self.num_heads, L, S))
+                mask = reshape(mask, (-1 if N else N, self.num_heads, L, S))
             masks.append(mask)
         if not masks:
             return None

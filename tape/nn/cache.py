@@ -1,10 +1,12 @@
 """`cache`: what a frozen module gives for each sample is computed once and kept across epochs.
 
 Note [Cached rows]
-A row is served only if it was computed by the module as it is now. In memory that is seen from the
-modules and functions in it and from the serial numbers of all parameters and buffers, which change
-with every write. A file knows a digest of their values, of the repr, and of plain settings, which
-is computed when something of that has changed.
+A row is served only if it was computed by the module as it is now. That is seen from the modules
+and functions in it and from the serial numbers of all parameters and buffers, which change with
+every write. When they have changed, a digest of the values, of the repr, and of plain settings
+tells whether anything else is computed now: thawing and freezing again, or loading what is there
+already, change nothing. A file knows the digest; in memory the modules and functions must be the
+same, too.
 """
 
 from __future__ import annotations
@@ -142,8 +144,8 @@ def cache(
 
     A call says which sample each row is, ``cached(x, key=ids)``. Rows that are known are not
     computed again; all others of the call are computed in one batch. They are forgotten as soon as
-    a parameter or buffer changes. No gradient flows into the module. Its parameters stay where they
-    are in the tree, below ``module.``. A call that infers sizes keeps nothing.
+    the value of a parameter or buffer changes. No gradient flows into the module. Its parameters
+    stay where they are in the tree, below ``module.``. A call that infers sizes keeps nothing.
 
     An id stands for the same numbers each time: where inputs are augmented, at random, it does not,
     and what would be served is another augmentation's. The same goes for modules that look at more
@@ -235,12 +237,12 @@ class State:
             refuse_loose(module)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, State):
-            return False
-        return (
-            self.serials == other.serials
-            and len(self.called) == len(other.called)
-            and all(a is b for a, b in zip(self.called, other.called, strict=True))
+        return isinstance(other, State) and self.serials == other.serials and self.runs(other)
+
+    def runs(self, other: State) -> bool:
+        """Whether the same modules and functions are called."""
+        return len(self.called) == len(other.called) and all(
+            a is b for a, b in zip(self.called, other.called, strict=True)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -309,7 +311,10 @@ def ids_of(key: Any, n: int) -> list[int]:
     Raises:
         DTypeError, ShapeError, SettingError: they are not n whole numbers from 0 on.
     """
-    ids = np.asarray(key)
+    try:
+        ids = np.asarray(key)
+    except ValueError as error:  # lists that differ in length
+        raise ShapeError(f"cache: key has no ids for {n} rows: {error}") from None
     if ids.shape != (n,):
         raise ShapeError(f"cache: key has ids {ids.shape} for {n} rows, expected ({n},)")
     if n == 0:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tape._core.memory import asarray
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.nn.arguments import count, settings
@@ -14,9 +15,9 @@ from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, shape_of
 from tape.nn.recurrent import checked_nonlinearity, near_zero, no_bias, state_of
 from tape.ops.gru import gru_states
-from tape.ops.linalg import linear
+from tape.ops.linear import linear
 from tape.ops.recurrent import lstm_states, rnn_states
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims, squeeze
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
 
@@ -69,18 +70,18 @@ class Cell(Module):
             self.infer(weight_ih=(self.gates * self.n_out, shape[-1]))
         if shape[-1] != self.n_in:
             raise ShapeError(f"{name}: x {shape} has {shape[-1]} numbers a row, not {self.n_in}")
-        rows = shape[0] if len(shape) == 2 else 1
+        is_row = len(shape) == 1
         first: list[Any] = []
         for which, state in states.items():
             if state is not None:
                 state_of(name, which, state, (*shape[:-1], self.n_out))
-                state = reshape(state, (rows, self.n_out))
+                state = expand_dims(state, axis=0) if is_row else asarray(state)
             first.append(0 if state is None else state)
-        return reshape(x, (1, rows, shape[-1])), first
+        return expand_dims(x, axis=(0, 1) if is_row else 0), first
 
     def like(self, x: Any, state: Tensor) -> Tensor:
         """The state (B, n_out), without B if x has none."""
-        return reshape(state, (*x.shape[:-1], self.n_out))
+        return state if x.ndim == 2 else squeeze(state, axis=0)
 
     def gate_inputs(self, x: Any) -> Tensor:
         """What x adds to the gates, with both biases."""

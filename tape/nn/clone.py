@@ -16,31 +16,47 @@ from typing import Any
 
 import numpy as np
 
+from tape._core.convert import known_dtype
 from tape._core.tensor import Tensor
-from tape.errors import TapeError
+from tape.errors import DTypeError, TapeError
 from tape.nn.call import Called
 from tape.nn.freeze import holding
 from tape.nn.parameter import Uninferred, holders_of, is_parameter
 from tape.nn.state import settle
 from tape.nn.tree import below, held
 
-__all__ = ["clone", "shallow", "twins"]
+__all__ = ["astype", "check_mode", "clone", "shallow", "twins"]
 
 MODES = ("learnable", "constant", "shared")
 
 
 def clone(module: Any, parameters: str) -> Any:
     """A copy of a module and all below; see `Module.clone`."""
-    if not isinstance(parameters, str) or parameters not in MODES:
-        raise ValueError(
-            f"clone: parameters is 'learnable', 'constant' or 'shared', got {parameters!r}"
-        )
+    check_mode("clone", parameters)
     twin = twins(module, {}, parameters == "shared")
     return twin.freeze() if parameters == "constant" else twin
 
 
-def twins(root: Any, memo: dict[int, Any], share: bool) -> Any:
+def astype(module: Any, dtype: Any) -> Any:
+    """A copy of a module and all below in another dtype; see `Module.astype`."""
+    known = known_dtype(dtype, "astype")
+    if known.kind != "f":
+        raise DTypeError(f"astype: the dtype of a module is a floating-point one, got {known}")
+    return twins(module, {}, share=False, dtype=known)
+
+
+def check_mode(function: str, parameters: Any) -> None:
+    """ValueError unless `parameters` is one of the three that copies know."""
+    if not isinstance(parameters, str) or parameters not in MODES:
+        raise ValueError(
+            f"{function}: parameters is 'learnable', 'constant' or 'shared', got {parameters!r}"
+        )
+
+
+def twins(root: Any, memo: dict[int, Any], share: bool, dtype: Any = None) -> Any:
     """The copy of a module, with the copies that `memo` knows by the ids of the originals.
+
+    With `dtype`, floating-point parameters and buffers have that one.
 
     Raises:
         TapeError: an attribute cannot be copied.
@@ -53,7 +69,7 @@ def twins(root: Any, memo: dict[int, Any], share: bool) -> Any:
             value = part.value if isinstance(part, Uninferred) else None
             for entry in (value, part):  # what is made already comes first
                 if not (entry is None or isinstance(entry, Called) or id(entry) in memo):
-                    memo[id(entry)] = entry if share else own(entry, memo)
+                    memo[id(entry)] = entry if share else own(entry, memo, dtype)
                     made.append(entry)
     at: Any = root, "", None  # what is being copied, for the error
     try:
@@ -73,19 +89,25 @@ def twins(root: Any, memo: dict[int, Any], share: bool) -> Any:
     return memo[id(root)]
 
 
-def bare(module: Any) -> Any:
-    """A module of the same class without any attributes."""
-    kind: Any = type(module)
+def bare(original: Any) -> Any:
+    """A module of the same class without any attributes, or a tensor without a value."""
+    kind: Any = type(original)
     return kind.__new__(kind)
 
 
-def own(entry: Any, memo: dict[int, Any]) -> Any:
+def own(entry: Any, memo: dict[int, Any], dtype: Any = None) -> Any:
     """A copy of a parameter or buffer, without its gradient and its name, which stays one's."""
+    if dtype is None or entry.dtype.kind != "f":
+        dtype = entry.dtype
     if isinstance(entry, Uninferred):
-        twin = Uninferred(entry.shape, entry.init, entry.rng, entry.dtype, entry.kind)
+        twin = Uninferred(entry.shape, entry.init, entry.rng, dtype, entry.kind)
         twin.value = None if entry.value is None else memo[id(entry.value)]
         return twin
-    twin = copy.copy(entry)
+    if entry.dtype == dtype:
+        twin = copy.copy(entry)
+    else:
+        twin = bare(entry)
+        Tensor.__init__(twin, entry.numpy(), dtype, entry.requires_grad)
     twin.name = None
     twin.zero_grad()
     return twin

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from tape._core.memory import lengths
 from tape._core.state import is_reusing, reuse
-from tape.errors import ShapeError
+from tape._core.tensor import Tensor
+from tape.errors import ShapeError, nearest
 from tape.nn.arguments import settings
 from tape.nn.container import Layer, Layers, Sequential, flat
 from tape.nn.module import Module
@@ -94,7 +98,10 @@ class Residual(Sequential):
         """The sum of both ways."""
         y = super().forward(x)
         along = x if self.shortcut is None else self.shortcut(x)
-        shapes = [getattr(part, "shape", type(part).__name__) for part in (y, along)]
+        shapes = [
+            lengths(part) if isinstance(part, (Tensor, np.ndarray)) else type(part).__name__
+            for part in (y, along)
+        ]
         if shapes[0] != shapes[1]:
             other = "x is" if self.shortcut is None else "the shortcut gives"
             raise ShapeError(
@@ -109,7 +116,7 @@ class Residual(Sequential):
 
 
 class Combined(Parallel):
-    """What `combine` gives."""
+    """What `combine` gives; ``net["label"]`` is the branch of that name."""
 
     names: tuple[str, ...] = ()
 
@@ -121,6 +128,21 @@ class Combined(Parallel):
                 named = dict(zip(self.names, outputs, strict=True))
                 return named if self.join is None else self.join(**named)
             return tuple(outputs) if self.join is None else self.join(*outputs)
+
+    def __getitem__(self, index: Any) -> Any:
+        """An output's branch, by its number or name."""
+        return self.layers[self._number(index)]
+
+    def __setitem__(self, index: Any, layer: Layer) -> None:
+        super().__setitem__(self._number(index), layer)
+
+    def _number(self, index: Any) -> Any:
+        """The number of a branch that is named; others as they are."""
+        if not isinstance(index, str):
+            return index
+        if index not in self.names:
+            raise KeyError(f"{index!r} is no output{nearest(index, list(self.names), 3)}")
+        return self.names.index(index)
 
     def again(self, branches: list[Layer], join: Callable[..., Any] | None) -> Combined:
         """One like this with other branches, by the same names."""

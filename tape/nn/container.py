@@ -208,10 +208,13 @@ def flat(name: str, layers: Iterable[Any]) -> Iterator[Layer]:
 
 
 def _required_arguments(function: Callable[..., Any]) -> int:
-    """How many positional arguments a function cannot do without."""
+    """How many positional arguments a function cannot do without; 1 if it does not say."""
     import inspect  # slow to import
 
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some that are written in C
+        return 1
     return sum(
         p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         for p in parameters

@@ -10,14 +10,15 @@ from tape._core.state import remembered
 from tape._core.tensor import Tensor
 from tape.nn.arguments import settings, share
 from tape.nn.module import Module
-from tape.ops.noise import (
+from tape.ops.dropout import (
     alpha_dropout,
+    dropout,
     dropout1d,
     dropout2d,
     dropout3d,
     feature_alpha_dropout,
+    sharing,
 )
-from tape.ops.random import dropout, sharing
 
 __all__ = [
     "AlphaDropout",

@@ -22,7 +22,7 @@ from tape.nn.tree import below, select
 
 __all__ = ["freeze", "holding", "mode_of", "unfreeze"]
 
-Where = str | Callable[[Any], Any] | None
+Where = str | type | Callable[[Any], Any] | None
 
 
 def freeze(root: Any, where: Where) -> None:

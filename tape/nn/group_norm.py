@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tape._core.memory import asarray, glance
+from tape._core.memory import asarray, glance, lengths
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.nn.arguments import count, number, settings
 from tape.nn.init import ones, zeros
 from tape.nn.module import Module
-from tape.nn.norm import BatchNorm
+from tape.nn.norm import BatchNorm, last_axes, last_sizes, unusual
 from tape.nn.parameter import Uninferred, parameter, size_at
 from tape.ops.group_norm import group_norm, instance_norm, rms_norm
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims, squeeze
 
 __all__ = ["GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm"]
 
@@ -70,12 +70,7 @@ class GroupNorm(Module):
 
     def describe(self) -> str:
         """Groups, and what is not as usual."""
-        return settings(
-            self.num_groups,
-            eps=None if self.eps == 1e-5 else self.eps,
-            affine=None if self.weight is not None else False,
-            bias=False if self.weight is not None and self.bias is None else None,
-        )
+        return settings(self.num_groups, **unusual(self))
 
 
 class InstanceNorm(BatchNorm):
@@ -102,6 +97,8 @@ class InstanceNorm(BatchNorm):
     Source: Ulyanov, Vedaldi and Lempitsky 2016, section 2.
     """
 
+    usual = False
+
     def __init__(
         self,
         n_in: int | None = None,
@@ -117,32 +114,23 @@ class InstanceNorm(BatchNorm):
     def forward(self, x: Any) -> Tensor:
         """The result for x; moves the running statistics while training."""
         C = size_at(type(self).__name__, x, -self.n_axes[0] + 1, n_axes=self.n_axes[0] - 1)
-        if len(x.shape) not in (self.n_axes[0], self.n_axes[0] - 1):
-            raise ShapeError(f"{type(self).__name__}: x must be {self.form}, got {x.shape}")
+        if len(lengths(x)) not in (self.n_axes[0], self.n_axes[0] - 1):
+            raise ShapeError(f"{type(self).__name__}: x must be {self.form}, got {lengths(x)}")
         sized = self.weight, self.bias, self.running_mean, self.running_var
         if Uninferred in [type(entry) for entry in sized]:
             self.infer(weight=(C,), bias=(C,), running_mean=(C,), running_var=(C,))
         x = asarray(x)
         alone = x.ndim < self.n_axes[0]
-        images = reshape(x, (1, *x.shape)) if alone else x
+        images = expand_dims(x, axis=0) if alone else x
         tracked = self.running_mean is not None
         used = tracked and not self.training
         mean, var = (self.running_mean, self.running_var) if used else (None, None)
         y = instance_norm(images, self.weight, self.bias, mean, var, self.eps)
-        if self.training and tracked and 0 not in images.shape:
-            rows = glance(images).reshape(*images.shape[:2], math.prod(images.shape[2:]))
+        if self.training and tracked and 0 not in lengths(images):
+            rows = glance(images)
+            rows = rows.reshape(*rows.shape[:2], math.prod(rows.shape[2:]))
             self._track(rows.mean((0, 2)), rows.var(2, ddof=1).mean(0))
-        return reshape(y, x.shape) if alone else y
-
-    def describe(self) -> str:
-        """What is not as usual."""
-        return settings(
-            eps=None if self.eps == 1e-5 else self.eps,
-            momentum={0.1: None, None: "average"}.get(self.momentum, self.momentum),
-            affine=True if self.weight is not None else None,
-            bias=False if self.weight is not None and self.bias is None else None,
-            track_running_stats=True if self.running_mean is not None else None,
-        )
+        return squeeze(y, 0) if alone else y
 
 
 class InstanceNorm1d(InstanceNorm):
@@ -207,23 +195,16 @@ class RMSNorm(Module):
         affine: bool = True,
         dtype: Any = None,
     ) -> None:
-        sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
-        shape = tuple([None if n is None else count("RMSNorm", "n_in", n) for n in sizes])
-        if not shape or (None in shape and len(shape) > 1):
-            raise ValueError(f"RMSNorm: n_in takes sizes, or None for the last one, got {n_in}")
+        self.sizes = shape = last_sizes("RMSNorm", n_in)
         self.eps = None if eps is None else number("RMSNorm", "eps", eps, least=0)
-        self.sizes = shape
         self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
-        n = len(self.sizes)
-        size_at("RMSNorm", x, -1, n_axes=n)
+        axes = last_axes("RMSNorm", x, self.sizes)
         if type(self.weight) is Uninferred:
-            self.infer(weight=x.shape[-1:])
-        if self.sizes not in (x.shape[-n:], (None,)):
-            raise ShapeError(f"RMSNorm: x {x.shape} does not end in the sizes {self.sizes}")
-        return rms_norm(x, self.weight, tuple(range(-n, 0)), self.eps)
+            self.infer(weight=lengths(x)[-1:])
+        return rms_norm(x, self.weight, axes, self.eps)
 
     def describe(self) -> str:
         """The sizes that were given, and what is not as usual."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import weakref
-from _thread import get_ident
 from typing import Any, NamedTuple
 
 from tape.errors import ScopeError
@@ -18,7 +17,8 @@ from tape.nn.arguments import settings
 from tape.nn.call import on_failure
 from tape.nn.init import checked, glorot_uniform, zeros
 from tape.nn.names import NUMBERED, Entry, Place, Tree, called, seen
-from tape.nn.parameter import Uninferred, Wanted, asked_init, fresh, scopes
+from tape.nn.opener import Open
+from tape.nn.parameter import Uninferred, Wanted, asked_init, fresh
 
 __all__ = ["Level"]
 
@@ -35,52 +35,17 @@ class Named(NamedTuple):
     made: list[str]
 
 
-class Level:
+class Level(Open):
     """A place that is open, and what holds for what is made there; see Note [Levels]."""
 
-    __slots__ = (
-        *("closed", "counters", "dtype", "init", "layers", "made", "outer", "place", "reuse"),
-        *("thread", "tree", "__weakref__"),
-    )
+    __slots__ = ("counters", "dtype", "init", "layers", "reuse")
 
     def __init__(self, tree: Tree, place: Place, reuse: Any, init: Any, dtype: Any) -> None:
-        self.tree, self.place = tree, place
+        super().__init__(tree, place)
         self.reuse, self.init, self.dtype = reuse, init, dtype
         # See Note [Kept by name].
         self.counters: dict[str, int] = tree.counters if place is tree.top else {}
         self.layers: dict[int, Named] = {}
-        self.made: list[tuple[Place, str]] = []  # places that came into being when it was opened
-        self.outer: Level | None = None
-        self.closed, self.thread = True, 0
-
-    def enter(self) -> None:
-        """Be the innermost level of this thread."""
-        level = scopes.get()
-        self.outer = None if level is None else level.here()
-        self.closed, self.thread = False, get_ident()
-        scopes.set(self)
-
-    def leave(self) -> None:
-        """Be open no more."""
-        self.closed = True
-        level = scopes.get()
-        scopes.set(None if level is None else level.here())
-
-    def end(self, failed: bool) -> None:
-        """Be done; after a failure forget the places that were made for it and nothing is in."""
-        with self.tree.lock:
-            self.place.users -= 1
-            for parent, name in reversed(self.made) if failed else ():
-                place = parent.members.get(name)
-                if isinstance(place, Place) and not place.members and not place.users:
-                    del parent.members[name]
-
-    def here(self) -> Level | None:
-        """This level, or the next one around it that this thread has open."""
-        level: Level | None = self
-        while level is not None and (level.closed or level.thread != get_ident()):
-            level = level.outer
-        return level
 
     def opened(
         self, names: list[str] | None, base: str, reuse: Any, init: Any, dtype: Any

@@ -11,7 +11,7 @@ from tape.nn.arguments import checked_activation, count, settings
 from tape.nn.init import Initialiser, glorot_uniform, zeros
 from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, size_at
-from tape.ops.linalg import linear
+from tape.ops.linear import linear
 
 __all__ = ["Dense"]
 

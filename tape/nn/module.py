@@ -7,11 +7,11 @@ from typing import Any
 
 from tape._core.tensor import Tensor
 from tape.nn.call import Called, on_failure
-from tape.nn.clone import clone, shallow, twins
+from tape.nn.clone import astype, clone, shallow, twins
 from tape.nn.freeze import freeze, unfreeze
 from tape.nn.outline import outline, page
 from tape.nn.parameter import Parameter, Uninferred, is_parameter, refuse_uninferred
-from tape.nn.state import Skipped, load_state_dict, state_dict
+from tape.nn.state import Skipped, load_state_dict, set_mode, state_dict
 from tape.nn.tree import held, walk
 
 __all__ = ["Module"]
@@ -94,7 +94,7 @@ class Module(Called):
 
     def modules(self) -> Iterator[Module]:
         """The module itself and all below it, each once."""
-        for _, entry, _, _ in walk(self, again=False, paths=False):
+        for _, entry, _, _ in walk(self, again=False, paths=()):
             if isinstance(entry, Module):
                 yield entry
 
@@ -117,7 +117,8 @@ class Module(Called):
         Raises:
             ShapeError: the sizes of some are not inferred yet; the message names them all.
         """
-        found = [(path, entry) for path, entry, owner, name in self.walk() if is_parameter(entry)]
+        tree = walk(self, again=False, paths=(Parameter, Uninferred))
+        found = [(path, entry) for path, entry, _, _ in tree if is_parameter(entry)]
         refuse_uninferred(found, "parameters")
         yield from found
 
@@ -173,8 +174,7 @@ class Module(Called):
 
         A frozen module takes the mode on when it thaws.
         """
-        for module in list(self.modules()):
-            module.training = bool(mode)
+        set_mode(list(self.modules()), bool(mode))
         return self
 
     def eval(self) -> Module:
@@ -191,12 +191,14 @@ class Module(Called):
 
         Their parameters need no gradient, batch normalisation uses its running statistics and
         leaves them alone, dropout lets everything through. A parameter that others share is frozen
-        for these too, and one without a size will be. The repr says ``frozen``.
+        for these too, and one without a size will be. The repr says ``frozen``. Setting
+        `requires_grad` of such a parameter is refused; one that is assigned later learns, and the
+        repr says so.
 
         Args:
             where: which modules: a path, a pattern of paths such as ``"features.*"``, in which *
-                takes dots as well, or a function that says so of a module. All below a chosen one
-                is frozen with it; None is the whole.
+                takes dots as well, a class such as ``nn.BatchNorm2d``, or a function that says so
+                of a module. All below a chosen one is frozen with it; None is the whole.
 
         Returns:
             The module.
@@ -252,6 +254,27 @@ class Module(Called):
         """
         return clone(self, parameters)
 
+    def astype(self, dtype: Any) -> Any:
+        """A copy of the module and all below whose parameters have another dtype, as by `clone`.
+
+        So have the buffers that hold floating-point numbers. The module stays as it is; what it
+        shares, the copy shares, and what is frozen stays frozen. Sizes that are not inferred yet
+        will be in that dtype. Let an optimizer know by `Optimizer.follow`.
+
+        Args:
+            dtype: float32 or float64.
+
+        Raises:
+            DTypeError: `dtype` is no floating-point one.
+            TapeError: an attribute cannot be copied.
+
+        >>> from tape import nn
+        >>> net = nn.Sequential(nn.Dense(3, 2), nn.BatchNorm1d(3)).astype("float64")
+        >>> net[0].weight.dtype, net[1].running_mean.dtype, net[1].num_batches_tracked.dtype
+        (dtype('float64'), dtype('float64'), dtype('int64'))
+        """
+        return astype(self, dtype)
+
     def __copy__(self) -> Any:
         return shallow(self, {})
 
@@ -270,7 +293,7 @@ class Module(Called):
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        for _, entry, _, _ in self.walk():
+        for _, entry, _, _ in walk(self, again=False, paths=()):
             if isinstance(entry, Parameter):
                 entry.zero_grad()
 
@@ -286,7 +309,8 @@ class Module(Called):
         """Set all parameters and buffers from arrays by path: all of them, or none after an error.
 
         Sizes that are not inferred yet are taken from the arrays. Of a shared parameter one path is
-        enough; if there are several, they must agree.
+        enough; if there are several, they must agree. Parameters stay the objects they are, and so
+        what shares them; `astype` makes a model that arrays of another dtype load into.
 
         Args:
             state: what `state_dict` gave, or arrays of the same shapes and dtypes.

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from threading import RLock
 from typing import Any
 
 import numpy as np
 
-from tape.errors import ScopeError, provenance, users_line
+from tape.errors import ScopeError, nearest, provenance, users_line
+from tape.nn.forks import give_lock
 from tape.nn.parameter import Parameter, Uninferred, Wanted, written
 
 __all__ = ["NUMBERED", "Entry", "Place", "Tree", "called", "seen", "split"]
@@ -91,8 +91,11 @@ class Place:
 class Tree:
     """All places of a root, see `tape.nn.scope.Root`."""
 
+    lock: Any
+
     def __init__(self) -> None:
-        self.lock, self.top = RLock(), Place("", False)
+        give_lock(self)
+        self.top = Place("", False)
         self.counters: dict[str, int] = {}
 
     def clear(self) -> None:
@@ -121,13 +124,9 @@ class Tree:
 
     def nearest(self, path: str) -> str:
         """A hint at paths that look like this one, or at those that exist, or nothing."""
-        from difflib import get_close_matches  # 3 ms to import, for an error
-
         paths = [known for known, _ in self.entries()]
-        found = get_close_matches(path, paths, n=3)
-        if found:
-            return f"; did you mean {' or '.join(found)}?"
-        return f"; there are {', '.join(paths[:3])}{', ...' * (len(paths) > 3)}" if paths else ""
+        few = f"; there are {', '.join(paths[:3])}{', ...' * (len(paths) > 3)}" if paths else ""
+        return nearest(path, paths, 3) or few
 
 
 def called(entry: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tape._core.memory import glance, overwrite
+from tape._core.memory import glance, lengths, overwrite
 from tape._core.replay import is_recomputing
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
@@ -47,6 +47,7 @@ class BatchNorm(Module):
 
     n_axes: tuple[int, ...] = ()  # that x may have
     form = ""
+    usual = True  # what `affine` and `track_running_stats` are by default
 
     def __init__(
         self,
@@ -86,8 +87,8 @@ class BatchNorm(Module):
     def forward(self, x: Any) -> Tensor:
         """The result for x; moves the running statistics while training."""
         C = size_at(type(self).__name__, x, 1, n_axes=2)
-        if len(x.shape) not in self.n_axes:
-            raise ShapeError(f"{type(self).__name__}: x must be {self.form}, got {x.shape}")
+        if len(lengths(x)) not in self.n_axes:
+            raise ShapeError(f"{type(self).__name__}: x must be {self.form}, got {lengths(x)}")
         sized = self.weight, self.bias, self.running_mean, self.running_var
         if Uninferred in [type(entry) for entry in sized]:
             self.infer(weight=(C,), bias=(C,), running_mean=(C,), running_var=(C,))
@@ -95,11 +96,11 @@ class BatchNorm(Module):
             return batch_norm(
                 x, self.weight, self.bias, self.running_mean, self.running_var, self.eps
             )
-        n = math.prod(x.shape) // C if C else 0
+        n = math.prod(lengths(x)) // C if C else 0
         if self.training and n == 1:
             raise ShapeError(
                 f"{type(self).__name__}: one number a channel has no variance to train with, x "
-                f"{x.shape}: use larger batches, or eval()"
+                f"{lengths(x)}: use larger batches, or eval()"
             )
         mean, var = batch_statistics(x)
         y = batch_norm(x, self.weight, self.bias, mean, var, self.eps)
@@ -120,12 +121,12 @@ class BatchNorm(Module):
 
     def describe(self) -> str:
         """What is not as usual."""
+        tracked, others = self.running_mean is not None, unusual(self, self.usual)
         return settings(
-            eps=None if self.eps == 1e-5 else self.eps,
+            eps=others.pop("eps"),
             momentum={0.1: None, None: "average"}.get(self.momentum, self.momentum),
-            affine=None if self.weight is not None else False,
-            bias=False if self.weight is not None and self.bias is None else None,
-            track_running_stats=None if self.running_mean is not None else False,
+            **others,
+            track_running_stats=None if tracked == self.usual else tracked,
         )
 
 
@@ -196,30 +197,47 @@ class LayerNorm(Module):
         bias: bool = True,
         dtype: Any = None,
     ) -> None:
-        sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
-        shape = tuple([None if n is None else count("LayerNorm", "n_in", n) for n in sizes])
-        if not shape or (None in shape and len(shape) > 1):
-            raise ValueError(f"LayerNorm: n_in takes sizes, or None for the last one, got {n_in}")
-        self.eps, self.sizes = number("LayerNorm", "eps", eps, least=0), shape
+        self.sizes = shape = last_sizes("LayerNorm", n_in)
+        self.eps = number("LayerNorm", "eps", eps, least=0)
         self.weight = parameter(self, "weight", shape, ones, dtype=dtype) if affine else None
         shifted = affine and bias
         self.bias = parameter(self, "bias", shape, zeros, dtype=dtype) if shifted else None
 
     def forward(self, x: Any) -> Tensor:
         """The result for x."""
-        n = len(self.sizes)
-        size_at("LayerNorm", x, -1, n_axes=n)
+        axes = last_axes("LayerNorm", x, self.sizes)
         if Uninferred in (type(self.weight), type(self.bias)):
-            self.infer(weight=x.shape[-1:], bias=x.shape[-1:])
-        if self.sizes not in (x.shape[-n:], (None,)):
-            raise ShapeError(f"LayerNorm: x {x.shape} does not end in the sizes {self.sizes}")
-        return layer_norm(x, self.weight, self.bias, tuple(range(-n, 0)), self.eps)
+            self.infer(weight=lengths(x)[-1:], bias=lengths(x)[-1:])
+        return layer_norm(x, self.weight, self.bias, axes, self.eps)
 
     def describe(self) -> str:
         """The sizes that were given, and what is not as usual."""
-        return settings(
-            *([] if None in self.sizes else [self.sizes]),
-            eps=None if self.eps == 1e-5 else self.eps,
-            affine=None if self.weight is not None else False,
-            bias=False if self.weight is not None and self.bias is None else None,
-        )
+        return settings(*([] if None in self.sizes else [self.sizes]), **unusual(self))
+
+
+def last_sizes(layer: str, n_in: Any) -> tuple[int | None, ...]:
+    """The sizes of the last axes that a layer normalises over; (None,) waits for the first x."""
+    sizes = n_in if isinstance(n_in, (tuple, list)) else (n_in,)
+    shape = tuple([None if n is None else count(layer, "n_in", n) for n in sizes])
+    if not shape or (None in shape and len(shape) > 1):
+        raise ValueError(f"{layer}: n_in takes sizes, or None for the last one, got {n_in}")
+    return shape
+
+
+def last_axes(layer: str, x: Any, sizes: tuple[int | None, ...]) -> tuple[int, ...]:
+    """The last axes of x, counted from the end, which must have these sizes."""
+    n = len(sizes)
+    size_at(layer, x, -1, n_axes=n)
+    if sizes not in (lengths(x)[-n:], (None,)):
+        raise ShapeError(f"{layer}: x {lengths(x)} does not end in the sizes {sizes}")
+    return tuple(range(-n, 0))
+
+
+def unusual(layer: Any, usual: bool = True) -> dict[str, Any]:
+    """Those of eps, affine and bias that are not as by default; `usual` is affine's default."""
+    affine = layer.weight is not None
+    return {
+        "eps": None if layer.eps == 1e-5 else layer.eps,
+        "affine": None if affine == usual else affine,
+        "bias": False if affine and layer.bias is None else None,
+    }

@@ -76,8 +76,10 @@ def told(module: Any, path: str, seen: dict[int, str]) -> str:
     for n, entry in own:
         shared = f" shared with {seen[id(entry)]}" if id(entry) in seen else ""
         seen.setdefault(id(entry), prefix + n)
-        fixed = is_parameter(entry) and isinstance(entry, Tensor) and not entry.requires_grad
-        sizes.append(f"{n} {written(entry.shape)}{' frozen' * fixed}{shared}")
+        mode = ""
+        if is_parameter(entry) and isinstance(entry, Tensor):
+            mode = (" learns" * module.is_frozen) if entry.requires_grad else " frozen"
+        sizes.append(f"{n} {written(entry.shape)}{mode}{shared}")
     settings = module.describe()
     facts = [f"{type(module).__name__}({settings})" if settings or own else type(module).__name__]
     if any(isinstance(entry, Uninferred) for _, entry in own):

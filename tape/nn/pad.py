@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, lengths
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.nn.arguments import settings
@@ -64,7 +64,7 @@ class Pad(Module):
         x = asarray(x)
         if x.ndim not in (self.n_axes + 1, self.n_axes + 2):
             n = self.n_axes + 2
-            raise ShapeError(f"{type(self).__name__}: x {x.shape} has not {n} axes, nor {n - 1}")
+            raise ShapeError(f"{type(self).__name__}: x {lengths(x)} has not {n} axes, nor {n - 1}")
         widths = ((0, 0),) * (x.ndim - self.n_axes) + self.pairs
         return pad(x, widths, self.mode, self.value)
 

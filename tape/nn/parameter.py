@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tape._core.memory import lengths
 from tape._core.tensor import Tensor
-from tape.errors import DTypeError, ShapeError
+from tape.errors import DTypeError, GradError, ShapeError
 from tape.nn.init import checked, first_value
 
 __all__ = [
@@ -31,9 +32,8 @@ __all__ = [
 ]
 
 Shape = tuple  # of int, or None where a size is not known yet
-scopes: ContextVar[Any] = ContextVar(
-    "tape.nn.scope", default=None
-)  # the open Level of tape/nn/level.py
+# The open Level of tape/nn/level.py.
+scopes: ContextVar[Any] = ContextVar("tape.nn.scope", default=None)
 
 
 class Parameter(Tensor):
@@ -56,6 +56,25 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True, dtype: Any = None) -> None:
         super().__init__(data, dtype, requires_grad)
+
+    def requires_grad_(self, flag: bool = True) -> Parameter:
+        """Say whether it learns; the parameter. Setting `requires_grad` does the same.
+
+        Raises:
+            GradError: a frozen module holds it: what is frozen learns again by `unfreeze` alone.
+            DTypeError: it does not hold floating-point numbers.
+        """
+        if flag and not self.requires_grad:
+            for module in [at() for at in holders_of(self)]:
+                if getattr(module, "is_frozen", False) and any(
+                    part is self for _, part in module.entries()
+                ):
+                    raise GradError(
+                        f"requires_grad_: a frozen {type(module).__name__} holds this parameter "
+                        f"{self.shape}: unfreeze() the module, or the one above that was frozen"
+                    )
+        super().requires_grad_(flag)
+        return self
 
 
 class Uninferred:
@@ -199,7 +218,7 @@ def shape_of(layer: str, x: Any) -> tuple[int, ...]:
     Raises:
         DTypeError: x is neither a tensor nor an array.
     """
-    shape = getattr(x, "shape", None)
+    shape = lengths(x) if isinstance(x, Tensor) else getattr(x, "shape", None)
     if not isinstance(shape, tuple):
         raise DTypeError(f"{layer}: takes a tensor or an array, got a {type(x).__name__}")
     return shape

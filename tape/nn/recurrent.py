@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tape._core.memory import lengths
 from tape._core.state import is_recording
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
@@ -14,10 +15,10 @@ from tape.nn.arguments import count, settings, share
 from tape.nn.init import Initialiser, uniform
 from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, shape_of
+from tape.ops.dropout import dropout
 from tape.ops.gru import gru_states
 from tape.ops.join import concat, stack
-from tape.ops.linalg import linear
-from tape.ops.random import dropout
+from tape.ops.linear import linear
 from tape.ops.recurrent import lstm_states, rnn_states
 from tape.ops.shape import expand_dims, permute_dims, squeeze
 
@@ -146,7 +147,7 @@ class Recurrent(Module):
             raise ShapeError(f"{name}: x {shape} has {shape[-1]} numbers a step, not {self.n_in}")
         if not single and self.batch_first:
             x = permute_dims(x, (1, 0, 2))
-        B = () if single else (x.shape[1],)
+        B = () if single else lengths(x)[1:2]
         x = expand_dims(x, axis=1) if single else x
         n = self.num_layers * self.directions
         given: list[Any] = [None] * len(self.states)

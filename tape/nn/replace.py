@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tape._core.op import Op
 from tape.errors import TapeError
 from tape.nn.call import Called
 from tape.nn.clone import shallow
@@ -30,10 +31,11 @@ def replace(
     Args:
         model: the tree.
         where: a path, a pattern of paths such as ``"features.*"``, in which * takes dots as well,
-            or a function that says so of a module. The path of a function among layers, as in
-            `Sequential`, names that place alone.
-        new: a module, the same for all that is replaced; or a function that is called with each
-            old module and gives the new one, which may contain the old.
+            a class, or a function that says so of a module. The path of a function among layers, as
+            in `Sequential`, names that place alone.
+        new: a module, or an op such as `tape.relu`, the same for all that is replaced; or a
+            function that is called with each old module and gives the new one, which may contain
+            the old.
 
     Raises:
         TapeError: `where` holds for nothing, and the nearest paths are listed; or `new` contains a
@@ -46,7 +48,7 @@ def replace(
     >>> other = nn.replace(net, "2", nn.Dense(5, 4))
     >>> other[0] is net[0], other[2].n_out, net[2].n_out
     (True, 5, 2)
-    >>> nn.replace(other, "1", lambda old: tape.relu)[1].name
+    >>> nn.replace(other, "1", tape.relu)[1].name
     'relu'
     """
     if not isinstance(model, Module):
@@ -94,7 +96,7 @@ def made(pairs: list[tuple[Any, Any]], new: Any) -> tuple[dict[int, Any], list[t
     """
     parts, modes = {}, []
     for old, near in pairs:
-        part = new if isinstance(new, Called) else new(old)
+        part = new if isinstance(new, (Called, Op)) else new(old)
         if not callable(part) or isinstance(part, type):
             raise TypeError(f"replace: new gave {part!r} for a {type(old).__name__}, not a module")
         parts[id(old)] = part
@@ -135,7 +137,7 @@ def rebuilt(model: Any, parts: dict[int, Any], modes: list[tuple[Any, bool]], pl
 
 def refuse_loops(module: Any) -> None:
     """TapeError if a module contains itself, or one below does."""
-    for _ in walk(module, again=False, paths=False):
+    for _ in walk(module, again=False, paths=()):
         pass
 
 

@@ -7,12 +7,12 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tape.errors import DTypeError, SettingError, ShapeError
+from tape.nn.forks import give_lock
 from tape.nn.row_file import Layout, RowFile, Signature, check_of
 
 __all__ = ["CacheReport", "Rows"]
@@ -61,9 +61,11 @@ class Rows:
         path: of a file to keep them in, None for memory.
     """
 
+    lock: Any
+
     def __init__(self, budget: int | None, path: str | None) -> None:
         self.budget, self.path = budget, path
-        self.lock = Lock()
+        give_lock(self)
         self.file: RowFile | None = None
         self.state: Any = None  # of the module that the rows are of
         self.digest = b""
@@ -115,11 +117,12 @@ class Rows:
             self.empty("the file was cut off while it was in use")
         if state == self.state:
             return
-        if self.path is None:
+        number = digest(state)
+        if self.path is not None:
+            self.turn_file_to(number)
+        elif number != self.digest or not state.runs(self.state):
             self.empty("the module has changed")
-        else:
-            self.turn_file_to(digest(state))
-        self.state = state
+        self.digest, self.state = number, state
 
     def turn_file_to(self, digest: bytes) -> None:
         """Hold the file's rows if they are of these parameters, else none."""
@@ -188,7 +191,7 @@ class Rows:
                     missing.setdefault(i, at)
                 self.hits += len(wanted) - len(missing)
                 return [], missing, False
-            compare("the rows known are of", self.layout.inputs, inputs, self.path)
+            compare("were made from", "argument", self.layout.inputs, inputs, self.path)
             have, slots = [], []
             for at, i in enumerate(wanted):
                 slot = self.index.get(i)
@@ -242,7 +245,7 @@ class Rows:
             self.turn_to(state, digest)
             self.misses += len(ids)
             if self.layout is not None:
-                compare("the rows known give", self.layout.outputs, layout.outputs, self.path)
+                compare("are", "output", self.layout.outputs, layout.outputs, self.path)
             record = layout.record()
             most = self.capacity(record)
             if self.layout is None:
@@ -293,15 +296,24 @@ class Rows:
             self.index[i] = slot
 
 
-def compare(what: str, known: Signature, given: Signature, path: str | None) -> None:
-    """An error unless rows have the names, shapes and dtypes of those that are known."""
+def compare(what: str, part: str, known: Signature, given: Signature, path: str | None) -> None:
+    """An error unless rows have the names, shapes and dtypes of those that are known.
+
+    Args:
+        what: rows do with what `known` describes.
+        part: what a part of these is called.
+        known, given: what is compared.
+        path: of the file, or None.
+    """
     if known == given:
         return
     words = [
-        ", ".join(f"{name} {shape} {np.dtype(dtype)}" for name, shape, dtype in side)
+        " and ".join(f"{part} {name}, {np.dtype(dtype)} {shape}" for name, shape, dtype in side)
         for side in (known, given)
     ]
     same = [[entry[:2] for entry in side] for side in (known, given)]
     kind = DTypeError if same[0] == same[1] else ShapeError
-    where = f" in {path}" if path is not None else ""
-    raise kind(f"cache: {what}{where} {words[0]} a row, got {words[1]}: clear() forgets them")
+    rows = "the rows known" if path is None else f"the rows in {path}"
+    raise kind(
+        f"cache: {rows} {what} {words[0]} a row; now it is {words[1]}: clear() forgets the others"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from _thread import get_ident
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from tape.nn.arguments import count
 from tape.nn.init import Initialiser, checked
 from tape.nn.level import Level
 from tape.nn.names import Tree, split
+from tape.nn.opener import Opener
 from tape.nn.parameter import Wanted, innermost
 
 __all__ = ["Root", "parameter", "root", "scope"]
@@ -23,31 +23,7 @@ GENERATOR, ASYNCHRONOUS = 0x20, 0x80 | 0x200  # flags of code, as in inspect, sl
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Opener:
-    """What opens a level in a with-block, once or several times at a time."""
-
-    def __init__(self) -> None:
-        self._levels: list[Level] = []
-
-    def _open(self) -> Level:
-        raise NotImplementedError
-
-    def _enter(self) -> Level:
-        level = self._open()
-        self._levels.append(level)
-        level.enter()
-        return level
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        thread = get_ident()
-        mine = [level for level in self._levels if level.thread == thread]
-        level = (mine or self._levels)[-1]  # a generator may be closed by another thread
-        self._levels.remove(level)
-        level.leave()
-        level.end(failed=kind is not None)
-
-
-class Root(Tree, _Opener, Mapping[str, Any]):
+class Root(Tree, Opener, Mapping[str, Any]):
     """Names that begin anew: a mapping of paths to what scopes made in it, kept while it lives.
 
     In a with-block, scopes of this thread are opened in it; without one they are in a root that is
@@ -66,14 +42,14 @@ class Root(Tree, _Opener, Mapping[str, Any]):
 
     def __init__(self) -> None:
         Tree.__init__(self)
-        _Opener.__init__(self)
+        Opener.__init__(self)
 
-    def _open(self) -> Level:
+    def outermost(self) -> Level:
+        """A level at the top, where everything begins."""
         return Level(self, self.top, False, None, None)
 
-    def __enter__(self) -> Root:
-        self._enter()
-        return self
+    def _open(self) -> tuple[Level, Root]:
+        return self.outermost(), self
 
     def __getitem__(self, path: str) -> Any:
         """The parameter or buffer, or the `Uninferred` that waits for its size.
@@ -129,7 +105,7 @@ def root() -> Root:
     return _level().tree  # type: ignore[return-value]
 
 
-class scope(_Opener):
+class scope(Opener):
     """A with-block, or decorator, in which parameters have names, and are shared by them.
 
     Names are joined by "/". A layer made inside is called after its type, and its parameters after
@@ -195,11 +171,9 @@ class scope(_Opener):
         init = None if init is None else checked("scope", init)
         self._settings = names, base, reuse, init, _floating("scope", dtype)
 
-    def _open(self) -> Level:
-        return _level().opened(*self._settings)
-
-    def __enter__(self) -> str:
-        return self._enter().place.path
+    def _open(self) -> tuple[Level, str]:
+        level = _level().opened(*self._settings)
+        return level, level.place.path
 
     def __call__(self, function: F) -> F:
         """The function, run in this scope."""
@@ -259,27 +233,25 @@ def parameter(
 
 def _level() -> Level:
     """The level that is open on this thread, or the outermost one of the first root."""
-    return innermost() or FIRST._open()
+    return innermost() or FIRST.outermost()
 
 
 def _stepwise(
-    opened: Callable[[], Level], generator: Generator[Any, Any, Any]
+    opened: Callable[[], tuple[Level, str]], generator: Generator[Any, Any, Any]
 ) -> Generator[Any, Any, Any]:
     """The generator, with the level open while it runs."""
-    level = opened()
+    level, _ = opened()
     resume: Callable[[Any], Any] = generator.send
     sent: Any = None
     failed = True
     try:
         while True:
-            level.enter()
             try:
-                value = resume(sent)
+                with level:
+                    value = resume(sent)
             except StopIteration as stop:
                 failed = False
                 return stop.value
-            finally:
-                level.leave()
             try:
                 resume, sent = generator.send, (yield value)
             except BaseException as error:

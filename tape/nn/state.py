@@ -14,10 +14,22 @@ import numpy as np
 
 from tape._core.memory import overwrite
 from tape._core.tensor import Tensor
-from tape.errors import TapeError
+from tape.errors import TapeError, nearest
 from tape.nn.parameter import Uninferred, refuse_uninferred, written
+from tape.nn.tree import walk
 
-__all__ = ["Plan", "Skipped", "commit", "listed", "load_state_dict", "plan", "slots", "state_dict"]
+__all__ = [
+    "Plan",
+    "Skipped",
+    "commit",
+    "listed",
+    "load_state_dict",
+    "plan",
+    "set_mode",
+    "settle",
+    "slots",
+    "state_dict",
+]
 
 MAX_LISTED = 30  # faults that one message lists
 
@@ -48,9 +60,10 @@ class Slot:
         self.owners: list[tuple[Any, str]] = []
 
 
-def places(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
+def named_entries(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
     """(path, entry, owner, name in it) of every parameter and buffer at each of its places."""
-    found = [part for part in module.walk(again=True) if isinstance(part[1], (Tensor, Uninferred))]
+    kinds = Tensor, Uninferred
+    found = [part for part in walk(module, True, kinds) if isinstance(part[1], kinds)]
     paths: set[str] = set()
     for path, _, _, _ in found:
         if path in paths:
@@ -62,7 +75,7 @@ def places(module: Any) -> list[tuple[str, Tensor | Uninferred, Any, str]]:
 def slots(module: Any) -> list[Slot]:
     """Every parameter and buffer of a module with all its paths, in order."""
     found: dict[int, Slot] = {}
-    for path, entry, owner, name in places(module):
+    for path, entry, owner, name in named_entries(module):
         slot = found.setdefault(id(entry), Slot(entry))
         slot.paths.append(path)
         slot.owners.append((owner, name))
@@ -71,7 +84,7 @@ def slots(module: Any) -> list[Slot]:
 
 def state_dict(module: Any) -> dict[str, np.ndarray]:
     """Copies of all parameters and buffers by path; see `Module.state_dict`."""
-    tree = [(path, entry) for path, entry, _, _ in places(module)]
+    tree = [(path, entry) for path, entry, _, _ in named_entries(module)]
     refuse_uninferred(tree, "state_dict")
     return {path: np.array(entry) for path, entry in tree}
 
@@ -159,14 +172,6 @@ def transposed(entry: Tensor | Uninferred, shape: tuple[int, ...]) -> str:
     return f": it would fit transposed, array{how}" if fits(entry, turned) else ""
 
 
-def nearest(path: str, paths: list[str], n: int = 1) -> str:
-    """A hint at the n known paths that look most like this one, or nothing."""
-    from difflib import get_close_matches  # 3 ms to import, for an error
-
-    found = get_close_matches(path, paths, n)
-    return f" (did you mean {' or '.join(found)}?)" if found else ""
-
-
 def commit(
     values: list[tuple[Slot, np.ndarray]], attributes: Iterable[tuple[Any, str, Any]] = ()
 ) -> None:
@@ -206,7 +211,14 @@ def settle(attributes: list[tuple[dict, dict]], held: list[tuple[Any, tuple, Any
     for entry, holders, trains in held:
         entry._holders = holders
         if trains is not None:
-            entry.requires_grad_(trains)
+            Tensor.requires_grad_(entry, trains)  # what Parameter refuses is asked by users alone
+
+
+def set_mode(modules: list[Any], training: bool) -> None:
+    """Set `training` of all modules, of frozen ones for when they thaw; nothing interrupts it."""
+    for module in modules:
+        is_frozen = module._thawed_mode is not None
+        vars(module)["_thawed_mode" if is_frozen else "training"] = training
 
 
 def copy_into(arrays: list[np.ndarray], values: list[np.ndarray]) -> None:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from tape._core import recorded
-from tape._core.state import enable_grad, reuse
-from tape._core.tape import Tape
-from tape._core.tensor import Tensor
+from tape.errors import nearest
 from tape.nn.call import Called
-from tape.nn.cost import multiply_adds
 from tape.nn.parameter import Uninferred, is_parameter
-from tape.nn.state import nearest
 from tape.nn.tree import places
-from tape.ops.random import drawing_aside
+from tape.nn.work import Work
 
 __all__ = ["Row", "Summary"]
 
@@ -38,6 +30,7 @@ class Row(NamedTuple):
             parameters, is as well.
         multiply_adds: in products, convolutions and recurrences it computed itself.
         activation_bytes: bytes of the results it computed itself, views of others left out.
+        is_used: whether a module above it computed with its parameters, without calling it.
     """
 
     path: str
@@ -50,6 +43,7 @@ class Row(NamedTuple):
     shared_with: tuple[str, ...] = ()
     multiply_adds: int = 0
     activation_bytes: int = 0
+    is_used: bool = False
 
 
 class Summary:
@@ -133,7 +127,7 @@ class Summary:
         """What stands in the column of shapes."""
         if row.calls == 0:
             is_alias = row.shared_with and not row.parameters and not row.unknown
-            return "" if is_alias else "not reached"
+            return "" if is_alias else "used from above" if row.is_used else "not reached"
         shape = written(row.output_shape)
         return f"{shape}, {row.calls} calls" if row.calls > 1 else shape
 
@@ -187,115 +181,6 @@ def written(shape: Any) -> str:
     return "-" if shape is None else str(shape)
 
 
-class Work:
-    """What the modules of a tree computed in one run, by their ids."""
-
-    def __init__(self) -> None:
-        self.outputs: dict[int, list[Any]] = {}  # shapes, one entry a call
-        self.multiply_adds: dict[int, int] = {}
-        self.activation_bytes: dict[int, int] = {}
-        self.running: list[int] = []
-        self.turns: list[tuple[int, int]] = []  # from which serial number on which module computes
-
-    def run(self, root: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Run a tree that nobody else uses, and note what its modules do."""
-        modules = list(root.eval().modules())
-        held = [g for m in modules for g in vars(m).values() if isinstance(g, np.random.Generator)]
-        before = [(rng, rng.bit_generator.state) for rng in {id(g): g for g in held}.values()]
-        own = [(vars(module), vars(module).get("forward")) for module in modules]
-        try:
-            for module in modules:
-                vars(module)["forward"] = self.noted(module.forward, id(module))
-            args = [stand_in(x) for x in inputs]
-            others = {name: stand_in(x) for name, x in named.items()}
-            with Tape() as t, reuse(True), enable_grad(), drawing_aside():
-                root(*args, **others)
-                self.count(t.nodes, [*args, *others.values(), *entries_of(root)])
-        finally:
-            for attributes, forward in own:  # which would refer to its own module
-                attributes.pop("forward", None)
-                if forward is not None:
-                    attributes["forward"] = forward
-            for rng, state in before:
-                rng.bit_generator.state = state
-
-    def noted(self, forward: Any, key: int) -> Any:
-        """A forward that notes when it runs, and the shapes of what it gives."""
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            self.running.append(key)
-            self.turns.append((recorded.now(), key))
-            try:
-                y = forward(*args, **kwargs)
-            finally:
-                self.running.pop()
-                self.turns.append((recorded.now(), self.running[-1] if self.running else key))
-            self.outputs.setdefault(key, []).append(shapes_of(y))
-            return y
-
-        return watched
-
-    def count(self, nodes: list[Tensor], leaves: list[Any]) -> None:
-        """Add up what was computed in each module."""
-        buffers = {buffer_of(x)[0] for x in leaves if isinstance(x, Tensor)}
-        starts = [serial for serial, _ in self.turns]
-        sizes = {x.serial: x.shape for x in (*leaves, *nodes) if isinstance(x, Tensor)}
-        for t in nodes:
-            _, module = self.turns[bisect(starts, t.serial) - 1]
-            key, n_bytes = buffer_of(t)
-            if key not in buffers:
-                buffers.add(key)
-                self.activation_bytes[module] = self.activation_bytes.get(module, 0) + n_bytes
-            shapes = shapes_below(t, sizes)
-            if None not in shapes:
-                n = multiply_adds(t.op.name, shapes, t.shape, recorded.settings(t))
-                self.multiply_adds[module] = self.multiply_adds.get(module, 0) + n
-
-
-def stand_in(x: Any) -> Any:
-    """An input to run on: what stands for a shape, or a copy of a tensor that marks its uses."""
-    if isinstance(x, tuple) and x and all(type(n) is int for n in x):
-        x = np.zeros(x, np.float32)
-    if isinstance(x, (Tensor, np.ndarray)):
-        return Tensor(np.array(x)).named("input")
-    if type(x) in (list, tuple):
-        return type(x)(stand_in(part) for part in x)
-    return {key: stand_in(part) for key, part in x.items()} if type(x) is dict else x
-
-
-def entries_of(root: Any) -> list[Tensor]:
-    """All parameters and buffers."""
-    return [entry for _, entry, _, _ in places(root) if isinstance(entry, Tensor)]
-
-
-def shapes_of(y: Any) -> Any:
-    """The shapes of what a module gave, in the form it gave it; None for what has none."""
-    if isinstance(y, (tuple, list)):
-        return [shapes_of(part) for part in y]
-    if isinstance(y, dict):
-        return {key: shapes_of(part) for key, part in y.items()}
-    return y.shape if isinstance(y, (Tensor, np.ndarray)) else None
-
-
-def shapes_below(t: Tensor, sizes: dict[int, tuple[int, ...]]) -> list[Any]:
-    """Shapes of the operands of a value, recorded or not; None for what nothing is known of."""
-    parts = recorded.operands(t)
-    if parts is not None:
-        return [x.shape if isinstance(x, Tensor) else () for x in parts]
-    made_of = recorded.key(t)
-    if made_of is None:
-        return [None]
-    return [sizes.get(x) if is_tensor else () for is_tensor, x in made_of]
-
-
-def buffer_of(t: Tensor) -> tuple[int, int]:
-    """The id and the bytes of the memory that a value lies in."""
-    array: Any = t.numpy()
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return id(array), array.nbytes
-
-
 def rows_of(root: Any, work: Work) -> list[Row]:
     """The rows of a tree, with what its modules did."""
     rows: dict[Any, Row] = {}  # by id of the module, by path where it is shared
@@ -316,6 +201,8 @@ def rows_of(root: Any, work: Work) -> list[Row]:
             )
         elif is_parameter(entry):
             row = rows[id(owner)]
+            if not isinstance(entry, Uninferred) and entry.serial in work.operands:
+                row = row._replace(is_used=row.calls == 0)
             if first is not None:
                 row = row._replace(shared_with=(*row.shared_with, first))
             elif isinstance(entry, Uninferred):

@@ -16,8 +16,8 @@ from tape.nn.norm import LayerNorm
 from tape.nn.parameter import Uninferred, holders_of, innermost, is_parameter, parameter
 from tape.nn.state import settle
 from tape.ops.activated import function_of
-from tape.ops.linalg import linear
-from tape.ops.random import dropout
+from tape.ops.dropout import dropout
+from tape.ops.linear import linear
 
 __all__ = ["TransformerEncoder", "TransformerEncoderLayer"]
 
@@ -104,7 +104,7 @@ class TransformerEncoderLayer(Module):
     def _attended(self, x: Any, onto: Any, mask: Any, padding: Any, is_causal: bool) -> Tensor:
         """onto + attention(x)."""
         attention = self.self_attn
-        if len(x.shape) == 2 or self._drops():
+        if np.ndim(x) == 2 or self._drops():
             y, _ = attention(x, x, x, padding, False, mask, is_causal=is_causal)
             return onto + dropout(y, self.dropout, self.training, self.rng)
         y, _ = attention.mixed(x, x, x, padding, mask, is_causal)

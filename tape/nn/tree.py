@@ -8,15 +8,15 @@ from functools import cache
 from typing import Any
 
 from tape._core.tensor import Tensor
-from tape.errors import DTypeError, TapeError
+from tape.errors import DTypeError, TapeError, nearest
 from tape.nn.call import Called
 from tape.nn.parameter import Parameter, Uninferred
-from tape.nn.state import nearest
 
 __all__ = ["below", "held", "inside_out", "places", "resolve", "select", "walk"]
 
 CONTAINERS = (list, tuple, dict, set, frozenset)
 PARTS = (Called, Parameter, Uninferred)
+SWITCHES = {"freeze": False, "unfreeze": True}  # what requires_grad_ takes to do so with one
 
 
 def held(module: Any) -> Iterator[tuple[str, Any]]:
@@ -58,8 +58,11 @@ def checked_buffer(owner: Any, name: str, value: Any) -> Any:
     return value
 
 
-def walk(root: Any, again: bool, paths: bool = True) -> Iterator[tuple[str, Any, Any, str]]:
-    """What `Module.walk` gives; without `paths`, which cost much in deep trees, all are ""."""
+def walk(root: Any, again: bool, paths: Any = object) -> Iterator[tuple[str, Any, Any, str]]:
+    """What `Module.walk` gives; paths, which cost much in deep trees, of these types alone.
+
+    Those of all entries are put together on the way down, those of some when one comes up.
+    """
     yield "", root, root, ""
     seen: set[int] = set()
     above = {id(root)}
@@ -69,9 +72,9 @@ def walk(root: Any, again: bool, paths: bool = True) -> Iterator[tuple[str, Any,
         for name, entry in entries:
             is_module = isinstance(entry, Called)
             if is_module and id(entry) in above:
-                names = [*(module_name(stack, i) for i in range(1, len(stack))), name]
+                path = below_path(at, name) if paths is object else joined(stack, name)
                 raise TapeError(
-                    f"{'.'.join(names)} is the {type(entry).__name__} that contains it: a tree has "
+                    f"{path} is the {type(entry).__name__} that contains it: a tree has "
                     "no cycles; keep a reference to a module above in a weakref, or pass it to "
                     "forward"
                 )
@@ -79,20 +82,28 @@ def walk(root: Any, again: bool, paths: bool = True) -> Iterator[tuple[str, Any,
                 if id(entry) in seen:
                     continue
                 seen.add(id(entry))
-            path = (f"{at}.{name}" if at else name) if paths else ""
+            if paths is object:
+                path = below_path(at, name)
+            else:
+                path = joined(stack, name) if isinstance(entry, paths) else ""
             yield path, entry, owner, name
             if is_module:
                 above.add(id(entry))
-                stack.append((path, entry, entry.entries()))
+                stack.append((path if paths is object else name, entry, entry.entries()))
                 break
         else:
             stack.pop()
             above.discard(id(owner))
 
 
-def module_name(stack: list[tuple[str, Any, Any]], i: int) -> str:
-    """The name of a module on the way down in the one above it."""
-    return next(name for name, entry in stack[i - 1][1].entries() if entry is stack[i][1])
+def below_path(at: str, name: str) -> str:
+    """The path of a name below the module at a path."""
+    return f"{at}.{name}" if at else name
+
+
+def joined(stack: list[tuple[str, Any, Any]], name: str) -> str:
+    """The path of a name below the modules on the stack, of which the first is the root."""
+    return ".".join([*[at for at, _, _ in stack[1:]], name])
 
 
 def places(root: Any) -> Iterator[tuple[str, Any, Any, str | None]]:
@@ -107,7 +118,7 @@ def places(root: Any) -> Iterator[tuple[str, Any, Any, str | None]]:
     while stack:
         at, owner, entries = stack[-1]
         for name, entry in entries:
-            path, first = f"{at}.{name}" if at else name, seen.get(id(entry))
+            path, first = below_path(at, name), seen.get(id(entry))
             seen.setdefault(id(entry), path)
             yield path, entry, owner, first
             if first is None and isinstance(entry, Called):
@@ -146,7 +157,7 @@ def resolve(root: Any, path: str) -> tuple[Any, Any, str] | None:
 
 
 def select(action: str, root: Any, where: str | Callable[[Any], Any]) -> list[Any]:
-    """The modules of a tree that a path, pattern or predicate names, in order.
+    """The modules of a tree that a path, pattern, predicate or class names, in order.
 
     Raises:
         TapeError: there is none.
@@ -154,13 +165,19 @@ def select(action: str, root: Any, where: str | Callable[[Any], Any]) -> list[An
     """
     if isinstance(where, Called) or not (isinstance(where, str) or callable(where)):
         raise TypeError(
-            f"{action}: takes a path, a pattern such as 'features.*' or a function of a module, "
-            f"got a {type(where).__name__}"
+            f"{action}: takes a path, a pattern such as 'features.*', a class or a function of a "
+            f"module, got {kind(where)}"
         )
     if not isinstance(where, str):
-        found = [module for module in below(root) if where(module)]
+        if isinstance(where, type):
+            cls = where
+            found = [module for module in below(root) if isinstance(module, cls)]
+            missing = f"there is no {cls.__name__} in"
+        else:
+            found = [module for module in below(root) if where(module)]
+            missing = "the predicate holds for no module of"
         if not found:
-            raise TapeError(f"{action}: the predicate holds for no module of {kind(root)}")
+            raise TapeError(f"{action}: {missing} {kind(root)}")
         return found
     exact = resolve(root, where)
     if exact is not None and isinstance(exact[0], Called):
@@ -234,9 +251,14 @@ def unknown(action: str, root: Any, path: str, exact: Any = None) -> TapeError:
     if exact is not None:
         what = "parameter" if isinstance(exact[0], (Parameter, Uninferred)) else "buffer"
         what = what if isinstance(exact[0], (Tensor, Uninferred)) else "function"
-        hint = "; requires_grad_(False) freezes one alone" * (what == "parameter")
+        may_stay = what == "parameter" and action in SWITCHES
+        hint = f"; requires_grad_({SWITCHES[action]}) is for one alone" if may_stay else ""
         return TapeError(f"{action}: {path} is a {what} of {kind(root)}, not a module{hint}")
     paths = [at for at, entry, _, _ in walk(root, again=False) if isinstance(entry, Called) and at]
+    if any(at.startswith(f"{path}.") for at in paths):  # a list or dictionary of modules
+        return TapeError(
+            f"{action}: {path} of {kind(root)} is no module itself: '{path}.*' names those in it"
+        )
     hint = nearest(path, paths, 3)
     if not hint:
         few = ", ".join(paths[:5]) + ", ..." * (len(paths) > 5)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape.errors import ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.geometry import Geometry, known_float
 from tape.ops.pool import max_pool2d_index, pick2d, places, window_mean2d
 from tape.ops.reduce import mean
 from tape.ops.resample import Plan, bins, length, resample
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims, squeeze
 
 FORM = {1: "(N, C, L) or (C, L)", 2: "(N, C, H, W) or (C, H, W)"}
 
@@ -20,20 +20,22 @@ def planned(n, x, output_size):
     """x as images (N, C, H, W), and the size to pool to, as a pair."""
     x = asarray(x)
     if x.ndim not in (n + 1, n + 2):
-        raise ShapeError(f"x must be {FORM[n]}, got {x.shape}")
+        raise ShapeError(f"x must be {FORM[n]}, got {lengths(x)}")
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size,)
     sizes = sizes * n if len(sizes) == 1 else sizes
     if len(sizes) != n:
         raise ShapeError(f"output_size is an integer or {n} of them, got {output_size!r}")
-    image = x.shape[-n:]
-    if 0 in image or (0 in x.shape[-n - 1 :]):
-        raise ShapeError(f"x {x.shape} has an axis without elements to pool")
+    image = lengths(x)[-n:]
+    if 0 in lengths(x)[-n - 1 :]:
+        raise ShapeError(f"x {lengths(x)} has an axis without elements to pool")
     size = tuple(
         [m if s is None else length(s, "output_size") for s, m in zip(sizes, image, strict=True)]
     )
-    images = reshape(x, ((1,) * (x.ndim == n + 1)) + x.shape)
+    if size != (1,) * n or None in sizes:
+        count_on(x, *range(-n, 0))
+    images = expand_dims(x, 0) if x.ndim == n + 1 else x
     if n == 1:
-        images, size = reshape(images, (*images.shape[:2], 1, images.shape[2])), (1, *size)
+        images, size = expand_dims(images, 2), (1, *size)
     return images, size
 
 
@@ -47,8 +49,8 @@ def evenly(image, size):
 
 def shaped(y, n, x_ndim):
     """Images as what x was: a sequence, a single one."""
-    shape = y.shape if n == 2 else (*y.shape[:2], y.shape[3])
-    return reshape(y, shape if x_ndim == n + 2 else shape[1:])
+    gone = (0,) * (x_ndim == n + 1) + (2,) * (n == 1)
+    return squeeze(y, gone) if gone else y
 
 
 def mean_over_bins(name, n, x, output_size):
@@ -56,20 +58,20 @@ def mean_over_bins(name, n, x, output_size):
     try:
         images, size = planned(n, x, output_size)
         known_float(images)
-        regular = evenly(images.shape[2:], size)
+        regular = evenly(lengths(images)[2:], size)
         if size == (1, 1):
             y = mean(images, axis=(2, 3), keepdims=True)
         elif regular is not None:
             y = window_mean2d(images, **regular)
         else:
             y = images
-            for axis, (k, m) in enumerate(zip(images.shape[2:], size, strict=True), 2):
+            for axis, (k, m) in enumerate(zip(lengths(images)[2:], size, strict=True), 2):
                 if k != m:
                     y = resample(y, axis=axis, plan=Plan("mean", k, m), adjoint=False)
     except TapeError as error:
         error.op = name
         raise
-    return shaped(y, n, len(asarray(x).shape))
+    return shaped(y, n, asarray(x).ndim)
 
 
 def adaptive_avg_pool1d(x, output_size):
@@ -158,7 +160,7 @@ def largest_in_bins(name, n, x, output_size, return_indices):
     """adaptive_max_pool along n axes."""
     try:
         images, size = planned(n, x, output_size)
-        regular = evenly(images.shape[2:], size)
+        regular = evenly(lengths(images)[2:], size)
         if regular is None:
             index = adaptive_max_index(images, size=size)
         else:
@@ -167,7 +169,7 @@ def largest_in_bins(name, n, x, output_size, return_indices):
     except TapeError as error:
         error.op = name
         raise
-    ndim = len(asarray(x).shape)
+    ndim = asarray(x).ndim
     y = shaped(y, n, ndim)
     return (y, shaped(places(index, False), n, ndim)) if return_indices else y
 

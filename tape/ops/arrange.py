@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_as_read
 from tape._core.refusal import addressable, allocated
 from tape.errors import AxisError, DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
@@ -114,6 +114,8 @@ def broadcast_arrays(*xs):
     except ShapeError as error:
         error.op = "broadcast_arrays"
         raise
+    for x in xs:
+        count_as_read(x)
     return [x if x.shape == shape else broadcast_to(x, shape) for x in xs]
 
 
@@ -150,6 +152,8 @@ def meshgrid(*xs, indexing="xy"):
     order = list(range(len(xs)))
     if indexing == "xy" and len(xs) > 1:
         order[:2] = 1, 0
+    for x in xs:
+        count_as_read(x)
     shape = tuple([xs[i].size for i in order])
     grids = []
     for i, x in enumerate(xs):

@@ -7,14 +7,15 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
+from tape._core.recorded import is_recorded
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, ShapeError
 from tape.ops.arrange import repeat
+from tape.ops.dropout import dropout
 from tape.ops.linalg import matmul
 from tape.ops.logic import is_real, where
 from tape.ops.naming import named
-from tape.ops.random import dropout
 from tape.ops.shape import matrix_transpose
 from tape.ops.softmax import softmax
 
@@ -70,10 +71,14 @@ def scaled_dot_product_attention(
         raise ValueError(f"{name}: dropout_p is {dropout_p!r}, expected a probability in [0, 1]")
     if enable_gqa:
         key, value = [for_heads(x, query) for x in (key, value)]
-    scale = query.shape[-1] ** -0.5 if scale is None and query.shape[-1] else scale or 0.0
+    if scale is None:
+        count_on(query, -1)
+        scale = (lengths(query)[-1] or 1) ** -0.5
     scores = matmul(query * scale, matrix_transpose(key))
-    mask = lower(scores) if is_causal else attn_mask
-    weights = softmax(scores, -1) if mask is None else masked_softmax(scores, asarray(mask))
+    if attn_mask is not None:
+        weights = masked_softmax(scores, asarray(attn_mask))
+    else:
+        weights = softmax(masked(scores, lower(scores)) if is_causal else scores, -1)
     if dropout_p:
         weights = dropout(weights, dropout_p, True, rng)
     return matmul(weights, value)
@@ -81,30 +86,36 @@ def scaled_dot_product_attention(
 
 def check(query, key, value):
     """ShapeError unless the last two axes fit."""
-    given = f"query {query.shape}, key {key.shape}, value {value.shape}"
+    given = f"query {lengths(query)}, key {lengths(key)}, value {lengths(value)}"
     if min(query.ndim, key.ndim, value.ndim) < 2:
         raise ShapeError(f"needs two axes or more: {given}")
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    if lengths(query)[-1] != lengths(key)[-1] or lengths(key)[-2] != lengths(value)[-2]:
         raise ShapeError(f"queries and keys need one length, keys and values one number: {given}")
 
 
 def for_heads(x, query):
     """Keys or values, each head repeated for the heads of query that it serves."""
-    if x.ndim < 3 or query.ndim < 3 or not x.shape[-3] or query.shape[-3] % x.shape[-3]:
-        raise ShapeError(f"the heads of query {query.shape} are no multiple of those of {x.shape}")
-    n = query.shape[-3] // x.shape[-3]
+    if x.ndim < 3 or query.ndim < 3 or not lengths(x)[-3] or lengths(query)[-3] % lengths(x)[-3]:
+        raise ShapeError(
+            f"the heads of query {lengths(query)} are no multiple of those of {lengths(x)}"
+        )
+    count_on(query, -3)
+    count_on(x, -3)
+    n = lengths(query)[-3] // lengths(x)[-3]
     return x if n == 1 else repeat(x, n, axis=x.ndim - 3)
 
 
 def lower(scores):
     """The mask by which query i sees keys 0 to i."""
-    return Tensor(np.tri(*scores.shape[-2:], dtype=bool))
+    count_on(scores, -2, -1)
+    return Tensor(np.tri(*lengths(scores)[-2:], dtype=bool))
 
 
 def masked_softmax(scores, mask):
     """softmax of the scores along the last axis where a mask allows, 0 where it allows nothing."""
     scores = masked(scores, mask)
-    barred = ~mask.numpy() if mask.dtype == bool else mask.numpy() == -math.inf
+    values = mask if is_recorded(mask) else mask.numpy()  # of tensors, a branch is a guard
+    barred = ~values if mask.dtype == bool else values == -math.inf
     blind = barred.all(-1, keepdims=True) if barred.ndim else barred
     if not blind.any():
         return softmax(scores, -1)
@@ -115,8 +126,10 @@ def masked(scores, mask):
     """The scores with a mask of numbers added, or -inf where one of bools is False."""
     if mask.dtype.kind not in "bf":
         raise DTypeError(f"attn_mask is {mask.dtype}, expected bools or floats")
-    if shapes.broadcast(scores.shape, mask.shape) != scores.shape:
-        raise ShapeError(f"attn_mask {mask.shape} does not broadcast to the scores {scores.shape}")
+    if shapes.broadcast(lengths(scores), lengths(mask)) != lengths(scores):
+        raise ShapeError(
+            f"attn_mask {lengths(mask)} does not broadcast to the scores {lengths(scores)}"
+        )
     if mask.dtype == bool:
         return where(mask, scores, -math.inf)
     return scores + mask.astype(scores.dtype, copy=False)

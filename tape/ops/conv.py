@@ -16,7 +16,7 @@ from tape.op import bad, op, sample
 from tape.ops.activated import FUSED, function_of, fused_name, slope
 from tape.ops.channels import channel_sum
 from tape.ops.geometry import Geometry, batched, known_float, padding_pairs, pair, windows
-from tape.ops.shape import reshape
+from tape.ops.shape import squeeze
 
 PLAIN = Geometry()
 SAME = Geometry(padding=((1, 1), (1, 1)))
@@ -71,7 +71,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
         y = y if activation is None else activation(y)
     else:
         y = activated(images, w, b, geometry=geometry, activation=fused)
-    return reshape(y, y.shape[1:]) if alone else y
+    return squeeze(y, 0) if alone else y
 
 
 def geometry_of(w, stride, padding, dilation, groups):

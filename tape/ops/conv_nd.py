@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape.errors import ShapeError, TapeError
 from tape.ops.conv import conv2d
-from tape.ops.depth import depth_windows
+from tape.ops.depth import depth_windows, volumes_of
 from tape.ops.geometry import each_axis, padding_pairs
-from tape.ops.shape import permute_dims, reshape
+from tape.ops.shape import expand_dims, reshape, squeeze
 
 FORM = {1: "(N, C, L) or (C, L)", 3: "(N, C, D, H, W) or (C, D, H, W)"}
 KERNEL = {1: "(C_out, C / groups, K)", 3: "(C_out, C / groups, T, R, S)"}
@@ -17,19 +17,23 @@ def operands(n, x, w, b, stride, padding, dilation, groups):
     """x with a batch, w, whether x was alone, and the settings for each of n axes."""
     x, w = asarray(x), asarray(w)
     if w.ndim != n + 2 or x.ndim not in (n + 1, n + 2):
-        raise ShapeError(f"x must be {FORM[n]} and w {KERNEL[n]}, got {x.shape} and {w.shape}")
+        raise ShapeError(
+            f"x must be {FORM[n]} and w {KERNEL[n]}, got {lengths(x)} and {lengths(w)}"
+        )
     alone = x.ndim == n + 1
-    images = reshape(x, (1, *x.shape)) if alone else x
+    images = expand_dims(x, 0) if alone else x
     if not hasattr(groups, "__index__"):
         raise ShapeError(f"groups is an integer, got {groups!r}")
     if groups < 1 or w.shape[0] % groups:
         raise ShapeError(
             f"groups = {groups} does not divide the {w.shape[0]} output channels of w {w.shape}"
         )
-    C, needed = images.shape[1], w.shape[1] * groups
+    C, needed = lengths(images)[1], w.shape[1] * groups
     if needed != C:
         of = f" in {groups} groups" if groups > 1 else ""
-        raise ShapeError(f"x has {C} channels, w expects {needed}{of} (x {x.shape}, w {w.shape})")
+        raise ShapeError(
+            f"x has {C} channels, w expects {needed}{of} (x {lengths(x)}, w {w.shape})"
+        )
     if b is not None and asarray(b).shape != w.shape[:1]:
         raise ShapeError(f"b has shape {asarray(b).shape}, w {w.shape} makes {w.shape[0]} channels")
     stride, dilation = each_axis(stride, n, "stride"), each_axis(dilation, n, "dilation")
@@ -41,11 +45,11 @@ def operands(n, x, w, b, stride, padding, dilation, groups):
     if min(min(p) for p in pairs) < 0:
         raise ShapeError(f"padding {padding} must not be negative")
     for size, k, (before, after), d in zip(
-        images.shape[2:], w.shape[2:], pairs, dilation, strict=True
+        lengths(images)[2:], w.shape[2:], pairs, dilation, strict=True
     ):
         if before + size + after < d * (k - 1) + 1:
             raise ShapeError(
-                f"a window of {w.shape[2:]} (dilation {dilation}) does not fit x {x.shape} with "
+                f"a window of {w.shape[2:]} (dilation {dilation}) does not fit x {lengths(x)} with "
                 f"padding {pairs}"
             )
     return images, w, alone, stride, pairs, dilation
@@ -81,8 +85,8 @@ def conv1d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
             1, x, w, b, stride, padding, dilation, groups
         )
         y = conv2d(
-            reshape(x, (*x.shape[:2], 1, x.shape[2])),
-            reshape(w, (*w.shape[:2], 1, w.shape[2])),
+            expand_dims(x, 2),
+            expand_dims(w, 2),
             b,
             (1, *stride),
             ((0, 0), *padding),
@@ -93,7 +97,7 @@ def conv1d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
     except TapeError as error:
         error.op = "conv1d"
         raise
-    return reshape(y, (y.shape[1], y.shape[3]) if alone else (*y.shape[:2], y.shape[3]))
+    return squeeze(y, (0, 2) if alone else 2)
 
 
 def conv3d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=None):
@@ -126,13 +130,15 @@ def conv3d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
         x, w, alone, stride, padding, dilation = operands(
             3, x, w, b, stride, padding, dilation, groups
         )
-        T, R, S = w.shape[2:]
+        count_on(x, 2)
+        count_on(w, 2)
+        T, R, S = lengths(w)[2:]
         images = depth_windows(
             x, size=T, stride=stride[0], padding=padding[0], dilation=dilation[0]
         )
         y = conv2d(
             images,
-            reshape(w, (w.shape[0], w.shape[1] * T, R, S)),
+            reshape(w, (lengths(w)[0], lengths(w)[1] * T, R, S)),
             b,
             stride[1:],
             padding[1:],
@@ -144,6 +150,6 @@ def conv3d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
         error.op = "conv3d"
         raise
     before, after = padding[0]
-    Do = (x.shape[2] + before + after - dilation[0] * (T - 1) - 1) // stride[0] + 1
-    y = permute_dims(reshape(y, (x.shape[0], Do, *y.shape[1:])), (0, 2, 1, 3, 4))
-    return reshape(y, y.shape[1:]) if alone else y
+    Do = (lengths(x)[2] + before + after - dilation[0] * (T - 1) - 1) // stride[0] + 1
+    y = volumes_of(y, depth=Do)
+    return squeeze(y, 0) if alone else y

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape.errors import DTypeError, ShapeError, TapeError
 from tape.ops.conv import conv2d_input_grad
 from tape.ops.geometry import Geometry, each_axis
 from tape.ops.pad import pad
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims, reshape, squeeze
 
 FORM = {1: "(N, C, L) or (C, L)", 2: "(N, C, H, W) or (C, H, W)"}
 KERNEL = {1: "(C_in, C_out / groups, K)", 2: "(C_in, C_out / groups, R, S)"}
@@ -17,25 +17,29 @@ def spread(n, x, w, b, stride, padding, output_padding, groups, dilation):
     """The transposed convolution along n axes."""
     x, w = asarray(x), asarray(w)
     if w.ndim != n + 2 or x.ndim not in (n + 1, n + 2):
-        raise ShapeError(f"x must be {FORM[n]} and w {KERNEL[n]}, got {x.shape} and {w.shape}")
+        raise ShapeError(
+            f"x must be {FORM[n]} and w {KERNEL[n]}, got {lengths(x)} and {lengths(w)}"
+        )
     for name, t in (("x", x), ("w", w)):
         if t.dtype.kind != "f":
             raise DTypeError(f"{name} is {t.dtype}, expected float32 or float64")
     alone = x.ndim == n + 1
-    images = reshape(x, (1, *x.shape)) if alone else x
-    C = images.shape[1]
+    images = expand_dims(x, axis=0) if alone else x
+    C = lengths(images)[1]
+    count_on(x, *range(-n, 0))
+    count_on(w, *range(-n, 0))
     if not hasattr(groups, "__index__") or groups < 1 or C % groups:
-        raise ShapeError(f"groups = {groups!r} does not divide the {C} channels of x {x.shape}")
+        raise ShapeError(f"groups = {groups!r} does not divide the {C} channels of x {lengths(x)}")
     if w.shape[0] != C:
-        raise ShapeError(f"x has {C} channels, w is for {w.shape[0]} (x {x.shape}, w {w.shape})")
+        raise ShapeError(f"x has {C} channels, w is for {w.shape[0]} (x {lengths(x)}, w {w.shape})")
     channels = w.shape[1] * groups
     if b is not None and asarray(b).shape != (channels,):
         raise ShapeError(f"b has shape {asarray(b).shape}, w {w.shape} makes {channels} channels")
     lines = [
         line(size, k, *settings)
         for size, k, *settings in zip(
-            images.shape[2:],
-            w.shape[2:],
+            lengths(images)[2:],
+            lengths(w)[2:],
             each_axis(stride, n, "stride"),
             each_axis(padding, n, "padding"),
             each_axis(output_padding, n, "output_padding"),
@@ -45,8 +49,7 @@ def spread(n, x, w, b, stride, padding, output_padding, groups, dilation):
     ]
     if n == 1:
         lines = [(1, 1, (0, 0), 1, 0), *lines]
-        images = reshape(images, (*images.shape[:2], 1, images.shape[2]))
-        w = reshape(w, (*w.shape[:2], 1, w.shape[2]))
+        images, w = expand_dims(images, axis=2), expand_dims(w, axis=2)
     result, strides, pairs, dilations, zeros = zip(*lines, strict=True)
     geometry = Geometry(strides, pairs, dilations, int(groups))
     y = conv2d_input_grad(images, w, image=result, geometry=geometry)
@@ -54,8 +57,8 @@ def spread(n, x, w, b, stride, padding, output_padding, groups, dilation):
         y = pad(y, ((0, 0), (0, 0), *[(0, z) for z in zeros]))
     if b is not None:
         y = y + reshape(b, (-1, 1, 1))
-    y = reshape(y, (*y.shape[:2], y.shape[3])) if n == 1 else y
-    return reshape(y, y.shape[1:]) if alone else y
+    gone = (0,) * alone + (2,) * (n == 1)
+    return squeeze(y, gone) if gone else y
 
 
 def line(size, k, stride, padding, output_padding, dilation):

@@ -71,4 +71,4 @@ def convolve(x, w, /, *, axes=-1, circular=False):
     of_filter = real_transform("convolve", w, s, of_x, None)
     product = complex_product(of_signal, of_filter)
     y = real_inverse("convolve", product, s, of_x, None)
-    return resized("convolve", y, [a + ndim for a in of_x], whole)
+    return resized(y, [a + ndim for a in of_x], whole)

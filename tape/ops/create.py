@@ -12,8 +12,9 @@ from operator import index
 import numpy as np
 
 from tape._core.convert import known_dtype
-from tape._core.memory import adopt, operand
+from tape._core.memory import adopt, count_as_read, operand
 from tape._core.refusal import allocated, too_large
+from tape._core.tensor import Tensor
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.logic import is_real
@@ -44,7 +45,8 @@ def shape_of(x, name):
     """Shape of a tensor, array, number or nested list; errors are in the name of a function."""
     if isinstance(x, (int, float)):
         return ()
-    return x.shape if hasattr(x, "shape") else operand(x, name).shape
+    x = x if hasattr(x, "shape") else operand(x, name)
+    return (count_as_read(x) if isinstance(x, Tensor) and x.ndim else x).shape
 
 
 def dtype_of(x):

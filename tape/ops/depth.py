@@ -9,6 +9,7 @@ import numpy as np
 from tape._kernels.window import window_count
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
+from tape.ops.shape import permute_dims, reshape
 
 
 def slices(x, *, size, stride, padding, dilation):
@@ -117,3 +118,31 @@ def depth_sums(x, /, *, volume, size, stride, padding, dilation):
 @depth_sums.defvjp
 def depth_sums_vjp(g, size, stride, padding, dilation):
     return depth_windows(g, size=size, stride=stride, padding=padding, dilation=dilation)
+
+
+def stacked(x, *, depth):
+    """Shape rule: (N * Do, C, H, W) -> (N, C, Do, H, W)."""
+    if len(x) != 4 or depth < 1 or x[0] % depth:
+        raise ShapeError(f"{x} are not volumes of {depth} images each, one after the other")
+    return (x[0] // depth, x[1], depth, *x[2:])
+
+
+@op(
+    shape=stacked,
+    saves="x.shape",
+    linear=True,
+    samples=[sample((6, 2, 3, 2), depth=3), sample((0, 2, 3, 2), depth=2)],
+    errors=[bad((5, 1, 2, 2), depth=2, error=ShapeError, match="are not volumes of 2 images")],
+)
+def volumes_of(x, /, *, depth):
+    """Volumes of images one after the other.   Shapes: x (N * Do, C, H, W) -> y (N, C, Do, H, W)
+
+    y[n, c, i] = x[n * Do + i, c]
+    """
+    n, *rest = x.shape
+    return x.reshape(n // depth, depth, *rest).swapaxes(1, 2)
+
+
+@volumes_of.defvjp
+def volumes_of_vjp(g, x_shape):
+    return reshape(permute_dims(g, (0, 2, 1, 3, 4)), x_shape)

@@ -8,7 +8,7 @@ import string
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, lengths
 from tape.errors import AxisError, ShapeError
 from tape.ops.contract import contract, diagonals, sizes_of, unique
 from tape.ops.naming import named
@@ -106,13 +106,13 @@ def einsum(subscripts, /, *operands):
         raise TypeError(f"einsum: subscripts are a string, got {type(subscripts).__name__}")
     xs = [asarray(x) for x in operands]
     terms, result = spelled(subscripts, tuple([x.ndim for x in xs]))
-    sizes_of([(letters, x.shape) for letters, x in zip(terms, xs, strict=True)], "einsum: ")
+    sizes_of([(letters, lengths(x)) for letters, x in zip(terms, xs, strict=True)], "einsum: ")
     terms = list(terms)
     for i, letters in enumerate(terms):
         others = result + "".join([t for j, t in enumerate(terms) if j != i])
         xs[i], terms[i] = cleaned(xs[i], letters, others)
     if len(xs) > 2:
-        steps = pairs_to_contract(tuple(terms), result, tuple([x.shape for x in xs]))
+        steps = pairs_to_contract(tuple(terms), result, tuple([lengths(x) for x in xs]))
     else:
         steps = [(0, 1)] if len(xs) == 2 else []
     for step in steps:

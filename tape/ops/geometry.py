@@ -11,7 +11,7 @@ from tape._core.memory import asarray
 from tape._kernels.window import window_count
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims
 
 Pair = tuple[int, int]
 LARGEST = 2**31 - 1
@@ -45,7 +45,7 @@ def batched(x):
     """Images (N, C, H, W), and whether x is a single one of them, (C, H, W)."""
     x = asarray(x)
     alone = x.ndim == 3
-    return (reshape(x, (1, *x.shape)) if alone else x), alone
+    return (expand_dims(x, 0) if alone else x), alone
 
 
 def known_float(x):

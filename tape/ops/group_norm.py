@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape.errors import AxisError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.arithmetic import power
@@ -25,17 +25,25 @@ def channels_of(name, x, **given):
     """x as a tensor (N, C, ...), its channels; what is given must be one number for each."""
     x = asarray(x)
     if x.ndim < 2:
-        raise ShapeError(f"{name}: x must be (N, C, ...), got {x.shape}")
-    C = x.shape[1]
+        raise ShapeError(f"{name}: x must be (N, C, ...), got {lengths(x)}")
+    C = lengths(x)[1]
     for what, t in given.items():
         if t is not None and asarray(t).shape != (C,):
-            raise ShapeError(f"{name}: {what} {asarray(t).shape} for {C} channels of x {x.shape}")
+            raise ShapeError(
+                f"{name}: {what} {asarray(t).shape} for {C} channels of x {lengths(x)}"
+            )
     return x, C
+
+
+def any_number(x):
+    """What stands in a reshape for as many examples as there are."""
+    n, *rest = lengths(x)
+    return n if 0 in (n, *rest) else -1
 
 
 def affine(y, weight, bias):
     """weight * y + bias for each channel."""
-    spread = (y.shape[1],) + (1,) * (y.ndim - 2)
+    spread = (lengths(y)[1],) + (1,) * (y.ndim - 2)
     y = y if weight is None else y * reshape(asarray(weight), spread)
     return y if bias is None else y + reshape(asarray(bias), spread)
 
@@ -65,11 +73,13 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     if not hasattr(num_groups, "__index__") or num_groups < 1 or C % num_groups:
         raise ShapeError(
             f"group_norm: num_groups = {num_groups!r} does not divide the {C} channels of "
-            f"x {x.shape}"
+            f"x {lengths(x)}"
         )
     G = int(num_groups)
-    groups = reshape(x, (x.shape[0], G, C // G * math.prod(x.shape[2:])))
-    return affine(reshape(layer_norm(groups, eps=eps), x.shape), weight, bias)
+    count_on(x, *range(1, x.ndim))
+    groups = reshape(x, (any_number(x), G, C // G * math.prod(lengths(x)[2:])))
+    y = layer_norm(groups, eps=eps)
+    return affine(reshape(y, (any_number(x), *lengths(x)[1:])), weight, bias)
 
 
 @named
@@ -98,13 +108,16 @@ def instance_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
         raise ShapeError("instance_norm: mean and var are given both or neither")
     if mean is not None:
         return batch_norm(x, weight, bias, mean, var, eps)
-    n = math.prod(x.shape[2:])
+    n = math.prod(lengths(x)[2:])
     if n == 1:
         raise ShapeError(
-            f"instance_norm: one number a channel has no variance, x {x.shape}: give mean and var"
+            f"instance_norm: one number a channel has no variance, x {lengths(x)}: "
+            "give mean and var"
         )
-    rows = layer_norm(reshape(x, (*x.shape[:2], n)), eps=eps)
-    return affine(reshape(rows, x.shape), weight, bias)
+    count_on(x, *range(1, x.ndim))
+    N, C, *s = any_number(x), *lengths(x)[1:]
+    rows = layer_norm(reshape(x, (N, C, n)), eps=eps)
+    return affine(reshape(rows, (N, C, *s)), weight, bias)
 
 
 def within(x, *, axis):
@@ -182,12 +195,14 @@ def rms_norm(x, weight=None, axis=-1, eps=None):
     if weight is None:
         return y
     weight, axes = asarray(weight), shapes.axes_of(y.ndim, axis)
-    wanted = tuple([y.shape[a] for a in axes])
-    if weight.shape != wanted:
+    wanted = tuple([lengths(y)[a] for a in axes])
+    if lengths(weight) != wanted:
         raise ShapeError(
-            f"rms_norm: weight {weight.shape} for axes of lengths {wanted} of {y.shape}"
+            f"rms_norm: weight {lengths(weight)} for axes of lengths {wanted} of {lengths(y)}"
         )
-    return y * reshape(weight, tuple([n if a in axes else 1 for a, n in enumerate(y.shape)]))
+    if 1 in wanted:  # which would go with any length
+        count_on(y, *axes)
+    return y * reshape(weight, tuple([n if a in axes else 1 for a, n in enumerate(lengths(y))]))
 
 
 @named
@@ -209,12 +224,16 @@ def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
     """
     x = asarray(x)
     if x.ndim < 3:
-        raise ShapeError(f"local_response_norm: x must be (N, C, ...) with pixels, got {x.shape}")
+        raise ShapeError(
+            f"local_response_norm: x must be (N, C, ...) with pixels, got {lengths(x)}"
+        )
     if not hasattr(size, "__index__") or size < 1:
         raise ShapeError(f"local_response_norm: size is an integer of at least 1, got {size!r}")
-    if 0 in x.shape:
+    count_on(x, *range(1, x.ndim))
+    if 0 in lengths(x):
         return x
-    planes = reshape(square(x), (x.shape[0], 1, x.shape[1], math.prod(x.shape[2:])))
+    N, C, *s = any_number(x), *lengths(x)[1:]
+    planes = reshape(square(x), (N, 1, C, math.prod(s)))
     before = Geometry(padding=((size // 2, (size - 1) // 2), (0, 0)))
     means = window_mean2d(planes, window=(int(size), 1), geometry=before)
-    return x / power(reshape(means, x.shape) * alpha + k, beta)
+    return x / power(reshape(means, (N, C, *s)) * alpha + k, beta)

@@ -12,7 +12,8 @@ from tape.op import bad, op, sample
 from tape.ops.activation import sigmoid_slope
 from tape.ops.elementwise import tanh_slope, zeros_like
 from tape.ops.join import concat, stack
-from tape.ops.linalg import affine, matmul, outer_sum
+from tape.ops.linalg import matmul, outer_sum
+from tape.ops.linear import affine
 from tape.ops.recurrent import before, in_time, parts_of, planes, sequence, start, steps
 from tape.ops.reduce import sum_to
 from tape.ops.shape import reshape

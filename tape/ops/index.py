@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray, glance, origin_of, overwrite, written_from
+from tape._core.memory import asarray, choose, glance, origin_of, overwrite, written_from
 from tape._core.recorded import is_recorded
 from tape._core.state import is_recording
 from tape._core.tensor import Tensor
@@ -215,7 +215,11 @@ def item(x, key):
     except TapeError as error:
         error.op = "get_item"
         raise
-    return get_item(x, *indices, layout=layout)
+    y = get_item(x, *indices, layout=layout)
+    for index in indices:
+        if isinstance(index, Tensor) and index.dtype == bool:
+            return choose(y)
+    return y
 
 
 def written(x, value, *indices, layout):

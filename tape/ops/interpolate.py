@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape.errors import ShapeError, TapeError
 from tape.ops.naming import named
 from tape.ops.resample import Plan, is_real, length, resample
@@ -79,9 +79,10 @@ def interpolate(
         raise ValueError(f'interpolate: align_corners is for linear and cubic modes, not "{mode}"')
     if n not in dims:
         needed = " or ".join([str(d + 2) for d in dims])
-        raise ShapeError(f'interpolate: mode "{mode}" takes x of {needed} axes, got {x.shape}')
+        raise ShapeError(f'interpolate: mode "{mode}" takes x of {needed} axes, got {lengths(x)}')
     try:
-        along = list(enumerate(plans(x.shape, kind, n, size, scale_factor, align_corners), 2))
+        count_on(x, *range(2, x.ndim))
+        along = list(enumerate(plans(lengths(x), kind, n, size, scale_factor, align_corners), 2))
         # The last axis costs most: it comes after those that shrink and before those that grow.
         along.sort(key=lambda pair: 1 if pair[0] == n + 1 else 2 * (pair[1].n_out > pair[1].n_in))
         for axis, plan in along:

@@ -9,7 +9,7 @@ from operator import index
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import operand
+from tape._core.memory import count_on, lengths, operand
 from tape.errors import AxisError, DTypeError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.shape import reshape
@@ -177,7 +177,8 @@ def unstack(x, /, axis=0):
     x = operand(x, "unstack")
     axis = axis_in("unstack", x.ndim, axis)
     before = (slice(None),) * axis
-    return tuple([x[(*before, i)] for i in range(x.shape[axis])])
+    count_on(x, axis)
+    return tuple([x[(*before, i)] for i in range(lengths(x)[axis])])
 
 
 def places(sections):
@@ -207,7 +208,8 @@ def split(x, sections, /, axis=0):
     """
     x = operand(x, "split")
     axis = axis_in("split", x.ndim, axis)
-    n, before = x.shape[axis], (slice(None),) * axis
+    n, before = lengths(x)[axis], (slice(None),) * axis
+    count_on(x, axis)
     if hasattr(sections, "__index__") and not getattr(sections, "ndim", 0):
         sections = int(sections)
         if sections < 1 or n % sections:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray, glance
+from tape._core.memory import asarray
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
 from tape.ops.cases import MISFIT
@@ -13,7 +13,7 @@ from tape.ops.dtype import astype, floating
 from tape.ops.elementwise import exp, log, log1p
 from tape.ops.logic import clip, not_equal, where
 from tape.ops.lookup import take, take_along_axis
-from tape.ops.loss import checked, reduced
+from tape.ops.loss import check, reduced
 from tape.ops.naming import named
 from tape.ops.reduce import mean
 from tape.ops.reduce import sum as sum_over
@@ -167,7 +167,7 @@ def nll_loss(x, labels, weight=None, ignore_index=None, reduction="mean"):
     n = x.shape[axis]
     kept = None if ignore_index is None else not_equal(labels, ignore_index)
     labels = labels if kept is None else where(kept, labels, 0)
-    checked(glance(labels), n)
+    check(labels, n)
     y = -squeeze(take_along_axis(x, expand_dims(labels, axis=axis), axis=axis), axis=axis)
     total = None
     if weight is not None:

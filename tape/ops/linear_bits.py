@@ -11,7 +11,7 @@ from tape._kernels.product import Linear
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
 from tape.ops.activated import by_steps
-from tape.ops.linalg import affine, features
+from tape.ops.linear import affine, features
 from tape.ops.signs import NO_BORDER, floats, slow_bits
 
 ROWS = 240  # at a time: a product packs w for as many, see gemm.h

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, choose
 from tape._core.tensor import Tensor
 from tape.errors import AxisError, DTypeError, IndexRangeError, ShapeError, TapeError
 from tape.op import bad, op, sample
@@ -360,5 +360,5 @@ def nonzero(x, /):
     x = asarray(x)
     if x.ndim == 0:
         raise ShapeError("nonzero: a 0-d tensor has no axis to count along; reshape it to (1,)")
-    found = argwhere(x)
+    found = choose(argwhere(x))
     return tuple([get_item(found, layout=(WHOLE, axis)) for axis in range(x.ndim)])

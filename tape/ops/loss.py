@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import glance, operand
+from tape._core.memory import count_on, glance, lengths, operand, refuse_values
 from tape._core.tensor import Tensor
 from tape._kernels import rows
 from tape.errors import DTypeError, IndexRangeError, ShapeError, TapeError
@@ -85,6 +85,16 @@ def checked(labels, n):
             f"label {labels[place]} at position {at} is out of range for {n} classes"
         )
     return labels.astype(np.int64, copy=False)
+
+
+def check(labels, n):
+    """Raise what `checked` raises of labels, a tensor or an array."""
+    try:
+        checked(glance(labels) if isinstance(labels, Tensor) else labels, n)
+    except IndexRangeError:
+        if isinstance(labels, Tensor):
+            refuse_values(labels)
+        raise
 
 
 @cross_entropy_rows.defvjp("x")
@@ -264,25 +274,26 @@ def losses(logits, labels, axis, weight, smoothing, ignored):
     """The loss of every example, and what their mean is divided by (None: how many there are)."""
     axis = min(1, logits.ndim - 1) if axis is None else axis
     axis = shapes.axis_of(logits.ndim, axis)
-    outer = (*logits.shape[:axis], *logits.shape[axis + 1 :])
-    x, n = by_class(logits, axis), logits.shape[axis]
-    if weight is not None and weight.shape != (n,):
-        raise ShapeError(f"weight has shape {weight.shape}, expected {(n,)}, one a class")
-    if labels.dtype.kind == "f" and labels.shape == logits.shape:
+    outer = (*lengths(logits)[:axis], *lengths(logits)[axis + 1 :])
+    x, n = by_class(logits, axis), lengths(logits)[axis]
+    if weight is not None and lengths(weight) != (n,):
+        raise ShapeError(f"weight has shape {lengths(weight)}, expected {(n,)}, one a class")
+    if labels.dtype.kind == "f" and lengths(labels) == lengths(logits):
         y = losses_of_shares(x, by_class(labels, axis), weight, smoothing)
         return reshape(y, outer), None
-    if labels.shape != outer:
+    if lengths(labels) != outer:
         raise ShapeError(
-            f"labels are {labels.dtype} {labels.shape}, logits {logits.shape}: expected integers "
-            f"{outer}, or probabilities in the shape of the logits"
+            f"labels are {labels.dtype} {lengths(labels)}, logits {lengths(logits)}: expected "
+            f"integers {outer}, or probabilities in the shape of the logits"
         )
     kept = None if ignored is None else not_equal(labels, ignored)
     if kept is not None:
         labels = where(kept, labels, 0)
-        x = where(reshape(kept, (x.shape[0], 1)), x, 0.0)  # what is ignored may be NaN
-    checked(glance(labels) if isinstance(labels, Tensor) else labels, n)
-    flat = reshape(labels, x.shape[:1])
+        x = where(reshape(kept, (lengths(x)[0], 1)), x, 0.0)  # what is ignored may be NaN
+    check(labels, n)
+    flat = reshape(labels, lengths(x)[:1])
     if smoothing:
+        count_on(x, 1)
         y = losses_of_shares(x, one_hot(flat, n, x.dtype), weight, smoothing)
     else:
         y = cross_entropy_rows(x, flat, "none")
@@ -299,7 +310,8 @@ def losses(logits, labels, axis, weight, smoothing, ignored):
 def losses_of_shares(x, p, weight, smoothing):
     """Losses against probabilities, smoothed and weighted."""
     if smoothing:
-        p = p * (1 - smoothing) + smoothing / x.shape[1]
+        count_on(x, 1)
+        p = p * (1 - smoothing) + smoothing / lengths(x)[1]
     return cross_entropy_soft(x, p if weight is None else p * weight)
 
 
@@ -307,7 +319,7 @@ def by_class(x, axis):
     """A tensor as a matrix: classes along the rows, everything else one row each."""
     if axis != x.ndim - 1:
         x = moveaxis(x, axis, -1)
-    return x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    return x if x.ndim == 2 else reshape(x, (math.prod(lengths(x)[:-1]), lengths(x)[-1]))
 
 
 def reduced(y, reduction, total=None):
@@ -341,6 +353,6 @@ def mse_loss(x, target, reduction="mean"):
     x = x if isinstance(x, Tensor) else operand(x, "mse_loss")
     if not isinstance(target, (int, float)):
         target = target if isinstance(target, Tensor) else operand(target, "mse_loss")
-        if x.shape != target.shape:
-            raise ShapeError(f"mse_loss: x has shape {x.shape}, target {target.shape}")
+        if lengths(x) != lengths(target):
+            raise ShapeError(f"mse_loss: x has shape {lengths(x)}, target {lengths(target)}")
     return reduced(square(x - target), reduction)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape._core.memory import asarray, glance
+from tape._core.memory import asarray
 from tape._core.tensor import Tensor
 from tape.errors import DTypeError, IndexRangeError, ShapeError
 from tape.ops.activation import relu
@@ -12,7 +12,7 @@ from tape.ops.distance import pairwise_distance
 from tape.ops.elementwise import sqrt
 from tape.ops.logic import clip, equal, minimum, not_equal, where
 from tape.ops.lookup import take, take_along_axis
-from tape.ops.loss import checked, reduced
+from tape.ops.loss import check, reduced
 from tape.ops.naming import named
 from tape.ops.reduce import sum as sum_over
 from tape.ops.regression import check_reduction
@@ -151,7 +151,7 @@ def multi_margin_loss(x, labels, p=1, margin=1.0, weight=None, reduction="mean")
         raise ValueError(f"multi_margin_loss: p is {p!r}, neither 1 nor 2")
     x, labels, shape = in_rows(x, asarray(labels))
     n = x.shape[1]
-    checked(glance(labels), n)
+    check(labels, n)
     right = take_along_axis(x, expand_dims(labels, axis=-1))
     others = not_equal(expand_dims(labels, axis=-1), np.arange(n))
     short = where(others, relu(margin - right + x), 0.0)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray, operand
+from tape._core.memory import asarray, count_on, lengths, operand
 from tape._kernels import rows
 from tape.errors import AxisError, ShapeError, TapeError
 from tape.op import bad, op, sample
@@ -258,16 +258,16 @@ def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
     except TapeError as error:
         error.op = "layer_norm"
         raise
-    wanted = tuple([x.shape[a] for a in axes])
+    wanted = tuple([lengths(x)[a] for a in axes])
     for name, t in (("weight", weight), ("bias", bias)):
-        if t is not None and t.shape != wanted:
+        if t is not None and lengths(t) != wanted:
             raise ShapeError(
-                f"layer_norm: {name} {t.shape} for axes of lengths {wanted} of {x.shape}"
+                f"layer_norm: {name} {lengths(t)} for axes of lengths {wanted} of {lengths(x)}"
             )
     if weight is not None and bias is not None and axes == tuple(range(x.ndim))[-len(axes) :]:
         return standardize_affine(x, weight, bias, axis, eps)
     y = standardize(x, axis, eps)
-    spread = tuple([n if a in axes else 1 for a, n in enumerate(y.shape)])
+    spread = tuple([n if a in axes else 1 for a, n in enumerate(lengths(y))])
     if weight is not None:
         y = y * reshape(weight, spread)
     return y if bias is None else y + reshape(bias, spread)
@@ -281,8 +281,8 @@ def given(x, name):
 def axes_of_batch(x):
     """All axes but 1, that of the channels."""
     if x.ndim < 2:
-        raise ShapeError(f"batch_norm: x must be (N, C, ...), got {x.shape}")
-    return batch_axes(x.shape)
+        raise ShapeError(f"batch_norm: x must be (N, C, ...), got {lengths(x)}")
+    return batch_axes(lengths(x))
 
 
 def batch_statistics(x):
@@ -300,7 +300,8 @@ def batch_statistics(x):
     """
     x = asarray(x)
     axes = axes_of_batch(x)
-    if 0 in [x.shape[a] for a in axes]:
+    if 0 in [lengths(x)[a] for a in axes]:
+        count_on(x, *range(x.ndim))
         nothing = sum_over(x, axes)
         return nothing, nothing + 1
     moments = channel_moments(x)
@@ -329,17 +330,17 @@ def batch_norm(x, weight=None, bias=None, mean=None, var=None, eps=1e-5):
     """
     x = operand(x, "batch_norm")
     weight, bias, mean, var = [given(t, "batch_norm") for t in (weight, bias, mean, var)]
-    if x.shape == (0,):
+    if lengths(x) == (0,):
         return x * 1  # PyTorch has no channels to look for either
     axes_of_batch(x)
     if (mean is None) != (var is None):
         raise ShapeError("batch_norm: mean and var are given both or neither")
     if mean is None:
         mean, var = batch_statistics(x)
-    C = x.shape[1]
+    C = lengths(x)[1]
     for name, t in (("weight", weight), ("bias", bias), ("mean", mean), ("var", var)):
-        if t is not None and t.shape != (C,):
-            raise ShapeError(f"batch_norm: {name} {t.shape} for {C} channels of x {x.shape}")
+        if t is not None and lengths(t) != (C,):
+            raise ShapeError(f"batch_norm: {name} {lengths(t)} for {C} channels of x {lengths(x)}")
     scale = (var + eps) ** -0.5
     if weight is not None:
         scale = scale * weight

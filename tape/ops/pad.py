@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape.errors import DTypeError, ShapeError, TapeError
 from tape.op import bad, op, sample
 from tape.ops.lookup import take
@@ -149,13 +149,16 @@ def pad(x, /, widths, mode="constant", value=0.0):
     x = asarray(x)
     try:
         pairs = frame(x.ndim, plain(widths), -LARGEST)
-        check_left(x.shape, pairs)
+        check_left(lengths(x), pairs)
+        count_on(x, *[axis for axis, pair in enumerate(pairs) if min(pair) < 0])
         if mode in ("constant", "circular"):
             x, pairs = cut(x, pairs)
         if places is None:
             return surround(x, pairs, value)
+        count_on(x, *[axis for axis, pair in enumerate(pairs) if any(pair)])
         indices = [
-            places(n, *pair) if any(pair) else None for n, pair in zip(x.shape, pairs, strict=True)
+            places(n, *pair) if any(pair) else None
+            for n, pair in zip(lengths(x), pairs, strict=True)
         ]
         for axis, index in enumerate(indices):
             x = x if index is None else take(x, index, axis)
@@ -177,8 +180,8 @@ def cut(x, pairs):
     if all(min(pair) >= 0 for pair in pairs):
         return x, pairs
     key = [
-        slice(max(0, -before), n - max(0, -after))
-        for n, (before, after) in zip(x.shape, pairs, strict=True)
+        slice(max(0, -before), n + after if after < 0 else None)
+        for n, (before, after) in zip(lengths(x), pairs, strict=True)
     ]
     return x[tuple(key)], tuple([(max(0, before), max(0, after)) for before, after in pairs])
 

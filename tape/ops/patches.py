@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape._kernels import window as kernels
 from tape.errors import ShapeError, TapeError
 from tape.op import bad, op, sample
@@ -17,7 +17,7 @@ from tape.ops.geometry import (
     windows,
 )
 from tape.ops.naming import named
-from tape.ops.shape import permute_dims, reshape
+from tape.ops.shape import expand_dims, permute_dims, reshape, squeeze
 
 
 def settings_of(kernel, dilation, padding, stride):
@@ -144,7 +144,7 @@ def unfold(x, kernel, dilation=1, padding=0, stride=1):
     except TapeError as error:
         error.op = "unfold"
         raise
-    return reshape(y, y.shape[1:]) if alone else y
+    return squeeze(y, 0) if alone else y
 
 
 @named
@@ -175,19 +175,19 @@ def fold(x, output_size, kernel, dilation=1, padding=0, stride=1):
         x = asarray(x)
         alone = x.ndim == 2
         y = sums_of(
-            reshape(x, (1, *x.shape)) if alone else x, image=image, window=window, geometry=geometry
+            expand_dims(x, 0) if alone else x, image=image, window=window, geometry=geometry
         )
     except TapeError as error:
         error.op = "fold"
         raise
-    return reshape(y, y.shape[1:]) if alone else y
+    return squeeze(y, 0) if alone else y
 
 
 def factor_of(x, factor, name, argument):
     """x with at least (C, H, W), and the factor as an int."""
     x = asarray(x)
     if x.ndim < 3:
-        raise ShapeError(f"{name}: x must be (..., C, H, W), got {x.shape}")
+        raise ShapeError(f"{name}: x must be (..., C, H, W), got {lengths(x)}")
     if not hasattr(factor, "__index__") or factor < 1:
         raise ShapeError(f"{name}: {argument} must be an integer of at least 1, got {factor!r}")
     return x, int(factor)
@@ -212,11 +212,12 @@ def pixel_shuffle(x, upscale_factor):
     [[[1.0, 2.0], [3.0, 4.0]]]
     """
     x, r = factor_of(x, upscale_factor, "pixel_shuffle", "upscale_factor")
-    *lead, C, H, W = x.shape
+    *lead, C, H, W = lengths(x)
     if C % (r * r):
         raise ShapeError(
-            f"pixel_shuffle: {r} * {r} does not divide the {C} channels of x {x.shape}"
+            f"pixel_shuffle: {r} * {r} does not divide the {C} channels of x {lengths(x)}"
         )
+    count_on(x, -3, *(-2, -1) * (r == 1))
     n = len(lead)
     apart = reshape(x, (*lead, C // (r * r), r, r, H, W))
     order = (*range(n), n, n + 3, n + 1, n + 4, n + 2)
@@ -239,9 +240,10 @@ def pixel_unshuffle(x, downscale_factor):
     [[[1.0]], [[2.0]], [[3.0]], [[4.0]]]
     """
     x, r = factor_of(x, downscale_factor, "pixel_unshuffle", "downscale_factor")
-    *lead, C, H, W = x.shape
+    *lead, C, H, W = lengths(x)
     if H % r or W % r:
-        raise ShapeError(f"pixel_unshuffle: {r} does not divide the image of x {x.shape}")
+        raise ShapeError(f"pixel_unshuffle: {r} does not divide the image of x {lengths(x)}")
+    count_on(x, -2, -1)
     n = len(lead)
     apart = reshape(x, (*lead, C, H // r, r, W // r, r))
     order = (*range(n), n, n + 2, n + 4, n + 1, n + 3)

@@ -18,7 +18,7 @@ from tape.ops.geometry import (
     windows,
 )
 from tape.ops.naming import named
-from tape.ops.shape import reshape
+from tape.ops.shape import squeeze
 
 
 def pooling(kernel, stride, padding, dilation, ceil_mode):
@@ -82,14 +82,14 @@ def max_pool2d(
     except TapeError as error:
         error.op = "max_pool2d"
         raise
-    y = reshape(y, y.shape[1:]) if alone else y
+    y = squeeze(y, 0) if alone else y
     return (y, places(index, alone)) if return_indices else y
 
 
 def places(index, alone):
     """Indices as they are given to callers: int64, without the batch of a single image."""
     index = astype(index, "int64")
-    return reshape(index, index.shape[1:]) if alone else index
+    return squeeze(index, 0) if alone else index
 
 
 FORMS = [
@@ -241,7 +241,7 @@ def avg_pool2d(
         count_include_pad=count_include_pad,
         divisor=divisor_of(divisor_override),
     )
-    return reshape(y, y.shape[1:]) if alone else y
+    return squeeze(y, 0) if alone else y
 
 
 @op(

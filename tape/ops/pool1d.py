@@ -13,7 +13,7 @@ from tape.ops.elementwise import sign
 from tape.ops.geometry import each_axis
 from tape.ops.naming import named
 from tape.ops.pool import avg_pool2d, max_pool2d
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims, squeeze
 
 
 def as_rows(x):
@@ -21,7 +21,7 @@ def as_rows(x):
     x = asarray(x)
     if x.ndim not in (2, 3):
         raise ShapeError(f"x must be (N, C, L) or (C, L), got {x.shape}")
-    return reshape(x, (*x.shape[:-1], 1, x.shape[-1]))
+    return expand_dims(x, -2)
 
 
 def of_one(setting, name):
@@ -38,7 +38,7 @@ def row_settings(kernel, stride, padding):
 
 def without_row(y):
     """Images of one row as sequences."""
-    return reshape(y, (*y.shape[:-2], y.shape[-1]))
+    return squeeze(y, -2)
 
 
 @named

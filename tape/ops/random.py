@@ -1,4 +1,4 @@
-"""Random tensors, and dropout.
+"""Random tensors, and the generators they are drawn from.
 
 Everything here takes `rng`, a numpy.random.Generator; without one it draws from the generator of
 the process, which `seed` starts anew. NumPy's generators lock themselves while they draw, so
@@ -14,17 +14,14 @@ import numpy as np
 
 from tape import shapes
 from tape._core.convert import known_dtype
-from tape._core.memory import adopt, operand
 from tape._core.refusal import allocated
 from tape.errors import DTypeError, ShapeError
-from tape.op import bad, op, sample
-from tape.ops.cases import text_for
 from tape.ops.create import leaf, lengths, shape_of
 from tape.ops.logic import is_real
 
 process = {"generator": None}
 making = threading.Lock()
-# What `drawing`, `drawn_again` and `sharing` set for their thread: `log`, `stand_ins`, `masks`.
+# What `drawing`, `drawn_again` and `drawing_aside` set for their thread: `log`, `stand_ins`.
 watched = threading.local()
 
 
@@ -123,35 +120,6 @@ class Copies(dict):
         if key not in self:
             self[key] = copied(rng, rng.bit_generator.state)
         return self[key]
-
-
-class sharing:
-    """A with-block in which what to drop is drawn once for each tensor, into a dictionary."""
-
-    def __init__(self, masks):
-        self.masks = masks
-
-    def __enter__(self):
-        self.before = getattr(watched, "masks", None)
-        watched.masks = self.masks
-
-    def __exit__(self, *error):
-        watched.masks = self.before
-
-
-def chosen(name, x, shape, p, rng):
-    """What to drop: bools of x's shape, each drawn with probability p for a place of `shape`."""
-    masks = getattr(watched, "masks", None)
-    key = x.serial, shape, p
-    if masks is not None and key in masks:
-        return masks[key]
-    drawn = np.asarray(generator(rng, name).random(shape, np.float32) < p)
-    if drawn.shape != x.shape:
-        drawn = np.broadcast_to(drawn, x.shape).copy()
-    mask = adopt(drawn)
-    if masks is not None:
-        masks[key] = mask
-    return mask
 
 
 def copied(rng, state):
@@ -302,77 +270,3 @@ def bernoulli(p=0.5, shape=None, *, dtype=None, rng=None):
     rng = generator(rng, "bernoulli")
     array = np.asarray(allocated("bernoulli", size, np.float64, lambda: rng.random(size) < chance))
     return leaf(array.astype(kind, copy=False), None, False)
-
-
-def same_as_gate(x, dropped):
-    """Shape rule of the op behind dropout."""
-    if x != dropped:
-        raise ShapeError(f"x is {x}, but what to drop {dropped}")
-    return x
-
-
-@op(
-    shape=same_as_gate,
-    name="dropout",
-    saves="dropped",
-    samples=[sample((3, 4), (3, 4), dtypes=[None, "bool"], scale=2.0)],
-    errors=[
-        bad(
-            (3,),
-            (2,),
-            dtypes=[None, "bool"],
-            scale=2.0,
-            error=ShapeError,
-            match=r"x is \(3,\), but what to drop \(2,\)",
-        ),
-        text_for("scale", (3,), (3,), dtypes=[None, "bool"]),
-    ],
-)
-def drop(x, dropped, /, scale):
-    """0 where dropped, else x * scale: dropout with its choice made.   Shapes: all (*s)"""
-    y = np.asarray(np.multiply(x, scale))
-    np.putmask(y, dropped, 0)
-    return y
-
-
-@drop.defvjp("x")
-def drop_vjp(g, dropped, scale):
-    return drop(g, dropped, scale)
-
-
-@drop.defjvp
-def drop_jvp(dx, dropped, scale):
-    return drop(dx, dropped, scale)
-
-
-def dropout(x, p=0.5, training=True, rng=None):
-    """x with each element set to 0 with probability p, the others divided by 1 - p.
-
-    So its expectation is x. Without training, or with p = 0, it is x itself. What is dropped is 0
-    even where x is infinite or NaN. The gradient goes through what was kept.
-
-    Shapes: x (*s) -> y (*s)
-
-    Args:
-        x: floating-point numbers.
-        p: probability to drop an element, in [0, 1].
-        training: whether to drop anything.
-        rng: generator to draw from, by default that of `tape.random`.
-
-    Raises:
-        ValueError: p is outside of [0, 1] or NaN.
-
-    Source: Srivastava et al. 2014, section 10 (JMLR 15, 1929-1958).
-
-    >>> import tape
-    >>> tape.random.seed(0)
-    >>> y = tape.dropout(tape.ones(1000), 0.25)
-    >>> sorted(set(y.tolist())), 700 < (y != 0.0).sum().item() < 800
-    ([0.0, 1.3333333730697632], True)
-    """
-    if not is_real(p) or not 0 <= p <= 1:
-        raise ValueError(f"dropout: p is {p!r}, expected a probability in [0, 1]")
-    x = operand(x, "dropout")
-    if not training or p == 0:
-        return x
-    return drop(x, chosen("dropout", x, x.shape, p, rng), 1 / (1 - p) if p < 1 else 0.0)

@@ -7,7 +7,8 @@ from operator import index
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, glance, lengths
+from tape._core.recorded import is_recorded
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.op import op, sample
@@ -17,7 +18,8 @@ from tape.ops.lookup import take, take_along_axis
 from tape.ops.naming import named
 from tape.ops.reduce import FORMS, spread
 from tape.ops.reduce import sum as sum_over
-from tape.ops.shape import moveaxis, reshape, squeeze
+from tape.ops.shape import expand_dims, moveaxis, reshape, squeeze
+from tape.ops.sort import argsort
 
 METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
 
@@ -78,13 +80,18 @@ def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
         found = topk(reshape(x, (1,)), k, 0)
         return tuple([reshape(part, ()) if part.size else part for part in found])
     axis = shapes.axis_of(x.ndim, axis)
-    n = x.shape[axis]
+    count_on(x, axis)
+    n = lengths(x)[axis]
     try:
         count = index(k)
     except TypeError:
         raise TypeError(f"topk: k is a whole number, got {k!r}") from None
     if not 0 <= count <= n:
-        raise ValueError(f"topk: k is {count}, not in [0, {n}], along axis {axis} of {x.shape}")
+        raise ValueError(f"topk: k is {count}, not in [0, {n}], along axis {axis} of {lengths(x)}")
+    first = (*(slice(None),) * axis, slice(0, count))
+    if is_recorded(x):
+        indices = argsort(x, axis, descending=largest)[first]
+        return take_along_axis(x, indices, axis=axis), indices
     values = x.numpy()
     if count and n >= max(MANY, FEW * count):
         places = first_few(values, count, axis, largest)
@@ -92,7 +99,7 @@ def topk(x, /, k, axis=-1, *, largest=True, sorted=True):
         indices = Tensor(np.take_along_axis(places, order, axis))
     else:
         order = ordered(values, axis, largest)
-        indices = Tensor(order[(slice(None),) * axis + (slice(0, count),)])
+        indices = Tensor(order[first])
     return take_along_axis(x, indices, axis=axis), indices
 
 
@@ -184,31 +191,34 @@ def quantile(x, /, q, axis=None, *, keepdims=False, method="linear"):
     shares = Tensor(q, x.dtype) if is_real(q) else asarray(q).astype(x.dtype)
     if shares.ndim > 1:
         raise ShapeError(f"q has shape {shares.shape}, expected one number or one axis")
-    values = shares.numpy()
+    value = Tensor.numpy if isinstance(q, Tensor) else glance  # what nobody else can change
+    values = value(shares)
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError(f"quantile: q {values.tolist()} is not in [0, 1]")
     if x.ndim == 0 and axis is not None:
         axis = shapes.lines_of(0, axis) or None
-    ndim, flat = x.ndim, reshape(x, (x.size,)) if axis is None else x
+    ndim, flat = x.ndim, reshape(x, (-1,)) if axis is None else x
     at = shapes.axis_of(flat.ndim, 0 if axis is None else axis)
-    n = flat.shape[at]
+    count_on(flat, at)
+    n = lengths(flat)[at]
     if n == 0:
-        raise ShapeError(f"axis {at} of {flat.shape} is empty: it has no quantile")
+        raise ShapeError(f"axis {at} of {lengths(flat)} is empty: it has no quantile")
     rows = moveaxis(flat, at, 0)
-    order = rows.numpy().argsort(0, kind="stable")
+    order = argsort(rows, 0) if is_recorded(rows) else rows.numpy().argsort(0, kind="stable")
     last = take_along_axis(rows, order[-1:], axis=0)
-    y = between(take_along_axis(rows, order, axis=0), shares * (n - 1), method)
+    place = shares * (n - 1)
+    y = between(take_along_axis(rows, order, axis=0), place, value(place), method)
     last = last if shares.ndim else squeeze(last, axis=0)
     y = where(isnan(last), last, y)
     if keepdims:
-        kept = (1,) * ndim if axis is None else (*flat.shape[:at], 1, *flat.shape[at + 1 :])
-        y = reshape(y, shares.shape + kept)
+        gone = range(ndim) if axis is None else (at,)
+        y = expand_dims(y, tuple([a + shares.ndim for a in gone])) if ndim else y
     return y
 
 
-def between(rows, place, method):
-    """Sorted rows at places between them, which may be one or several."""
-    below, above = np.floor(place.numpy()), np.ceil(place.numpy())
+def between(rows, place, at, method):
+    """Sorted rows at places between them, which may be one or several; `at` is their value."""
+    below, above = np.floor(at), np.ceil(at)
     low = take(rows, below.astype(np.int64), axis=0)
     high = take(rows, above.astype(np.int64), axis=0)
     if method == "lower":
@@ -216,11 +226,11 @@ def between(rows, place, method):
     if method == "higher":
         return high
     if method == "nearest":
-        return take(rows, np.round(place.numpy()).astype(np.int64), axis=0)
+        return take(rows, np.round(at).astype(np.int64), axis=0)
     if method == "midpoint":
         weight = Tensor(np.where(below == above, 0, 0.5).astype(rows.dtype))
     else:
         weight = place - Tensor(below.astype(rows.dtype))
     weight = reshape(weight, weight.shape + (1,) * (rows.ndim - 1))
     step = high - low  # from the nearer end, which is exact there and keeps infinities
-    return where(weight.numpy() < 0.5, low + step * weight, high - step * (1 - weight))
+    return where(glance(weight) < 0.5, low + step * weight, high - step * (1 - weight))

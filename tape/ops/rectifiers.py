@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape._kernels.activation import (
     BAND,
     HARDSIGMOID,
@@ -312,9 +312,10 @@ def prelu(x, /, weight):
     x, weight = asarray(x), asarray(weight)
     if weight.size == 1 and weight.ndim < 2:
         return slopes(x, reshape(weight, ()) if weight.ndim else weight)
-    if weight.ndim != 1 or x.ndim < 2 or x.shape[1] != weight.shape[0]:
+    if weight.ndim != 1 or x.ndim < 2 or lengths(x)[1] != weight.shape[0]:
         raise ShapeError(
             f"weight {weight.shape} is neither one number nor one for each channel, axis 1 "
-            f"of x {x.shape}"
+            f"of x {lengths(x)}"
         )
+    count_on(x, 1)
     return slopes(x, reshape(weight, (weight.shape[0],) + (1,) * (x.ndim - 2)))

@@ -21,9 +21,10 @@ from tape.op import bad, op, sample
 from tape.ops.activation import relu_gate, sigmoid_slope
 from tape.ops.elementwise import tanh, tanh_slope, zeros_like
 from tape.ops.join import concat, stack
-from tape.ops.linalg import affine, matmul, outer_sum
+from tape.ops.linalg import matmul, outer_sum
+from tape.ops.linear import affine
 from tape.ops.logic import where
-from tape.ops.shape import reshape
+from tape.ops.shape import expand_dims, reshape
 
 RNN_PLANES, LSTM_PLANES = 1, 6
 
@@ -40,7 +41,7 @@ def start(state, like):
 
 def before(states, first, reverse):
     """The state that every step began with.   Shapes: states (T, B, H), first (B, H)"""
-    first = reshape(first, (1, *first.shape))
+    first = expand_dims(first, axis=0)
     return concat(*([states[1:], first] if reverse else [first, states[:-1]]), axis=0)
 
 

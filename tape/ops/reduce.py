@@ -1,4 +1,4 @@
-"""Reductions along axes: sums and what is made of them."""
+"""Reductions along axes: sums and what is made of them; and broadcasting, a sum's transpose."""
 
 from __future__ import annotations
 

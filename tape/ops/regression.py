@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, glance, lengths
+from tape._core.recorded import is_recorded
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
 from tape.op import op, sample
@@ -15,7 +16,7 @@ from tape.ops.cases import each, text_for
 from tape.ops.dtype import floating
 from tape.ops.elementwise import abs as absolute
 from tape.ops.elementwise import exp, log, square
-from tape.ops.logic import clip, greater, is_real, where
+from tape.ops.logic import clip, greater, is_real, maximum, where
 from tape.ops.loss import CHOICE, REDUCTIONS, reduced
 from tape.ops.naming import named
 from tape.ops.shape import expand_dims
@@ -32,8 +33,8 @@ def compared(x, target):
     x = asarray(x)
     if not isinstance(target, (int, float)):
         target = asarray(target)
-        if x.shape != target.shape:
-            raise ShapeError(f"x has shape {x.shape}, target {target.shape}")
+        if lengths(x) != lengths(target):
+            raise ShapeError(f"x has shape {lengths(x)}, target {lengths(target)}")
     return x, target
 
 
@@ -170,18 +171,24 @@ def gaussian_nll_loss(x, target, var, full=False, eps=1e-6, reduction="mean"):
         raise ValueError(f"gaussian_nll_loss: eps is {eps!r}, not a number above 0")
     x, target = asarray(x), asarray(target)
     var = Tensor(var, x.dtype) if is_real(var) else asarray(var)
-    if var.ndim and var.shape != x.shape:
-        if var.shape == x.shape[:-1]:
+    sizes, wanted = lengths(var), lengths(x)
+    if var.ndim and sizes != wanted:
+        if sizes == wanted[:-1]:
             var = expand_dims(var, axis=-1)
-        elif var.shape != (1,) and var.shape not in one_for_all(x.shape):
+        elif sizes != (1,) and sizes not in one_for_all(wanted):
             raise ShapeError(
-                f"var {var.shape} fits neither x {x.shape} nor x without its last axis, nor has it "
+                f"var {sizes} fits neither x {wanted} nor x without its last axis, nor has it "
                 "length 1 in place of one of x's"
             )
-    values = var.numpy()
-    if (values < 0).any():
+    if is_recorded(var):  # a branch is a guard
+        refused, raised = bool((var < 0).any()), (maximum(var, eps) - var).detach()
+    else:
+        values = var.numpy()
+        refused, raised = (values < 0).any(), Tensor(np.maximum(values, eps) - values)
+    if refused:
+        values = glance(var)
         raise ValueError(f"gaussian_nll_loss: a variance is {values[values < 0][0]}, below 0")
-    var = var + Tensor(np.maximum(values, eps) - values)
+    var = var + raised
     y = (log(var) + square(x - target) / var) * 0.5
     return reduced(y + 0.5 * math.log(2 * math.pi) if full else y, reduction)
 

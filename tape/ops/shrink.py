@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tape import shapes
-from tape._core.memory import asarray
+from tape._core.memory import asarray, count_on, lengths
 from tape._kernels.activation import HARDSHRINK, LOGSIGMOID, MISH, MISH_SLOPE, SIGMOID, SOFTSHRINK
 from tape.errors import ShapeError
 from tape.op import bad, op, sample
@@ -214,9 +214,10 @@ def glu(x, /, axis=-1):
     """
     x = asarray(x)
     axis = shapes.axis_of(x.ndim, axis)
-    n, odd = divmod(x.shape[axis], 2)
+    count_on(x, axis)
+    n, odd = divmod(lengths(x)[axis], 2)
     if odd:
-        raise ShapeError(f"axis {axis} of x {x.shape} must have an even length to be halved")
+        raise ShapeError(f"axis {axis} of x {lengths(x)} must have an even length to be halved")
     before = (WHOLE,) * axis
     a = get_item(x, layout=(*before, slice(0, n)))
     return a * sigmoid(get_item(x, layout=(*before, slice(n, None))))

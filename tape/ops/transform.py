@@ -9,7 +9,7 @@ import numpy as np
 from tape import shapes
 from tape._core.memory import asarray
 from tape._core.refusal import allocated
-from tape.errors import AxisError, DTypeError, ShapeError, TapeError
+from tape.errors import AxisError, DTypeError, ShapeError
 from tape.ops.arrange import roll
 from tape.ops.create import chosen, leaf, lengths, number
 from tape.ops.dtype import real
@@ -87,11 +87,7 @@ def known_axes(name, ndim, s, axes, least=0):
         if n > ndim:
             raise ShapeError(f"{name}: {n} lengths {s} for {ndim} axes")
         axes = range(ndim - n, ndim)
-    try:
-        axes = tuple([shapes.axis_of(ndim, a) for a in (axes if np.iterable(axes) else (axes,))])
-    except AxisError as error:
-        error.op = name
-        raise
+    axes = tuple([shapes.axis_of(ndim, a) for a in (axes if np.iterable(axes) else (axes,))])
     if len(set(axes)) < len(axes):
         raise AxisError(f"{name}: axes {axes} name an axis twice")
     if len(axes) < least:
@@ -107,11 +103,11 @@ def known_axes(name, ndim, s, axes, least=0):
     return axes, s
 
 
-def resized(name, x, axes, s):
+def resized(x, axes, s):
     """x cut, or continued by zeros, to lengths along axes."""
     for a, n in zip(axes, s, strict=True):
         if n is not None and x.shape[a] != n:
-            x = called(name, reframed, x, a, 0, int(n) - x.shape[a])
+            x = reframed(x, a, 0, int(n) - x.shape[a])
     return x
 
 
@@ -120,18 +116,7 @@ def complex_transform(name, z, s, axes, norm, inverse):
     z = joined(name, z)
     axes, s = known_axes(name, z.ndim - 1, s, axes)
     norm = known_norm(name, norm)
-    return parted(
-        called(name, dft, resized(name, z, axes, s), axes=axes, norm=norm, inverse=inverse)
-    )
-
-
-def called(name, function, *args, **settings):
-    """What an op gives; an error names the function that the user called."""
-    try:
-        return function(*args, **settings)
-    except TapeError as error:
-        error.op = name
-        raise
+    return parted(dft(resized(z, axes, s), axes=axes, norm=norm, inverse=inverse))
 
 
 @named
@@ -201,7 +186,7 @@ def real_transform(name, x, s, axes, norm):
     x = real(x)
     axes, s = known_axes(name, x.ndim, s, axes, 1)
     norm = known_norm(name, norm)
-    return called(name, real_dft, resized(name, x, axes, s), axes=axes, norm=norm)
+    return real_dft(resized(x, axes, s), axes=axes, norm=norm)
 
 
 @named
@@ -251,8 +236,8 @@ def real_inverse(name, z, s, axes, norm):
             f"{name}: {z.shape[axes[-1]]} frequencies along axis {axes[-1]} of {z.shape[:-1]} are "
             "those of no number, or of one: say n=1"
         )
-    z = resized(name, z, axes, (*s[:-1], n // 2 + 1))
-    return called(name, real_idft, z, n=n, axes=axes, norm=norm)
+    z = resized(z, axes, (*s[:-1], n // 2 + 1))
+    return real_idft(z, n=n, axes=axes, norm=norm)
 
 
 @named

@@ -142,14 +142,15 @@ class Optimizer:
         """Go on with the parameters of another model: all of this, or nothing after an error.
 
         A parameter that both models have keeps its group and state. If they have none in common,
-        as after `clone`, those at the same paths of the same shapes and dtypes take over groups and
-        state. Other new ones start afresh, in the group of the old parameter at their path, or at
-        the nearest path if there is none; where that one was left out of the optimizer, they are
-        too. What only `old` has is dropped. Groups stay, even without parameters.
+        as after `clone` or `astype`, those at the same paths of the same shapes take over groups
+        and state, in their own dtype. Other new ones start afresh, in the group of the old
+        parameter at their path, or at the nearest path if there is none; where that one was left
+        out of the optimizer, they are too. What only `old` has is dropped. Groups stay, even
+        without parameters.
 
         Args:
             old: the model whose parameters the optimizer has.
-            new: the model that takes its place, as from `nn.replace` or `clone`.
+            new: the model that takes its place, as from `nn.replace`, `clone` or `astype`.
 
         Returns:
             ``(carried, fresh, dropped)``: paths in `new` of those with their state and of new ones,

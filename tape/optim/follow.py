@@ -83,8 +83,7 @@ def matched(
     return {
         id(entry): at_path[path]
         for path, entry in after
-        if path in at_path
-        and (entry.shape, entry.dtype) == (at_path[path].shape, at_path[path].dtype)
+        if path in at_path and entry.shape == at_path[path].shape
     }
 
 
@@ -116,6 +115,9 @@ def moved(group: Group, row: list[tuple[Tensor, Place | None]], groups: list[Gro
         source = groups[place[0]].track
         track.steps[k] = source.steps[place[1]]
         for name, column in source.columns.items():
-            track.columns.setdefault(name, [None] * len(tensors))[k] = column[place[1]]
+            array = column[place[1]]
+            if array is not None and array.dtype != tensors[k].dtype:
+                array = array.astype(tensors[k].dtype)
+            track.columns.setdefault(name, [None] * len(tensors))[k] = array
     track.compare()
     return group.with_track(track)

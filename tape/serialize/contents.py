@@ -74,6 +74,8 @@ def contents_of(header: Header, path: str) -> Contents:
         for name, kind in KINDS.items()
         if OWN + name in metadata
     }
+    if own.get("step", 0) < 0:
+        raise CheckpointError(f"load: {path}: {OWN}step is damaged: {own['step']}")
     is_moment = {name: "optimizer" in own and name.startswith(OPTIMIZER) for name in header.entries}
     names = {name: [name] for name in header.entries if not is_moment[name]}
     for alias, name in own.get("aliases", {}).items():
