@@ -4,20 +4,24 @@ import numpy as np
 
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memset
 from numpy cimport (
     PyArray_BYTES, PyArray_DATA, PyArray_DIM, PyArray_ITEMSIZE, PyArray_NDIM, PyArray_STRIDE,
-    PyArray_TYPE, ndarray,
+    PyArray_TYPE, ndarray, npy_intp,
 )
 
 from tape._kernels.arrays cimport product
+from tape._kernels.bits cimport checked_border, packed, volume
 from tape._kernels.ending cimport Ending, end_in
 from tape._kernels.table cimport kernels, tape_convolution
-from tape._kernels.window cimport new_images
+from tape._kernels.window cimport Window, new_images, read_window
+
+from tape._kernels.bits import NO_BORDER, RULES
 
 cnp.import_array()
 
-__all__ = ["conv2d", "conv2d_image", "conv2d_window"]
+__all__ = ["conv2d", "conv2d_image", "conv2d_signs", "conv2d_window"]
 
 cdef enum:
     LITTLE_WORK = 2000000  # multiply-adds, some 20 us: done before releasing the GIL has paid
@@ -167,6 +171,49 @@ def conv2d(x, w, ptrdiff_t Ho, ptrdiff_t Wo, stride, padding, dilation, ptrdiff_
         p.row_work, p.row_context = ending.row_work, &ending
     run(&p, 0 if kind == cnp.NPY_FLOAT else 1, False)
     return y
+
+
+def conv2d_signs(x, w, stride, padding, dilation, b=None, rule="negative", border=NO_BORDER):
+    """The signs of `conv2d`, packed as `pack` packs them: y itself is never written.
+
+    Raises:
+        TypeError: x or w is no array of floats.
+        ValueError: there are not four axes, channels do not match, no window fits, or a block is
+            too large.
+    """
+    cdef int kind = common_type(x, w, b)
+    cdef ndarray image = images(x, "x", kind), weight = images(w, "w", kind), words, bias
+    cdef tape_convolution p
+    cdef Window at
+    cdef Taps taps
+    cdef npy_intp dims[4]
+    cdef ptrdiff_t top, bottom, left, right
+    cdef ndarray _room = room_for(&taps, PyArray_DIM(weight, 2), PyArray_DIM(weight, 3))
+    weight = cnp.PyArray_GETCONTIGUOUS(weight)
+    if PyArray_DIM(image, 1) != PyArray_DIM(weight, 1):
+        raise ValueError(
+            f"conv2d: x has {PyArray_DIM(image, 1)} channels, w expects {PyArray_DIM(weight, 1)}")
+    at.H, at.W = PyArray_DIM(image, 2), PyArray_DIM(image, 3)
+    window = PyArray_DIM(weight, 2), PyArray_DIM(weight, 3)
+    read_window(&at, "conv2d", window, stride, padding, dilation, False)
+    top, bottom, left, right = checked_border("conv2d", border, 4, 1)
+    dims[0] = PyArray_DIM(image, 0)
+    dims[1], dims[2] = top + at.Ho + bottom, left + at.Wo + right
+    dims[3] = (PyArray_DIM(weight, 0) + 31) // 32
+    volume(dims, 4, "conv2d")
+    words = cnp.PyArray_ZEROS(4, dims, cnp.NPY_UINT32, 0)
+    lay_out(&p, &taps, image, weight, image, stride, padding, dilation, 1)
+    p.y, p.out_height, p.out_width, p.y_row = NULL, at.Ho, at.Wo, at.Wo
+    p.bits_col, p.bits_row = dims[3], dims[3] * dims[2]
+    p.bits_image = p.bits_row * dims[1]
+    p.bits = <uint32_t*>PyArray_DATA(words) + top * p.bits_row + left * p.bits_col
+    p.rule = RULES[rule]
+    if b is not None:
+        bias = cnp.PyArray_FROM_OTF(b, kind, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_FORCECAST)
+        p.bias = PyArray_DATA(bias)
+    run(&p, 0 if kind == cnp.NPY_FLOAT else 1, False)
+    shape = PyArray_DIM(image, 0), PyArray_DIM(weight, 0), at.Ho, at.Wo
+    return packed(words, shape, 1, (top, bottom, left, right))
 
 
 def conv2d_image(g, w, int H, int W, stride, padding, dilation, ptrdiff_t groups):
