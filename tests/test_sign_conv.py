@@ -16,7 +16,7 @@ from tape.netopt import quantization as q
 from tape.netopt.folded import Folded
 from tape.netopt.native import BitMaxPool2d
 from tape.netopt.sign_conv import SignConv2d
-from tape.ops.geometry import Geometry, windows
+from tape.ops.geometry import Geometry
 
 RULES = "negative", "not positive"
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -49,9 +49,7 @@ def convolutions(draw):
 
 def floats_first(x, w, b, geometry, rule, border):
     """The signs by way of the floats."""
-    size = windows(x.shape[2:], w.shape[2:], geometry)
-    y = conv2d(x, w, *size, *geometry[:3], 1, b)
-    return pack(y, 1, rule, 1.0, border)
+    return pack(conv2d(x, w, *geometry[:3], 1, b), 1, rule, 1.0, border)
 
 
 @given(convolutions(), st.sampled_from(RULES), st.tuples(*[st.integers(0, 2)] * 4))

@@ -14,8 +14,9 @@ import numpy as np
 from tape._core.convert cimport admit, owned_array, real_number
 from tape._core.node cimport INLINE_WORDS, WRITTEN, Node, leaf, value_of
 from tape._core.slots cimport CAST, slot
+from tape._core.state cimport State, current
 from tape._core.tensor cimport Tensor, wrap
-from tape._core.trace cimport DERIVED, follow
+from tape._core.trace cimport DERIVED, follow, note_read
 
 from tape._core.convert import known_dtype
 from tape.errors import DTypeError, GradError, TapeError
@@ -126,6 +127,31 @@ def adopt(ndarray array) -> Tensor:
 def glance(Tensor t) -> ndarray:
     """The value as a read-only view, for a look on which nothing that is computed depends."""
     return value_of(t.node).view()
+
+
+def unchanged(dict attributes, list views) -> bool:
+    """Whether tensors still have the values that they had when `numpy` gave the views.
+
+    Who holds a view keeps its memory from being written to, see Note [Copy on write].
+
+    Args:
+        attributes: tensors by name, and others.
+        views: (name, what `numpy` gave) of some of them.
+    """
+    cdef Node node
+    cdef ndarray view
+    cdef State state = current()
+    cdef bint noted = state.recording or state.reusing
+    for name, view in views:
+        held = attributes.get(name)
+        if not isinstance(held, Tensor):
+            return False
+        node = (<Tensor>held).node
+        if node.array is None or cnp.PyArray_DATA(node.array) != cnp.PyArray_DATA(view):
+            return False
+        if noted or node.trace is not None:
+            note_read(node, "array", None)
+    return True
 
 
 def origin_of(list sources) -> tuple:

@@ -10,8 +10,6 @@ __all__ = ["conv2d", "conv2d_image", "conv2d_signs", "conv2d_window"]
 def conv2d(
     x: NDArray[floating[Any]],
     w: NDArray[floating[Any]],
-    Ho: int,
-    Wo: int,
     stride: tuple[int, int],
     padding: tuple[tuple[int, int], tuple[int, int]],
     dilation: tuple[int, int],
