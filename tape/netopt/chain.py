@@ -318,7 +318,7 @@ def from_numbers(between: list[Spot], user: Any) -> None:
 def put_bits(between: list[Spot], user: Any, maker: Any) -> None:
     """Put in what works on bits, with the border that the next one wants."""
     wanted = NO_BORDER
-    if isinstance(user, NativeBinaryConv2d):
+    if isinstance(user, NativeBinaryConv2d) and user.padding != ((0, 0), (0, 0)):
         wanted = (*user.padding[0], *user.padding[1])
     for spot in reversed(between):
         if isinstance(spot.layer, MaxPool2d):

@@ -263,7 +263,8 @@ class NativeBinaryConv2d(Native):
 
     def compute(self, x: Any, lead: tuple[int, ...] | None) -> Any:
         """The result for images."""
-        self.refuse_lead(lead)
+        if lead is not None:
+            self.refuse_lead(lead)
         bits = x
         if type(x) is not PackedBits:
             array = x.numpy()

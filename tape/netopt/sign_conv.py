@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tape._core.memory import unchanged
 from tape._kernels.bits import PackedBits
 from tape._kernels.conv import conv2d_signs
 from tape.errors import DTypeError, ShapeError
 from tape.netopt.binary_layers import RULES
-from tape.netopt.native import BitLayer
+from tape.netopt.native import BitLayer, Made
 from tape.nn.arguments import settings, shown
 from tape.ops.geometry import padding_pairs
 from tape.ops.signs import NO_BORDER
@@ -52,24 +53,23 @@ class SignConv2d(BitLayer):
         self.border: Any = NO_BORDER  # of what comes out
         self.register_buffer("weight", np.array(layer.weight.numpy(), order="C"))
         self.register_buffer("bias", None if layer.bias is None else np.array(layer.bias.numpy()))
+        self.made = Made()
         self.eval()
 
     def compute(self, x: Any, lead: tuple[int, ...] | None) -> PackedBits:
         """The packed signs for images."""
         if type(x) is PackedBits:
             raise DTypeError("SignConv2d: x holds packed signs, expected float32 or float64")
-        array = x.numpy()
+        array = x.numpy() if lead is None else x.numpy()[None]
+        own, (_, known, operands) = vars(self), self.made.last
+        if operands is None or not unchanged(own, known):
+            known = [(n, own[n].numpy()) for n in ("weight", "bias") if own[n] is not None]
+            operands = [view for _, view in known] + [None]
+            self.made.last = None, known, operands
+        w, b, *_ = operands
+        geometry = self.stride, self.padding, self.dilation
         try:
-            return conv2d_signs(
-                array if lead is None else array[None],
-                self.weight.numpy(),
-                self.stride,
-                self.padding,
-                self.dilation,
-                None if self.bias is None else self.bias.numpy(),
-                RULES[self.zero],
-                self.border,
-            )
+            return conv2d_signs(array, w, *geometry, b, RULES[self.zero], self.border)
         except ValueError as error:  # other channels, or no window fits
             raise ShapeError(f"SignConv2d: {error}") from None
 
