@@ -16,6 +16,7 @@ from tape.errors import GradError, NumericsError, ShapeError, TapeError
 from tape.netopt import quantization as q
 from tape.netopt.quantization.folded import Folded
 from tape.netopt.quantization.native import BitMaxPool2d
+from tape.netopt.quantization.sign_conv import SignConv2d
 
 
 def normal(*shape, seed=0):
@@ -135,14 +136,14 @@ def test_all_between_two_binary_layers_is_folded():
     low, report = q.convert_to_native_binary_convolution(net, x=x, return_report=True)
     kinds = [type(layer) for layer in low]
     conv, dense = q.NativeBinaryConv2d, q.NativeBinaryDense
-    assert kinds[:6] == [nn.Conv2d, BitMaxPool2d, conv, BitMaxPool2d, Folded, Folded]
+    assert kinds[:6] == [SignConv2d, BitMaxPool2d, conv, BitMaxPool2d, Folded, Folded]
     assert kinds[6:] == [conv, Folded, Folded, Folded, dense, Folded, Folded, dense, Folded]
     assert [layer.least is not None for layer in low if type(layer) in (conv, dense)] == [
         *(True, True, True, False)
     ]
     assert low[2].flip.numpy().any()
     assert report.lowered_error <= 1e-6
-    assert report[""].action == "3 layers give bits"
+    assert report[""].action == "4 layers give bits"
 
 
 @pytest.mark.parametrize("kind", ["both", "rising"])

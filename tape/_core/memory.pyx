@@ -15,6 +15,7 @@ import numpy as np
 from tape._core.convert cimport admit, owned_array, real_number
 from tape._core.node cimport INLINE_WORDS, WRITTEN, Node, leaf, value_of
 from tape._core.slots cimport CAST, slot
+from tape._core.state cimport current
 from tape._core.tensor cimport Tensor, wrap
 from tape._core.trace cimport (
     DERIVED, follow, note_choice, note_failure, note_length, note_read,
@@ -169,6 +170,31 @@ def choose(Tensor t) -> Tensor:
     """Note that values have decided how many elements a result has; the result."""
     note_choice(t.node)
     return t
+
+
+def unchanged(dict attributes, list views) -> bool:
+    """Whether tensors still have the values that they had when `numpy` gave the views.
+
+    Who holds a view keeps its memory from being written to, see Note [Copy on write]. While nothing
+    is recorded and the value has no trace this is a glance: the view was a read.
+
+    Args:
+        attributes: tensors by name, and others.
+        views: (name, what `numpy` gave) of some of them.
+    """
+    cdef Node node
+    cdef ndarray view
+    cdef bint recording = current().recording
+    for name, view in views:
+        held = attributes.get(name)
+        if not isinstance(held, Tensor):
+            return False
+        node = (<Tensor>held).node
+        if node.array is None or cnp.PyArray_DATA(node.array) != cnp.PyArray_DATA(view):
+            return False
+        if recording or node.trace is not None:
+            note_read(node, "array", None)
+    return True
 
 
 def origin_of(list sources) -> tuple:

@@ -2,6 +2,7 @@
 #include "bits.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int tape_bit_offsets(const tape_bit_borders *b)
 {
@@ -82,29 +83,39 @@ static ptrdiff_t last_inside(ptrdiff_t start, ptrdiff_t step, ptrdiff_t n, ptrdi
     return most < n ? most : n;
 }
 
-void tape_bit_pool_image(const tape_bit_pool *p)
+int tape_bit_pool_image(const tape_bit_pool *p)
 {
     const uint32_t turn = p->least ? ~0u : 0;  /* the least of signs is the greatest, turned */
+    const ptrdiff_t n = p->image_columns * p->x_w, reach = (p->width - 1) * p->dilation_w + 1;
+    uint32_t *line = malloc((size_t)n * sizeof *line + 1);
+    if (!line)
+        return -1;
     for (ptrdiff_t i = 0; i < p->rows; i++) {
         const ptrdiff_t h = i * p->stride_h - p->top;
-        const ptrdiff_t r_first = first_inside(h, p->dilation_h);
         const ptrdiff_t r_last = last_inside(h, p->dilation_h, p->height, p->image_rows);
+        memset(line, 0xff, (size_t)n * sizeof *line);
+        for (ptrdiff_t r = first_inside(h, p->dilation_h); r < r_last; r++) {
+            const uint32_t *x = p->x + (h + r * p->dilation_h) * p->x_h;
+            for (ptrdiff_t k = 0; k < n; k++)
+                line[k] &= x[k] ^ turn;
+        }
         for (ptrdiff_t j = 0; j < p->columns; j++) {
             const ptrdiff_t w = j * p->stride_w - p->left;
-            const ptrdiff_t s_first = first_inside(w, p->dilation_w);
-            const ptrdiff_t s_last = last_inside(w, p->dilation_w, p->width, p->image_columns);
+            const int inside = w >= 0 && w + reach <= p->image_columns;
+            const ptrdiff_t s_first = inside ? 0 : first_inside(w, p->dilation_w);
+            const ptrdiff_t s_last
+                = inside ? p->width : last_inside(w, p->dilation_w, p->width, p->image_columns);
             uint32_t *y = p->y + i * p->y_h + j * p->y_w;
             for (ptrdiff_t c = 0; c < p->words; c++) {
                 uint32_t found = ~0u;
-                for (ptrdiff_t r = r_first; r < r_last; r++) {
-                    const uint32_t *x = p->x + (h + r * p->dilation_h) * p->x_h + c;
-                    for (ptrdiff_t s = s_first; s < s_last; s++)
-                        found &= x[(w + s * p->dilation_w) * p->x_w] ^ turn;
-                }
+                for (ptrdiff_t s = s_first; s < s_last; s++)
+                    found &= line[(w + s * p->dilation_w) * p->x_w + c];
                 y[c] = found ^ turn;
             }
             if (p->words)
                 y[p->words - 1] &= p->last;
         }
     }
+    free(line);
+    return 0;
 }

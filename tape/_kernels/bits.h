@@ -109,7 +109,7 @@ void tape_bit_channels(const uint32_t *from, ptrdiff_t from_step, uint32_t *to, 
 
 /* For each pixel of `rows` x `columns` results of one image of `words` words a pixel, the words of
    its window put together: by `and`, the greatest sign, or by `or`, the least. Taps outside count
-   for nothing. */
+   for nothing. The rows of a window are put together first, whole rows of the image at once. */
 typedef struct {
     ptrdiff_t rows, columns, words, image_rows, image_columns;
     ptrdiff_t height, width, stride_h, stride_w, dilation_h, dilation_w, top, left;
@@ -121,6 +121,6 @@ typedef struct {
     uint32_t last; /* which bits of a pixel's last word are channels */
 } tape_bit_pool;
 
-void tape_bit_pool_image(const tape_bit_pool *);
+int tape_bit_pool_image(const tape_bit_pool *); /* -1 if there is no memory */
 
 #endif

@@ -98,12 +98,12 @@ cdef int checked_axis(str op, object axis, int ndim) except -1:
 
 
 cdef tuple checked_border(str op, object border, int ndim, int axis):
+    cdef bint is_four = isinstance(border, (tuple, list)) and len(border) == 4
     if border is NO_BORDER:
         return NO_BORDER
-    if (
-        not isinstance(border, (tuple, list)) or len(border) != 4
-        or not all(hasattr(n, "__index__") and 0 <= n < 1 << 31 for n in border)
-    ):
+    for n in border if is_four else ():
+        is_four = is_four and hasattr(n, "__index__") and 0 <= n < 1 << 31
+    if not is_four:
         raise ValueError(f"{op}: border is {border!r}, expected pixels (top, bottom, left, right)")
     if any(border) and (ndim != 4 or axis != 1):
         raise ValueError(f"{op}: only images packed along axis 1 have a border, got {border!r}")
@@ -237,6 +237,7 @@ def binary_pool(PackedBits x not None, window, stride=None, padding=((0, 0), (0,
     cdef npy_intp dims[4]
     cdef ndarray y, words = x.words
     cdef Py_ssize_t n, image, x_n, y_n, count
+    cdef int failed = 0
     if len(x.shape) != 4 or x.axis != 1:
         raise ValueError(f"binary_pool: x is {x!r}, expected images packed along axis 1")
     border = checked_border("binary_pool", border, 4, 1)
@@ -267,7 +268,9 @@ def binary_pool(PackedBits x not None, window, stride=None, padding=((0, 0), (0,
         p.y = <uint32_t *> PyArray_DATA(y) + image * y_n
         p.y += <Py_ssize_t> border[0] * p.y_h + <Py_ssize_t> border[2] * p.y_w
         with nogil:
-            tape_bit_pool_image(&p)
+            failed |= tape_bit_pool_image(&p)
+    if failed:
+        raise MemoryError
     return packed(y, (n, x.shape[1], w.Ho, w.Wo), 1, border)
 
 

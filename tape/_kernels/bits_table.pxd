@@ -78,4 +78,4 @@ cdef extern from "bits.h" nogil:
                              const int32_t* least)
     void tape_bit_channels(const uint32_t* source, ptrdiff_t source_step, uint32_t* to,
                            ptrdiff_t to_step, ptrdiff_t pixels, ptrdiff_t first, ptrdiff_t n)
-    void tape_bit_pool_image(const tape_bit_pool*)
+    int tape_bit_pool_image(const tape_bit_pool*)

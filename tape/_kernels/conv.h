@@ -38,6 +38,42 @@ static void FN(work_on)(const tape_convolution *g, REAL *y, ptrdiff_t n)
         g->row_work(y + o * g->y_channel, n, g->row_context);
 }
 
+static void FN(pack_row)(void *images, ptrdiff_t row); /* of bit_pack.h */
+
+/* The signs of `pixels` finished results from number p of a block on, which begins at row y0. */
+static void FN(give_signs)(const tape_convolution *g, const REAL *y, ptrdiff_t y_channel, ptrdiff_t y_pixel,
+                           ptrdiff_t image, ptrdiff_t y0, ptrdiff_t p, ptrdiff_t pixels)
+{
+    while (pixels > 0) {
+        const ptrdiff_t col = p % g->out_width, left = g->out_width - col;
+        tape_bit_images row = {
+            .h = 1, .c = g->out_channels, .w = pixels < left ? pixels : left,
+            .x = (void *)y, .x_c = y_channel, .x_w = y_pixel, .rule = g->rule, .bits_w = g->bits_col,
+            .bits = g->bits + image * g->bits_image + (y0 + p / g->out_width) * g->bits_row + col * g->bits_col,
+        };
+        FN(pack_row)(&row, 0);
+        p += row.w, pixels -= row.w, y += row.w * y_pixel;
+    }
+}
+
+/* The signs of a block by strips: the sums of as many as a tile takes, channel after channel, then
+   their bits. There are fewer sums than those of PIXELS pixels. */
+static void FN(signs_of_strips)(const tape_convolution *g, FN(rows) t, FN(strip) *strips, ptrdiff_t n,
+                                ptrdiff_t image, ptrdiff_t y0, REAL *sums)
+{
+    const ptrdiff_t wide = FN(broad)(g->out_channels);
+    t.y = sums, t.y_channel = wide * LANES;
+    for (ptrdiff_t some; n > 0; n -= some, strips += some) {
+        ptrdiff_t pixel[VECTORS * 2];
+        some = n < wide ? n : wide;
+        for (ptrdiff_t i = 0; i < some; i++)
+            pixel[i] = strips[i].to, strips[i].to = i * LANES;
+        FN(correlate_rows)(&t, g->out_channels, strips, some);
+        for (ptrdiff_t i = 0; i < some; i++)
+            FN(give_signs)(g, sums + i * LANES, t.y_channel, 1, image, y0, pixel[i], strips[i].exist);
+    }
+}
+
 /* One block of rows of one group of one image. */
 static void FN(correlate_block)(void *context, ptrdiff_t unit)
 {
@@ -48,8 +84,9 @@ static void FN(correlate_block)(void *context, ptrdiff_t unit)
     const ptrdiff_t y0 = FN(cut)(g->out_height, block, s->blocks);
     const ptrdiff_t rows = FN(cut)(g->out_height, block + 1, s->blocks) - y0, pixels = rows * g->out_width;
     const ptrdiff_t lanes = s->vectors * LANES;
-    const size_t table_bytes = s->along_rows ? (size_t)FN(strip_count)(g, rows) * sizeof(FN(strip))
-                                             : ((size_t)pixels * sizeof(int32_t) + 63) / 64 * 64;
+    const size_t entries = s->along_rows ? (size_t)FN(strip_count)(g, rows) * sizeof(FN(strip))
+                                         : (size_t)pixels * sizeof(int32_t);
+    const size_t table_bytes = (entries + 63) / 64 * 64;
     REAL *slab = tape_scratch(TAPE_SCRATCH_A,
                               (size_t)(g->channels * s->high * s->wide + LANES) * sizeof(REAL));
     char *room = tape_scratch(TAPE_SCRATCH_B, table_bytes + (size_t)(PIXELS * lanes) * sizeof(REAL));
@@ -70,6 +107,10 @@ static void FN(correlate_block)(void *context, ptrdiff_t unit)
             .end = &s->end, .y = y,
         };
         FN(lay_strips)((FN(strip) *)room, g, rows, s->wide);
+        if (g->bits) {
+            FN(signs_of_strips)(g, t, (FN(strip) *)room, FN(strip_count)(g, rows), image, y0, sums);
+            return;
+        }
         FN(correlate_rows)(&t, g->out_channels, (FN(strip) *)room, FN(strip_count)(g, rows));
         FN(work_on)(g, y, pixels);
         return;
@@ -79,6 +120,10 @@ static void FN(correlate_block)(void *context, ptrdiff_t unit)
         const ptrdiff_t some = pixels - p < PIXELS ? pixels - p : PIXELS;
         FN(gather_product)(slab, some, places + p, s->k, s->taps, s->b + group * s->k * lanes, s->vectors,
                            s->bias ? s->bias + group * lanes : NULL, &s->end, 0, sums);
+        if (g->bits) {
+            FN(give_signs)(g, sums, 1, lanes, image, y0, p, some);
+            continue;
+        }
         if (in_a_row) {
             FN(scatter)(sums, lanes, some, g->out_channels, y + p, g->y_channel);
             FN(work_on)(g, y + p, some);

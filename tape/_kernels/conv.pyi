@@ -3,13 +3,13 @@ from typing import Any
 from numpy import floating
 from numpy.typing import NDArray
 
-__all__ = ["conv2d", "conv2d_image", "conv2d_window"]
+from tape._kernels.bits import PackedBits
+
+__all__ = ["conv2d", "conv2d_image", "conv2d_signs", "conv2d_window"]
 
 def conv2d(
     x: NDArray[floating[Any]],
     w: NDArray[floating[Any]],
-    Ho: int,
-    Wo: int,
     stride: tuple[int, int],
     padding: tuple[tuple[int, int], tuple[int, int]],
     dilation: tuple[int, int],
@@ -17,6 +17,16 @@ def conv2d(
     b: NDArray[floating[Any]] | None = None,
     activation: str | None = None,
 ) -> NDArray[floating[Any]]: ...
+def conv2d_signs(
+    x: NDArray[floating[Any]],
+    w: NDArray[floating[Any]],
+    stride: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+    dilation: tuple[int, int],
+    b: NDArray[floating[Any]] | None = None,
+    rule: str = "negative",
+    border: tuple[int, int, int, int] = (0, 0, 0, 0),
+) -> PackedBits: ...
 def conv2d_image(
     g: NDArray[floating[Any]],
     w: NDArray[floating[Any]],

@@ -4,20 +4,24 @@ import numpy as np
 
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memset
 from numpy cimport (
     PyArray_BYTES, PyArray_DATA, PyArray_DIM, PyArray_ITEMSIZE, PyArray_NDIM, PyArray_STRIDE,
-    PyArray_TYPE, ndarray,
+    PyArray_TYPE, ndarray, npy_intp,
 )
 
 from tape._kernels.arrays cimport product
+from tape._kernels.bits cimport checked_border, packed, volume
 from tape._kernels.ending cimport Ending, end_in
 from tape._kernels.table cimport kernels, tape_convolution
-from tape._kernels.window cimport new_images
+from tape._kernels.window cimport Window, new_images, read_window
+
+from tape._kernels.bits import NO_BORDER, RULES
 
 cnp.import_array()
 
-__all__ = ["conv2d", "conv2d_image", "conv2d_window"]
+__all__ = ["conv2d", "conv2d_image", "conv2d_signs", "conv2d_window"]
 
 cdef enum:
     LITTLE_WORK = 2000000  # multiply-adds, some 20 us: done before releasing the GIL has paid
@@ -139,34 +143,89 @@ cdef void lay_out(tape_convolution* p, Taps* taps, ndarray x, ndarray w, ndarray
     window_taps(p, taps, R, S, padding, dilation)
 
 
-def conv2d(x, w, ptrdiff_t Ho, ptrdiff_t Wo, stride, padding, dilation, ptrdiff_t groups, b=None,
-           activation=None):
+cdef ndarray bias_of(tape_convolution* p, b, int kind):
+    """b as the kernel reads it, who has to be kept for as long; None for none."""
+    cdef ndarray bias
+    if b is None:
+        return None
+    bias = cnp.PyArray_FROM_OTF(b, kind, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_FORCECAST)
+    p.bias = PyArray_DATA(bias)
+    return bias
+
+
+cdef int place(Window* at, ndarray x, ndarray w, stride, padding, dilation) except -1:
+    """How the windows of w lie on x."""
+    at.H, at.W = PyArray_DIM(x, 2), PyArray_DIM(x, 3)
+    window = PyArray_DIM(w, 2), PyArray_DIM(w, 3)
+    return read_window(at, "conv2d", window, stride, padding, dilation, False)
+
+
+def conv2d(x, w, stride, padding, dilation, ptrdiff_t groups, b=None, activation=None):
     """y (N, C_out, Ho, Wo): windows of x (N, C, H, W) times w (C_out, C / groups, R, S), plus b.
 
     The activation is None, or the name of one that `ending` knows.
 
     Raises:
         TypeError: x or w is no array of floats.
-        ValueError: there are not four axes, or a block is too large.
+        ValueError: there are not four axes, no window fits, or a block is too large.
     """
     cdef int kind = common_type(x, w, b)
-    cdef ndarray image = images(x, "x", kind), weight = images(w, "w", kind), y, bias
+    cdef ndarray image = images(x, "x", kind), weight = images(w, "w", kind), y
     cdef tape_convolution p
+    cdef Window at
     cdef Taps taps
     cdef Ending ending
     cdef ndarray _room = room_for(&taps, PyArray_DIM(weight, 2), PyArray_DIM(weight, 3))
     weight = cnp.PyArray_GETCONTIGUOUS(weight)
-    y = new_images("conv2d", PyArray_DIM(image, 0), PyArray_DIM(weight, 0), Ho, Wo, kind)
+    place(&at, image, weight, stride, padding, dilation)
+    y = new_images("conv2d", PyArray_DIM(image, 0), PyArray_DIM(weight, 0), at.Ho, at.Wo, kind)
     lay_out(&p, &taps, image, weight, y, stride, padding, dilation, groups)
-    if b is not None:
-        bias = cnp.PyArray_FROM_OTF(b, kind, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_FORCECAST)
-        p.bias = PyArray_DATA(bias)
+    _bias = bias_of(&p, b, kind)
     if activation is not None:
         end_in(activation, 0 if kind == cnp.NPY_FLOAT else 1, &ending)
         p.activation, p.slope = ending.activation, ending.slope
         p.row_work, p.row_context = ending.row_work, &ending
     run(&p, 0 if kind == cnp.NPY_FLOAT else 1, False)
     return y
+
+
+def conv2d_signs(x, w, stride, padding, dilation, b=None, rule="negative", border=NO_BORDER):
+    """The signs of `conv2d`, packed as `pack` packs them: y itself is never written.
+
+    Raises:
+        TypeError: x or w is no array of floats.
+        ValueError: there are not four axes, channels do not match, no window fits, or a block is
+            too large.
+    """
+    cdef int kind = common_type(x, w, b)
+    cdef ndarray image = images(x, "x", kind), weight = images(w, "w", kind), words
+    cdef tape_convolution p
+    cdef Window at
+    cdef Taps taps
+    cdef npy_intp dims[4]
+    cdef ptrdiff_t top, bottom, left, right
+    cdef ndarray _room = room_for(&taps, PyArray_DIM(weight, 2), PyArray_DIM(weight, 3))
+    weight = cnp.PyArray_GETCONTIGUOUS(weight)
+    if PyArray_DIM(image, 1) != PyArray_DIM(weight, 1):
+        raise ValueError(
+            f"conv2d: x has {PyArray_DIM(image, 1)} channels, w expects {PyArray_DIM(weight, 1)}")
+    place(&at, image, weight, stride, padding, dilation)
+    top, bottom, left, right = checked_border("conv2d", border, 4, 1)
+    dims[0] = PyArray_DIM(image, 0)
+    dims[1], dims[2] = top + at.Ho + bottom, left + at.Wo + right
+    dims[3] = (PyArray_DIM(weight, 0) + 31) // 32
+    volume(dims, 4, "conv2d")
+    words = cnp.PyArray_ZEROS(4, dims, cnp.NPY_UINT32, 0)
+    lay_out(&p, &taps, image, weight, image, stride, padding, dilation, 1)
+    p.y, p.out_height, p.out_width, p.y_row = NULL, at.Ho, at.Wo, at.Wo
+    p.bits_col, p.bits_row = dims[3], dims[3] * dims[2]
+    p.bits_image = p.bits_row * dims[1]
+    p.bits = <uint32_t*>PyArray_DATA(words) + top * p.bits_row + left * p.bits_col
+    p.rule = RULES[rule]
+    _bias = bias_of(&p, b, kind)
+    run(&p, 0 if kind == cnp.NPY_FLOAT else 1, False)
+    shape = PyArray_DIM(image, 0), PyArray_DIM(weight, 0), at.Ho, at.Wo
+    return packed(words, shape, 1, (top, bottom, left, right))
 
 
 def conv2d_image(g, w, int H, int W, stride, padding, dilation, ptrdiff_t groups):

@@ -89,15 +89,19 @@ static const FN(row_function) FN(row_tiles)[ROWS] = {
 };
 #undef TILE
 
-/* Whether vectors along rows take fewer steps than vectors along channels; see conv.h. */
+/* Whether vectors along rows take fewer steps than vectors along channels, which are turned before
+   they are stored, but not where signs are all that is; see conv.h. */
 static int FN(along_rows)(const tape_convolution *g, ptrdiff_t k)
 {
     const ptrdiff_t of_channels = (g->out_channels + LANES - 1) / LANES;
     const ptrdiff_t of_pixels = (g->out_width + LANES - 1) / LANES;
-    const double by_channel = (double)of_channels * (double)(k + 12) * (double)g->out_width;
+    const double by_channel = (double)of_channels * (double)(k + (g->bits ? 5 : 12)) * (double)g->out_width;
     const double by_row = (double)of_pixels * (double)(k + 4) * (double)g->out_channels;
     return g->stride_x == 1 && g->y_col == 1 && by_row < by_channel;
 }
+
+/* How many strips one tile takes. */
+static ptrdiff_t FN(broad)(ptrdiff_t channels) { return channels <= FEW ? BROAD : VECTORS; }
 
 static ptrdiff_t FN(strip_count)(const tape_convolution *g, ptrdiff_t rows)
 {
@@ -122,7 +126,7 @@ static void FN(correlate_rows)(const FN(rows) *t, ptrdiff_t channels, const FN(s
     const ptrdiff_t tiles = (channels + ROWS - 1) / ROWS;
     ptrdiff_t at = 0;
     while (at < n) {
-        const ptrdiff_t wide = channels <= FEW ? BROAD : VECTORS;
+        const ptrdiff_t wide = FN(broad)(channels);
         const int some = (int)(n - at < wide ? n - at : wide);
         for (ptrdiff_t i = 0; i < tiles; i++) {
             const ptrdiff_t c0 = FN(cut)(channels, i, tiles), c1 = FN(cut)(channels, i + 1, tiles);

@@ -44,7 +44,9 @@ typedef struct {
                               * w[o * w_out + c * w_in + tap_w[t]] + bias[o])
 
    for each group of channels, with zeros where x has no pixel. The smallest tap_y is -top, the
-   difference to the largest reach_y - 1; left and reach_x likewise. Rows of x are contiguous. */
+   difference to the largest reach_y - 1; left and reach_x likewise. Rows of x are contiguous.
+
+   Of one group, y may be signs only, bits as in bits.h: `bits` is then where they begin. */
 typedef struct {
     ptrdiff_t batch, groups, channels, out_channels; /* channels of one group */
     ptrdiff_t height, width, out_height, out_width;
@@ -62,6 +64,9 @@ typedef struct {
     double slope;
     tape_row_work row_work; /* or NULL; wants a y in C order */
     const void *row_context;
+    uint32_t *bits; /* or NULL; the words of a pixel are neighbours */
+    ptrdiff_t bits_image, bits_row, bits_col;
+    int rule; /* TAPE_NEGATIVE, ... */
 } tape_convolution;
 
 /* Windows of (rows, columns) over planes of an image; see window.pyx. */

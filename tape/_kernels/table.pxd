@@ -1,5 +1,5 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 
 from tape._kernels.bits_table cimport tape_bit_kernels
 from tape._kernels.int8_table cimport tape_int8_kernels
@@ -49,6 +49,9 @@ cdef extern from "kernels.h" nogil:
         double slope
         tape_row_work row_work
         const void* row_context
+        uint32_t* bits
+        ptrdiff_t bits_image, bits_row, bits_col
+        int rule
 
     ctypedef int (*tape_convolve)(const tape_convolution* p) noexcept nogil
 

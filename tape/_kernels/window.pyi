@@ -5,7 +5,7 @@ from typing import Any
 from numpy import floating
 from numpy.typing import NDArray
 
-__all__ = ["fold", "unfold", "window_count"]
+__all__ = ["fold", "unfold", "window_count", "window_counts"]
 
 def fold(
     cols: NDArray[floating[Any]],
@@ -33,3 +33,11 @@ def window_count(
     *,
     ceil_mode: bool = False,
 ) -> int: ...
+def window_counts(
+    image: tuple[int, int],
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[tuple[int, int], tuple[int, int]],
+    dilation: tuple[int, int],
+    ceil_mode: bool,
+) -> tuple[int, int]: ...

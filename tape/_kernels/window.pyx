@@ -17,7 +17,7 @@ from tape._kernels.window cimport Window, add_row, fill_row, reach
 
 cnp.import_array()
 
-__all__ = ["fold", "unfold", "window_count"]
+__all__ = ["fold", "unfold", "window_count", "window_counts"]
 
 # Settings fit 31 bits and sizes 62, so that no sum or product of two settings overflows.
 cdef Py_ssize_t MAX_SETTING = 0x7FFFFFFF
@@ -94,6 +94,18 @@ cdef void pooling_of(tape_pooling *p, const Window *w, Py_ssize_t planes) noexce
     p.rows, p.columns, p.top, p.left, p.bottom, p.right = w.R, w.S, w.top, w.left, w.bottom, w.right
     p.stride_y, p.stride_x, p.dilation_y, p.dilation_x = w.sh, w.sw, w.dh, w.dw
     p.index, p.divisor, p.counts_padding = NULL, 0, True
+
+
+def window_counts(image, window, stride, padding, dilation, bint ceil_mode):
+    """`window_count` along both axes (H, W) of an image, from pairs.
+
+    Raises:
+        ValueError: the window does not fit, or a setting is out of range.
+    """
+    cdef Window w
+    w.H, w.W = image
+    read_window(&w, "window_counts", window, stride, padding, dilation, ceil_mode)
+    return w.Ho, w.Wo
 
 
 def window_count(size, window, stride=1, before=0, after=0, dilation=1, *, ceil_mode=False):

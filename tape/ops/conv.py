@@ -175,10 +175,9 @@ def correlate2d(x, w, b, /, *, geometry):
 def convolved(x, w, b, geometry, activation):
     """The arrays through the kernel, which applies the activation while a block is in the cache."""
     stride, padding, dilation, groups, _ = geometry
-    Ho, Wo = windows(x.shape[2:], w.shape[2:], geometry)
-    bias = b if np.ndim(b) else None
+    bias = b if getattr(b, "ndim", 0) else None
     x = known_float(x)
-    return kernels.conv2d(x, w, Ho, Wo, stride, padding, dilation, groups, bias, activation)
+    return kernels.conv2d(x, w, stride, padding, dilation, groups, bias, activation)
 
 
 def by_columns_activated(x, w, b, *, geometry, activation):

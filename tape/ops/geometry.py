@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tape._core.memory import asarray
-from tape._kernels.window import window_count
+from tape._kernels.window import window_counts
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad
 from tape.ops.shape import expand_dims
@@ -71,6 +71,8 @@ def each_axis(setting, n, name):
 
 def pair(setting, name):
     """One integer or two, as a pair."""
+    if type(setting) is tuple and len(setting) == 2 and type(setting[0]) is type(setting[1]) is int:
+        return setting  # as layers have it
     return each_axis(setting, 2, name)
 
 
@@ -80,6 +82,8 @@ def padding_pairs(padding, window, stride, dilation):
     Of an image ((top, bottom), (left, right)).
     """
     n = len(window)
+    if type(padding) is int:
+        return ((padding, padding),) * n
     if padding == "valid":
         return ((0, 0),) * n
     if padding == "same":
@@ -100,22 +104,15 @@ def padding_pairs(padding, window, stride, dilation):
 def windows(image, window, geometry):
     """How many windows fit along H and W; ShapeError if none does, or a setting is off."""
     stride, padding, dilation, _, ceil_mode = geometry
-    if min(*stride, *dilation, *window) < 1:
-        raise ShapeError(
-            f"window {window}, stride {stride} and dilation {dilation} must be at least 1"
-        )
-    if min(*padding[0], *padding[1]) < 0:
-        raise ShapeError(f"padding {padding} must not be negative")
     try:
-        return tuple(
-            [
-                window_count(n, k, s, before, after, d, ceil_mode=ceil_mode)
-                for n, k, s, (before, after), d in zip(
-                    image, window, stride, padding, dilation, strict=True
-                )
-            ]
-        )
+        return window_counts(image, window, stride, padding, dilation, ceil_mode)
     except (ValueError, OverflowError) as error:
+        if min(*stride, *dilation, *window) < 1:
+            raise ShapeError(
+                f"window {window}, stride {stride} and dilation {dilation} must be at least 1"
+            ) from error
+        if min(*padding[0], *padding[1]) < 0:
+            raise ShapeError(f"padding {padding} must not be negative") from error
         if max(*stride, *dilation, *window, *padding[0], *padding[1]) > LARGEST:
             raise ShapeError(
                 f"window {window}, stride {stride}, dilation {dilation} and padding {padding} must "

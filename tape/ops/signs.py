@@ -13,7 +13,7 @@ import numpy as np
 
 from tape._core.state import is_recording
 from tape._core.tensor import Tensor
-from tape._kernels.bits import PackedBits, pack, unpack, words_as, words_shape
+from tape._kernels.bits import NO_BORDER, PackedBits, pack, unpack, words_as, words_shape
 from tape.errors import DTypeError, ShapeError
 from tape.op import bad, op, sample
 from tape.shapes import axis_of
@@ -34,7 +34,6 @@ def bit_shape(x, *, axis, border):
         raise ShapeError(str(error)) from None
 
 
-NO_BORDER = (0, 0, 0, 0)
 WORDS = np.array([[5], [0], [7]], np.uint32)
 
 

@@ -16,8 +16,9 @@ from tape.netopt.judge import Kept, Place
 from tape.netopt.quantization.binary_layers import BinaryConv2d, BinaryDense, SignSettings
 from tape.netopt.quantization.chain import chained
 from tape.netopt.quantization.native import Native, NativeBinaryConv2d, NativeBinaryDense, Passed
+from tape.netopt.quantization.sign_conv import SignConv2d
 from tape.netopt.record import record
-from tape.nn.conv import Conv2d
+from tape.nn.conv import Conv2d, Convolution
 from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.nn.replace import replace
@@ -62,6 +63,11 @@ class Binarize(Optimization):
         at.shared.update(made)  # the model holds on to these layers, so that the ids are theirs
         new = replace(layer, lambda m: id(m) in made, lambda m: made[id(m)].clone())
         new = chained(new).eval()
+        if self.is_checked:
+            others = dict(layer.named_modules())
+            for path, m in new.named_modules():
+                if isinstance(m, SignConv2d):
+                    check_signs(path, others[path], m)
         if self.is_checked and self.x is not None:
             prove(layer, new, self.x)
         return new
@@ -72,7 +78,8 @@ class Binarize(Optimization):
             return "1 bit" if new.least is None else "1 bit, gives bits"
         if isinstance(new, SignSettings):
             return f"signs, scale {new.scale}" if new.scale else "signs"
-        n = sum(isinstance(m, Native) and m.least is not None for m in below(new))
+        n = sum(getattr(m, "least", None) is not None for m in below(new) if isinstance(m, Native))
+        n += sum(isinstance(m, SignConv2d) for m in below(new))
         return f"{n} layers give bits"
 
 
@@ -145,11 +152,25 @@ def native(layer: Any, path: str, is_checked: bool) -> Native:
     return new
 
 
+def check_signs(path: str, layer: Any, low: SignConv2d) -> None:
+    """Raise TapeError unless the signs of a convolution are those of its results."""
+    x = drawn(layer)
+    with no_grad():
+        expected = signs_of_operand(layer(x), low.zero)
+        found = signs_of_operand(low(x), low.zero)
+    n = int(np.count_nonzero(expected != found))
+    if n:
+        raise TapeError(
+            f"lower: {n} of the {expected.size} signs that {path or 'the layer'} gives lowered "
+            "differ from those of the trained layer"
+        )
+
+
 def drawn(layer: Any) -> Tensor:
     """An input for a layer: numbers of both signs, and zeros."""
     rng = np.random.default_rng(0)
     shape: tuple[Any, ...] = (3, layer.n_in)
-    if isinstance(layer, BinaryConv2d):
+    if isinstance(layer, Convolution):
         steps = zip(layer.kernel, layer.stride, layer.dilation, strict=True)
         sides = (2 + d * (k - 1) + s for k, s, d in steps)
         shape = (2, layer.n_in, *sides)

@@ -125,8 +125,9 @@ def convert_to_native_binary_convolution(
 
     Of a binary layer, convolution or dense, one bit a weight is left. Where layers stand in a row
     in an `nn.Sequential`, with activations, batch norms and max poolings between two binary ones,
-    the first one gives packed signs, and what is between is folded into its thresholds. A max
-    pooling of signs does not know NaN, which is the sign of 0 there.
+    the first one gives packed signs, and what is between is folded into its thresholds. So does an
+    `nn.Conv2d` in front of a binary layer, if all between keeps signs: a max pooling, and a relu
+    where 0 has the sign -1. A max pooling of signs does not know NaN, which is the sign of 0 there.
 
     Args:
         model: with binary layers, in evaluation mode; it stays as it is.

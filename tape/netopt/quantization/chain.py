@@ -8,6 +8,9 @@ functions; that it holds is checked at every count there can be. A max pooling b
 among counts as it does among signs, if what is behind it rises. Where it falls, for a batch norm
 with a negative weight, the signs of that channel pass turned, and the next layer's weight is turned
 in it as well.
+
+Behind a convolution of floats there are no counts. If nothing but signs of its results is used, it
+gives these in place of floats, by `SignConv2d`.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from tape.netopt.quantization.native import (
     NativeBinaryConv2d,
     NativeBinaryDense,
 )
+from tape.netopt.quantization.sign_conv import SignConv2d
 from tape.nn.activation import (
     ELU,
     SELU,
@@ -43,6 +47,7 @@ from tape.nn.activation import (
 from tape.nn.call import Called
 from tape.nn.clone import shallow
 from tape.nn.container import Flatten, Sequential
+from tape.nn.conv import Conv2d
 from tape.nn.dropout import AlphaDropout, Dropout, Dropout2d
 from tape.nn.module import Module
 from tape.nn.norm import BatchNorm, BatchNorm1d, BatchNorm2d
@@ -166,7 +171,13 @@ def fold(before: list[Spot], user: Native, shared: set[int]) -> None:
         between.insert(0, spot)
     rest = before[: len(before) - len(between)]
     maker = rest[-1].layer if rest else None
-    if not (takes_bits(maker, shared) and from_counts(maker, between, user)):
+    if takes_bits(maker, shared) and from_counts(maker, between, user):
+        return
+    if id(maker) not in shared and gives_signs(maker, between, user):
+        made = SignConv2d(maker, user.zero)
+        rest[-1].put(made)
+        put_bits(between, user, made)
+    else:
         from_numbers(between, user)
 
 
@@ -280,6 +291,21 @@ def thresholds(
     return least, flip
 
 
+def gives_signs(maker: Any, between: list[Spot], user: Any) -> bool:
+    """Whether a convolution of floats may give the signs that a binary layer takes."""
+    if type(maker) is not Conv2d or maker.groups != 1 or maker.weight.dtype.char not in "fd":
+        return False
+    if maker.activation is not None and not keeps_signs(maker.activation, user.zero):
+        return False
+    steps = [spot.layer for spot in between]
+    flat = [isinstance(step, Flatten) for step in steps]
+    if sum(flat) != isinstance(user, NativeBinaryDense):
+        return False
+    if any(flat) and any(isinstance(step, MaxPool2d) for step in steps[flat.index(True) :]):
+        return False
+    return all(keeps_signs(step, user.zero) for step in steps)
+
+
 def from_numbers(between: list[Spot], user: Any) -> None:
     """Have the signs of numbers taken as early as they are what they will be."""
     first = len(between)
@@ -297,7 +323,7 @@ def from_numbers(between: list[Spot], user: Any) -> None:
 def put_bits(between: list[Spot], user: Any, maker: Any) -> None:
     """Put in what works on bits, with the border that the next one wants."""
     wanted = NO_BORDER
-    if isinstance(user, NativeBinaryConv2d):
+    if isinstance(user, NativeBinaryConv2d) and user.padding != ((0, 0), (0, 0)):
         wanted = (*user.padding[0], *user.padding[1])
     for spot in reversed(between):
         if isinstance(spot.layer, MaxPool2d):
@@ -305,7 +331,7 @@ def put_bits(between: list[Spot], user: Any, maker: Any) -> None:
             wanted = NO_BORDER
         else:
             spot.put(Folded(name_of(spot.layer)))
-    if isinstance(maker, NativeBinaryConv2d):
+    if isinstance(maker, (NativeBinaryConv2d, SignConv2d)):
         maker.border = wanted
 
 

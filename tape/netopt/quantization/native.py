@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tape._core.memory import adopt, asarray
+from tape._core.memory import adopt, asarray, unchanged
 from tape._core.state import no_grad
 from tape._core.tensor import Tensor
 from tape._kernels.bit_filters import BitFilters
@@ -162,11 +162,10 @@ class Native(BitLayer):
         """
         own = vars(self)
         key, known, filters = self.made.last
-        if key != shape or any(own[n].numpy().base is not base for n, base in known):
+        if key != shape or not unchanged(own, known):
             names = "words", "scale", "bias", "least", "flip"
             arrays: Any = {n: own[n].numpy() for n in names if own[n] is not None}
-            # Who else holds the memory of a tensor keeps what was there when it changes.
-            known = [(n, array.base) for n, array in arrays.items()]
+            known = list(arrays.items())
             w = signs_of(arrays.pop("words"), self.weight_shape)
             if not self.is_plain(self.dtype):
                 arrays = {n: array for n, array in arrays.items() if n in ("least", "flip")}
@@ -253,7 +252,8 @@ class NativeBinaryConv2d(Native):
 
     def compute(self, x: Any, lead: tuple[int, ...] | None) -> Any:
         """The result for images."""
-        self.refuse_lead(lead)
+        if lead is not None:
+            self.refuse_lead(lead)
         bits = x
         if type(x) is not PackedBits:
             array = x.numpy()
