@@ -18,7 +18,7 @@ from tape._kernels.int8_filters import LONGEST, Int8Filters, codes_of
 from tape.errors import DTypeError, SettingError, ShapeError
 from tape.op import bad, op, sample
 from tape.ops.geometry import Geometry
-from tape.ops.linalg import features
+from tape.ops.linear import features
 
 PLAIN = Geometry()
 NO_LEAST = -math.inf

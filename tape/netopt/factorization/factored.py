@@ -12,7 +12,8 @@ from tape.nn.arguments import checked_activation, count, settings
 from tape.nn.init import Initialiser, glorot_uniform, zeros
 from tape.nn.module import Module
 from tape.nn.parameter import Uninferred, parameter, size_at
-from tape.ops.linalg import linear, matmul
+from tape.ops.linalg import matmul
+from tape.ops.linear import linear
 
 __all__ = ["FactoredDense"]
 

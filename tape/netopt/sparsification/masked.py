@@ -11,7 +11,7 @@ from tape.nn.conv import Conv1d, Conv2d, Conv3d
 from tape.nn.linear import Dense
 from tape.nn.module import Module
 from tape.nn.parameter import Parameter
-from tape.ops.linalg import linear
+from tape.ops.linear import linear
 from tape.ops.logic import where
 
 __all__ = [
