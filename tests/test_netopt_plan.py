@@ -31,6 +31,36 @@ def mixed():
     )
 
 
+class ByName(nn.Module):
+    """Layers that get their operand by its name."""
+
+    def __init__(self):
+        self.dense, self.conv = nn.Dense(20, 30), nn.Conv2d(12, 3, n_in=8)
+
+    def forward(self, x, images):
+        return self.dense(x=x), self.conv(x=images)
+
+
+@pytest.mark.parametrize("of", ["parameters", "multiply_adds"])
+def test_layers_that_are_called_by_name_are_planned_and_counted(of):
+    net, x = ByName(), (normal(40, 30), normal(2, 8, 6, 6))
+    ranks = netopt.plan(net, x, "2x", of=of)
+    assert set(ranks) == {"dense", "conv"}
+    if of == "multiply_adds":
+        assert ranks.cost[0] == 40 * 20 * 30 + 2 * 16 * 12 * 8 * 9
+    _, report = factor_dense(
+        net, rank=ranks, data_aware=True, x=x, only_cheaper=False, return_report=True
+    )
+    assert report["dense"].multiply_adds == (40 * 20 * 30, 40 * ranks["dense"] * 50)
+    _, report = netopt.quantize_int8(net, x, only_cheaper=False, return_report=True)
+    assert [row.path for row in report.changed] == ["dense", "conv"]
+
+
+def test_layers_without_numbers_are_left_out_of_a_plan():
+    net = nn.Sequential(nn.Dense(0, 30), nn.Dense(20, 0), nn.Dense(20, 20))
+    assert set(netopt.plan(net, normal(5, 30), "2x", of="parameters")) == {"2"}
+
+
 def applied(net, ranks):
     """The model with both kinds of layers factored by a plan."""
     for factor in (factor_dense, factor_convolution):

@@ -152,6 +152,7 @@ def groups(model: Module, calls: dict[int, list[Call]], chosen: Any) -> list[Lay
             computes_as(layer, (*FactorDense.kinds, *FactorConvolution.kinds))
             and id(layer) in calls
             and getattr(layer, "groups", 1) == 1
+            and layer.weight.size
             and (chosen is None or chosen(layer))
         ):
             finite(f"plan: {path or 'the layer'}", layer.weight.numpy())
@@ -165,7 +166,9 @@ def ranks_of(layers: Layers, calls: dict[int, list[Call]], n: int) -> list[tuple
     shares = np.linspace(0, 1, n + 1)[1:] ** 1.5
     w = layer.weight.numpy()
     if isinstance(layer, Dense):
-        rows = np.concatenate([matrix_of(call.x[0]) for _, at in layers for call in calls[id(at)]])
+        rows = np.concatenate(
+            [matrix_of(call.operand) for _, at in layers for call in calls[id(at)]]
+        )
         tails = [tail_shares(spectrum_on(w.T, rows))]
     elif set(w.shape[2:]) == {1}:
         tails = [tail_shares(np.linalg.svd(unfolded(w, 1), compute_uv=False))]
@@ -215,7 +218,7 @@ def counted(
         if of == "parameters":
             return n_parameters(new[0][1])
         return sum(
-            multiply_adds(module, record(module, call.x)[1])
+            multiply_adds(module, record(module, call.operand)[1])
             for (_, layer), (_, module) in zip(layers, new, strict=True)
             for call in calls[id(layer)]
         )

@@ -165,7 +165,7 @@ class FactorDense(Optimization):
         if self.data_aware:
             if not at.calls:
                 raise SettingError(f"{name}: data_aware, but x does not come to this layer")
-            rows = np.concatenate([matrix_of(call.x[0]) for call in at.calls])
+            rows = np.concatenate([matrix_of(call.operand) for call in at.calls])
             finite(f"{name}: what comes to it of x", rows)
         spectrum = None if rows is None else spectrum_on(w, rows)
         k = min(w.shape) if rank is None else rank_from(rank, w, name, spectrum)
