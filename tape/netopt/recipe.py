@@ -21,7 +21,8 @@ from tape.errors import CheckpointError, TapeError
 from tape.netopt.cost import multiply_adds
 from tape.netopt.factorization.convolution import FactorConvolution
 from tape.netopt.factorization.dense import FactorDense
-from tape.netopt.frame import Optimization, drift, said, totals, transform
+from tape.netopt.frame import Optimization, transform
+from tape.netopt.outcome import drift, said, totals
 from tape.netopt.quantization.fold import fold_batch_norm
 from tape.netopt.quantization.int8 import QuantizeInt8, blank
 from tape.netopt.record import record
