@@ -1,5 +1,7 @@
 """`netopt.plan`: ranks with which a model stays within a budget."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,6 +63,12 @@ def test_layers_without_numbers_are_left_out_of_a_plan():
     assert set(netopt.plan(net, normal(5, 30), "2x", of="parameters")) == {"2"}
 
 
+def test_a_batch_that_is_no_number_is_refused_by_the_layer_it_comes_to():
+    net = nn.Sequential(nn.Dense(20, 30), nn.Dense(20, 20))
+    with pytest.raises(NumericsError, match=r"plan: 0: what comes to it of x: 150 of 150 numbers"):
+        netopt.plan(net, np.full((5, 30), np.nan, "f"), "2x", of="parameters")
+
+
 def applied(net, ranks):
     """The model with both kinds of layers factored by a plan."""
     for factor in (factor_dense, factor_convolution):
@@ -101,6 +109,19 @@ def test_a_budget_that_is_no_bound_changes_nothing():
     ranks = netopt.plan(net, x, 10**12)
     assert ranks == {}
     assert repr(ranks).startswith("Plan(nothing; multiply_adds ")
+
+
+def test_a_rank_that_only_seems_faster_is_left_out(monkeypatch):
+    def seconds(name):
+        return 2.0 if name == "whole" else 1.0 if name.endswith("None") else 0.5
+
+    module = sys.modules["tape.netopt.plan"]  # whose name netopt has for the function
+    monkeypatch.setattr(module, "fastest", lambda calls: {name: seconds(name) for name in calls})
+    net, x = nn.Sequential(nn.Dense(20, 20), nn.Dense(20, 20)), normal(5, 20)
+    assert netopt.plan(net, x, "10 s", of="latency") == {}
+    ranks = netopt.plan(net, x, "1.2 s", of="latency")
+    assert set(ranks) == {"0", "1"}
+    assert all(k < 10 for k in ranks.values())
 
 
 def test_a_latency_is_measured():

@@ -10,6 +10,7 @@ import numpy as np
 from tape.errors import NumericsError, SettingError
 from tape.netopt.cost import multiply_adds, n_bytes, n_parameters
 from tape.netopt.finish import handed_over
+from tape.netopt.finite import finite
 from tape.netopt.frame import Optimized, selected
 from tape.netopt.judge import called
 from tape.netopt.measure import compare
@@ -118,6 +119,9 @@ def prune_structured(
     where = {path_in(model, m) for m in selected(model, how, layers, filter_function)}
     if isinstance(how.amount, Mapping):
         how.check_paths({path_in(model, m) for m in layers})
+    for path, layer in model.named_modules():
+        if path in where:
+            finite(f"prune_structured: {path or 'the layer'}", layer.weight.numpy())
     y, calls = record(model, x)
     if not all(np.isfinite(a).all() for a in outputs(y)):
         raise NumericsError("prune_structured: what the model gives for x has NaN or infinity")
