@@ -252,12 +252,13 @@ def test_lowered_layers_save_and_load_and_refuse_backward(tmp_path):
 
 
 def test_an_index_beyond_the_dictionary_is_refused_and_reads_nothing():
-    low = s.LoweredLookupConv2d(s.LookupConv2d(4, 3, 5, 2, n_in=3))
-    state = low.state_dict()
-    state["index"] = np.full((4, 2, 3, 3), 200, np.uint8)
-    low.load_state_dict(state)
-    with pytest.raises(ValueError, match=r"offset \d+ is not from 0 to"):
-        low(normal(1, 3, 6, 6, dtype="f"))
+    for groups, index in ((1, 200), (2, 5)):  # 5 would be in the maps of the other group
+        low = s.LoweredLookupConv2d(s.LookupConv2d(4, 3, 5, 2, groups=groups, n_in=4))
+        state = low.state_dict()
+        state["index"] = np.full((4, 2, 3, 3), index, np.uint8)
+        low.load_state_dict(state)
+        with pytest.raises(TapeError, match=rf"looks up vectors {index} to {index} of a .* of 5"):
+            low(normal(1, 4, 6, 6, dtype="f"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """`netopt.plan`: ranks with which a model stays within a budget."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,6 +31,42 @@ def mixed():
         nn.Dense(40, 16 * 36, tape.relu, rng=rng),
         nn.Dense(10, 40, rng=rng),
     )
+
+
+class ByName(nn.Module):
+    """Layers that get their operand by its name."""
+
+    def __init__(self):
+        self.dense, self.conv = nn.Dense(20, 30), nn.Conv2d(12, 3, n_in=8)
+
+    def forward(self, x, images):
+        return self.dense(x=x), self.conv(x=images)
+
+
+@pytest.mark.parametrize("of", ["parameters", "multiply_adds"])
+def test_layers_that_are_called_by_name_are_planned_and_counted(of):
+    net, x = ByName(), (normal(40, 30), normal(2, 8, 6, 6))
+    ranks = netopt.plan(net, x, "2x", of=of)
+    assert set(ranks) == {"dense", "conv"}
+    if of == "multiply_adds":
+        assert ranks.cost[0] == 40 * 20 * 30 + 2 * 16 * 12 * 8 * 9
+    _, report = factor_dense(
+        net, rank=ranks, data_aware=True, x=x, only_cheaper=False, return_report=True
+    )
+    assert report["dense"].multiply_adds == (40 * 20 * 30, 40 * ranks["dense"] * 50)
+    _, report = netopt.quantize_int8(net, x, only_cheaper=False, return_report=True)
+    assert [row.path for row in report.changed] == ["dense", "conv"]
+
+
+def test_layers_without_numbers_are_left_out_of_a_plan():
+    net = nn.Sequential(nn.Dense(0, 30), nn.Dense(20, 0), nn.Dense(20, 20))
+    assert set(netopt.plan(net, normal(5, 30), "2x", of="parameters")) == {"2"}
+
+
+def test_a_batch_that_is_no_number_is_refused_by_the_layer_it_comes_to():
+    net = nn.Sequential(nn.Dense(20, 30), nn.Dense(20, 20))
+    with pytest.raises(NumericsError, match=r"plan: 0: what comes to it of x: 150 of 150 numbers"):
+        netopt.plan(net, np.full((5, 30), np.nan, "f"), "2x", of="parameters")
 
 
 def applied(net, ranks):
@@ -71,6 +109,19 @@ def test_a_budget_that_is_no_bound_changes_nothing():
     ranks = netopt.plan(net, x, 10**12)
     assert ranks == {}
     assert repr(ranks).startswith("Plan(nothing; multiply_adds ")
+
+
+def test_a_rank_that_only_seems_faster_is_left_out(monkeypatch):
+    def seconds(name):
+        return 2.0 if name == "whole" else 1.0 if name.endswith("None") else 0.5
+
+    module = sys.modules["tape.netopt.plan"]  # whose name netopt has for the function
+    monkeypatch.setattr(module, "fastest", lambda calls: {name: seconds(name) for name in calls})
+    net, x = nn.Sequential(nn.Dense(20, 20), nn.Dense(20, 20)), normal(5, 20)
+    assert netopt.plan(net, x, "10 s", of="latency") == {}
+    ranks = netopt.plan(net, x, "1.2 s", of="latency")
+    assert set(ranks) == {"0", "1"}
+    assert all(k < 10 for k in ranks.values())
 
 
 def test_a_latency_is_measured():

@@ -141,6 +141,16 @@ def test_dense_layers_become_sparse_where_they_are_faster(monkeypatch):
     assert not any(isinstance(m, SparseDense) for m in lower_masks(net))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_sparse_layer_gives_the_dtype_that_the_masked_one_does(monkeypatch, dtype):
+    net = prune_magnitude(nn.Sequential(nn.Dense(6, 5, dtype=dtype)), 0.5).eval()
+    always(monkeypatch, 0.5)
+    low = lower_masks(net, normal(2, 5).astype(dtype))
+    for x in (normal(3, 5), normal(3, 5).astype("float64"), normal(3, 5)):
+        assert low(x).dtype == net(x).dtype
+        close(low(x), net(x))
+
+
 def test_a_large_layer_of_many_zeros_is_measured_to_be_faster():
     net = prune_magnitude(nn.Sequential(nn.Dense(1024, 1024), nn.Dense(10, 1024)), 0.97).eval()
     low, report = lower_masks(net, normal(1, 1024), return_report=True)

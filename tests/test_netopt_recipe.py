@@ -130,11 +130,20 @@ def test_a_damaged_recipe_is_refused(tmp_path, text):
         (["factor", {"9": 3}], "has no Conv1d or Conv2d or Conv3d or Dense at '9'"),
         (["prune", {"9": [3]}], "'9' has the sizes None"),
         (["prune", {"0.weight": [3]}], "has the sizes .* in the recipe"),
-        (["prune", {"0.weight": [13, 2, 3, 3]}], "in the recipe the larger"),
-        (["prune", {"0.weight": [0, 2, 3, 3]}], "in the recipe the larger"),
+        (
+            ["prune", {"0.weight": [13, 2, 3, 3]}],
+            "in the recipe .*: each is from 1 on, and no larger",
+        ),
+        (
+            ["prune", {"0.weight": [0, 2, 3, 3]}],
+            "in the recipe .*: each is from 1 on, and no larger",
+        ),
         (["factor", {"5": 1000}], "is not of this Sequential: .*1000"),
         (["factor", {"5": "x"}], "is not of this Sequential"),
         (["factor", {"5": None}], "is not of this Sequential"),
+        (["factor", {"5": [1, 2]}], r"the rank of 5 is \[1, 2\]"),
+        (["factor", {"0": []}], r"the rank of 0 is \[\]"),
+        (["factor", {"0": [1, 2, 3]}], r"the rank of 0 is \[1, 2, 3\]"),
         (["quantize_int8", {"4": None}], "has no Conv2d or Dense at '4'"),
     ],
 )

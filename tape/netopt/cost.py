@@ -45,14 +45,15 @@ def multiply_adds(module: Module, calls: dict[int, list[Call]]) -> int:
 
 def of_call(layer: Any, call: Call) -> int:
     """Multiply-adds of one call of a layer, without those of the layers below it."""
-    if call.y_shape is None or not call.x or not hasattr(call.x[0], "shape"):
+    x = call.operand
+    if call.y_shape is None or not hasattr(x, "shape"):
         return 0
     if hasattr(layer, "multiply_adds"):
-        return int(layer.multiply_adds(call.x[0], call.y_shape))
+        return int(layer.multiply_adds(x, call.y_shape))
     if isinstance(layer, Dense):
         return math.prod(call.y_shape) * layer.weight.shape[1]
     if isinstance(layer, ConvTranspose2d):  # each number of x meets its slice of the weight
-        return math.prod(call.x[0].shape) * math.prod(layer.weight.shape[1:])
+        return math.prod(x.shape) * math.prod(layer.weight.shape[1:])
     if isinstance(layer, Convolution):
         return math.prod(call.y_shape) * math.prod(layer.weight.shape[1:])
     return 0

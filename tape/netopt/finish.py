@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from tape.errors import SettingError
 from tape.netopt.frame import Optimization, Optimized, optimize
 from tape.nn.module import Module
+from tape.nn.state import nearest
+from tape.nn.tree import resolve
 
-__all__ = ["finished", "handed_over"]
+__all__ = ["check_paths", "finished", "handed_over"]
 
 MAX_NAMED = 5  # layers that a warning names
+
+
+def check_paths(name: str, what: str, by_path: Any, model: Any) -> None:
+    """Raise SettingError if a setting by path has one that is not the first of a module."""
+    if not (isinstance(by_path, Mapping) and isinstance(model, Module)):
+        return
+    first = dict(model.named_modules())
+    for at in by_path:
+        if at in first:
+            continue
+        found = resolve(model, at) if isinstance(at, str) else None
+        also = [path for path, part in first.items() if found is not None and part is found[0]]
+        hint = f"; it is {also[0]} too, which is its first path" if also else None
+        raise SettingError(
+            f"{name}: {what} has {at!r}, which is no module of this {type(model).__name__}"
+            f"{nearest(str(at), filter(None, first), 3) if hint is None else hint}"
+        )
 
 
 def finished(

@@ -12,13 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tape.errors import TapeError
 from tape.netopt.cost import multiply_adds, n_bytes, n_parameters
 from tape.netopt.judge import Kept, Place, objection
-from tape.netopt.measure import compare
-from tape.netopt.record import outputs, record, run
+from tape.netopt.outcome import back_on_failure, drift, module_at, said, totals
+from tape.netopt.record import record, run
 from tape.netopt.report import Report, Row
 from tape.netopt.rewrite import broken_ties, path_of, rewritten, unscoped
 from tape.nn.module import Module
@@ -183,44 +181,77 @@ def optimize(
     """(the model transformed, trained and lowered, `Report`); the original stays as it is.
 
     Args:
-        train: called once with the transformed model; what it returns is used if it is a model.
+        train: called once with the transformed model, also if no layer was changed; what it returns
+            is used if it is a model.
+        optimizer: goes on with the transformed model, so that `train` can use it; if anything
+            fails, it is on the original again, with the state that it had.
         check_lowered: whether the lowered model must give what the trained one gives on `x`.
 
     The others, and what is raised, are those of `transform` and `lower`.
     """
     if train is not None and not callable(train):
         raise TypeError(f"optimize: train is a function of a model, got {train!r}")
-    new, report = transform(
-        model,
-        optimization,
-        where=where,
-        x=x,
-        timed_x=timed_x,
-        metric=metric,
-        optimizer=optimizer,
-        only_cheaper=only_cheaper,
-    )
-    if train is not None:
-        given = train(new)
-        new = given if isinstance(given, Module) else new
-        if x is not None:
-            results = (run(m.clone().eval(), x) for m in (model, new))
-            report.retrained_drift = drift(*results)
-        if metric is not None:
-            report.metric["trained"] = said(metric, new)
-    if report.changed and type(optimization).lower is not Optimization.lower:
-        low, lowered = lower(new.clone().eval(), optimization, x=x, check_lowered=check_lowered)
-        report.lowered_error = lowered.lowered_error
-        for row in report.changed:
-            layer = module_at(low, row.path)
-            row.bytes = (row.bytes or (0, 0))[0], n_bytes(layer)
-            row.parameters = (row.parameters or (0, 0))[0], n_parameters(layer)
-            row.action += f", {optimization.describe(layer)}"
-        if metric is not None:
-            report.metric["lowered"] = said(metric, low)
-        totals(report, model, low, x if timed_x is None else timed_x)
-        new = low
+    with back_on_failure(optimizer):
+        new, report = transform(
+            model,
+            optimization,
+            where=where,
+            x=x,
+            timed_x=timed_x,
+            metric=metric,
+            optimizer=optimizer,
+            only_cheaper=only_cheaper,
+        )
+        timed = x if timed_x is None else timed_x
+        made = {row.path: module_at(new, row.path) for row in report.changed}
+        if train is not None:
+            given = train(new)
+            if isinstance(given, Module) and given is not new:
+                new = given
+                retold(report, model, new, made, x, timed)
+            if x is not None:
+                report.retrained_drift = drift(*(run(m.clone().eval(), x) for m in (model, new)))
+            if metric is not None:
+                report.metric["trained"] = said(metric, new)
+        if made and type(optimization).lower is not Optimization.lower:
+            low, lowered = lower(new.clone().eval(), optimization, x=x, check_lowered=check_lowered)
+            report.lowered_error = lowered.lowered_error
+            for row in report.changed:
+                found = place_of(made[row.path], row.path, new)
+                if found is not None:
+                    layer = module_at(low, found)
+                    row.bytes = (row.bytes or (0, 0))[0], n_bytes(layer)
+                    row.parameters = (row.parameters or (0, 0))[0], n_parameters(layer)
+                    row.action += f", {optimization.describe(layer)}"
+            if metric is not None:
+                report.metric["lowered"] = said(metric, low)
+            totals(report, model, low, timed)
+            new = low
     return Optimized(new, report)
+
+
+def place_of(layer: Module, path: str, model: Module) -> str | None:
+    """Where a transformed layer is in what training returned: itself, or its like at its path."""
+    for at, module in model.named_modules():
+        if module is layer:
+            return at
+    found = resolve(model, path)
+    return path if found is not None and type(found[0]) is type(layer) else None
+
+
+def retold(
+    report: Report, model: Module, new: Module, made: dict[str, Module], x: Any, timed: Any
+) -> None:
+    """Set the costs to those of another model, which training returned."""
+    calls, after = ({}, {}) if x is None else (record(m, x)[1] for m in (model, new))
+    for row in report.changed:
+        at = place_of(made[row.path], row.path, new)
+        if at is None:
+            row.action += ", not in the trained model"
+            row.parameters = row.bytes = row.multiply_adds = row.error = None
+    totals(report, model, new, timed)
+    if x is not None:
+        report.total.multiply_adds = multiply_adds(model, calls), multiply_adds(new, after)
 
 
 def lower(
@@ -363,34 +394,3 @@ def selected(model: Module, optimization: Any, known: list[Any], where: Any) -> 
             "none is chosen"
         )
     return found
-
-
-def module_at(model: Module, path: str) -> Any:
-    """The module at a path of a tree."""
-    found = resolve(model, path)
-    assert found is not None, path
-    return found[0]
-
-
-def totals(report: Report, model: Module, new: Module, x: Any) -> None:
-    """Set the costs of the whole, without multiply-adds."""
-    report.total.parameters = n_parameters(model), n_parameters(new)
-    report.total.bytes = n_bytes(model), n_bytes(new)
-    if x is not None:
-        a, b = model.clone().eval(), new.clone().eval()
-        found = compare(lambda: run(a, x), lambda: run(b, x))
-        report.total.latency = found.before, found.after
-        report.speedup = 1 / found.ratio
-
-
-def drift(y: Any, other: Any) -> float:
-    """The norm of the difference of two results over the norm of the first."""
-    pairs = list(zip(outputs(y), outputs(other), strict=True))
-    apart = sum(float(np.sum(np.square(np.subtract(a, b, dtype=np.float64)))) for a, b in pairs)
-    size = sum(float(np.sum(np.square(a, dtype=np.float64))) for a, _ in pairs)
-    return float(np.sqrt(apart / size)) if size else float(np.sqrt(apart))
-
-
-def said(metric: Callable[[Any], float], model: Module) -> float:
-    """What the metric says of a copy of the model in evaluation mode."""
-    return float(metric(model.clone().eval()))

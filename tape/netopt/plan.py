@@ -96,6 +96,7 @@ def plan(
         SettingError: there is no such budget, or it is less than any ranks can meet, and the least
             is named.
         TapeError: there is no layer to factor.
+        NumericsError: a weight, or what comes to a dense layer of x, has NaN or infinity.
 
     >>> import tape
     >>> from tape import netopt, nn
@@ -118,6 +119,7 @@ def plan(
     ranks = [ranks_of(layers, calls, N_RANKS[of]) for layers in together]
     with unscoped():
         if of == "latency":
+            ranks = [smaller(*pair) for pair in zip(together, ranks, strict=True)]
             before, costs = timed(model, x if timed_x is None else timed_x, together, ranks)
         else:
             before, costs = counted(model, calls, together, ranks, of)
@@ -152,6 +154,7 @@ def groups(model: Module, calls: dict[int, list[Call]], chosen: Any) -> list[Lay
             computes_as(layer, (*FactorDense.kinds, *FactorConvolution.kinds))
             and id(layer) in calls
             and getattr(layer, "groups", 1) == 1
+            and layer.weight.size
             and (chosen is None or chosen(layer))
         ):
             finite(f"plan: {path or 'the layer'}", layer.weight.numpy())
@@ -165,7 +168,10 @@ def ranks_of(layers: Layers, calls: dict[int, list[Call]], n: int) -> list[tuple
     shares = np.linspace(0, 1, n + 1)[1:] ** 1.5
     w = layer.weight.numpy()
     if isinstance(layer, Dense):
-        rows = np.concatenate([matrix_of(call.x[0]) for _, at in layers for call in calls[id(at)]])
+        rows = np.concatenate(
+            [matrix_of(call.operand) for _, at in layers for call in calls[id(at)]]
+        )
+        finite(f"plan: {layers[0][0] or 'the layer'}: what comes to it of x", rows)
         tails = [tail_shares(spectrum_on(w.T, rows))]
     elif set(w.shape[2:]) == {1}:
         tails = [tail_shares(np.linalg.svd(unfolded(w, 1), compute_uv=False))]
@@ -178,6 +184,12 @@ def ranks_of(layers: Layers, calls: dict[int, list[Call]], n: int) -> list[tuple
         error = sum(float(tail[k]) for tail, k in zip(tails, ranks, strict=True))
         found[ranks if len(ranks) > 1 else ranks[0]] = error
     return list(found.items())
+
+
+def smaller(layers: Layers, ranks: list[tuple[Any, float]]) -> list[tuple[Any, float]]:
+    """The ranks that leave fewer numbers: what has more only seems to be faster, by noise."""
+    n = n_parameters(layers[0][1])
+    return [(k, e) for k, e in ranks if k is None or n_parameters(made(layers[:1], k)[0][1]) < n]
 
 
 def blank(layer: Any, rank: Any) -> Module:
@@ -215,7 +227,7 @@ def counted(
         if of == "parameters":
             return n_parameters(new[0][1])
         return sum(
-            multiply_adds(module, record(module, call.x)[1])
+            multiply_adds(module, record(module, call.operand)[1])
             for (_, layer), (_, module) in zip(layers, new, strict=True)
             for call in calls[id(layer)]
         )

@@ -21,7 +21,8 @@ from tape.errors import CheckpointError, TapeError
 from tape.netopt.cost import multiply_adds
 from tape.netopt.factorization.convolution import FactorConvolution
 from tape.netopt.factorization.dense import FactorDense
-from tape.netopt.frame import Optimization, drift, said, totals, transform
+from tape.netopt.frame import Optimization, transform
+from tape.netopt.outcome import drift, said, totals
 from tape.netopt.quantization.fold import fold_batch_norm
 from tape.netopt.quantization.int8 import QuantizeInt8, blank
 from tape.netopt.record import record
@@ -29,6 +30,7 @@ from tape.netopt.report import Report, Row
 from tape.netopt.rewrite import rewrite
 from tape.netopt.sparsification.resize import resized
 from tape.netopt.sparsification.structured import prune_structured
+from tape.nn.conv import Convolution
 from tape.nn.group_norm import GroupNorm
 from tape.nn.module import Module
 from tape.nn.tree import below
@@ -243,9 +245,9 @@ def tensors(model: Module) -> dict[str, Tensor]:
 def factored(model: Any, ranks: dict[str, Any]) -> Any:
     """A model with factored layers of these ranks."""
     kinds = tuple({*FactorDense.kinds, *FactorConvolution.kinds})
-    modules_at(model, ranks, kinds)
-    for at, rank in ranks.items():
-        if not all(type(k) is int for k in (rank if isinstance(rank, list) else [rank])):
+    for layer, (at, rank) in zip(modules_at(model, ranks, kinds), ranks.items(), strict=True):
+        is_pair = isinstance(rank, list) and len(rank) == 2 and isinstance(layer, Convolution)
+        if not all(type(k) is int for k in (rank if is_pair else [rank])):
             raise TapeError(f"the rank of {at} is {rank!r:.80}")
     for part in (FactorDense(ranks), FactorConvolution(ranks)):
         if any(isinstance(module, part.kinds) for module in below(model)):
@@ -278,7 +280,9 @@ def pruned(model: Any, to: dict[str, Any]) -> Any:
         if old is None or not is_list or len(new) != len(old):
             raise TapeError(f"{at!r:.80} has the sizes {old}, in the recipe {new!r:.80}")
         if not all(0 < n <= m for n, m in zip(new, old, strict=True)):
-            raise TapeError(f"{at} has the sizes {old}, in the recipe the larger {new}")
+            raise TapeError(
+                f"{at} has the sizes {old}, in the recipe {new}: each is from 1 on, and no larger"
+            )
     kept, groups = {}, {}
     for at, entry in tensors(model).items():
         if at in to:

@@ -22,6 +22,11 @@ class Call(NamedTuple):
     named: dict[str, Any]
     y_shape: tuple[int, ...] | None
 
+    @property
+    def operand(self) -> Any:
+        """The first of what it got, in order or else by name; None if it got nothing."""
+        return self.x[0] if self.x else next(iter(self.named.values()), None)
+
 
 def run(model: Callable[..., Any], x: Any) -> Any:
     """The model's result for a batch, or for several operands in a tuple, without a graph."""

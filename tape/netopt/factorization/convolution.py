@@ -11,7 +11,7 @@ from tape.errors import SettingError
 from tape.netopt.factorization.ranks import evbmf, rank_from
 from tape.netopt.factorization.svd import svd_subprojection
 from tape.netopt.factorization.tucker import composed, separable, sides, tucker2, unfolded
-from tape.netopt.finish import finished
+from tape.netopt.finish import check_paths, finished
 from tape.netopt.finite import finite
 from tape.netopt.frame import Optimization
 from tape.netopt.judge import Kept, Place
@@ -73,6 +73,7 @@ def factor_convolution(
     [(16, (1, 1), 4), (4, (3, 3), 8), (8, (1, 1), 32)]
     """
     optimization = FactorConvolution(rank, method)
+    check_paths("factor_convolution", "rank", rank, model)
     options = {"x": x, "metric": metric, "optimizer": optimizer, "only_cheaper": only_cheaper}
     return finished(model, optimization, train, filter_function, options, return_report)
 

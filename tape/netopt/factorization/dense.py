@@ -13,7 +13,7 @@ from tape.netopt.factorization.factored import FactoredDense
 from tape.netopt.factorization.ranks import checked_rank, rank_from
 from tape.netopt.factorization.svd import balanced as balanced_factors
 from tape.netopt.factorization.svd import data_projection, spectrum_on, svd_subprojection
-from tape.netopt.finish import finished
+from tape.netopt.finish import check_paths, finished
 from tape.netopt.finite import finite
 from tape.netopt.frame import Optimization
 from tape.netopt.judge import Kept, Place
@@ -76,7 +76,8 @@ def factor_dense(
 
     Raises:
         SettingError: there is neither rank nor function, or two of them; a rank is not from 1 to
-            the smaller side; or factors have other shapes. The layer is named.
+            the smaller side, or for a path that is no layer's; or factors have other shapes. The
+            layer is named.
         TapeError: no layer is chosen, or there are none.
         NumericsError: a weight has NaN or infinity.
 
@@ -97,6 +98,7 @@ def factor_dense(
     total                      159,010 > 49,830  636,040 > 199,320
     """
     optimization = FactorDense(rank, projection_function, factor_function, balanced, data_aware)
+    check_paths("factor_dense", "rank", rank, model)
     options = {"x": x, "metric": metric, "optimizer": optimizer, "only_cheaper": only_cheaper}
     if data_aware and x is None:
         raise SettingError("factor_dense: data_aware needs x, a batch to be aware of")
@@ -165,10 +167,11 @@ class FactorDense(Optimization):
         if self.data_aware:
             if not at.calls:
                 raise SettingError(f"{name}: data_aware, but x does not come to this layer")
-            rows = np.concatenate([matrix_of(call.x[0]) for call in at.calls])
+            rows = np.concatenate([matrix_of(call.operand) for call in at.calls])
             finite(f"{name}: what comes to it of x", rows)
         spectrum = None if rows is None else spectrum_on(w, rows)
-        k = min(w.shape) if rank is None else rank_from(rank, w, name, spectrum)
+        is_any = rank is None and self.factor_function is not None
+        k = min(w.shape) if is_any else rank_from(rank, w, name, spectrum)
         if self.factor_function is not None:
             w1, w2 = checked_factors(self.factor_function(w, k), w, k, name)
         elif rows is not None:

@@ -18,7 +18,7 @@ import numpy as np
 from tape._core.memory import adopt, asarray
 from tape._core.tensor import Tensor
 from tape.errors import ShapeError
-from tape.netopt.finish import finished
+from tape.netopt.finish import check_paths, finished
 from tape.netopt.finite import finite
 from tape.netopt.frame import Optimization
 from tape.netopt.frequency.circular import (
@@ -313,6 +313,7 @@ def circulant_dense(
     'kept: a block of 64 does not fit (10, 512)'
     """
     optimization = CirculantDense(block)
+    check_paths("circulant_dense", "block", block, model)
     options = {"x": x, "metric": metric, "optimizer": optimizer, "only_cheaper": only_cheaper}
     return finished(model, optimization, train, filter_function, options, return_report)
 

@@ -131,7 +131,7 @@ class FftConvolution(Optimization):
             return Kept("not measured, there is no x")
         low = SpectralConv(new)
         for call in at.calls:
-            images, _ = images_of(low, call.x[0])
+            images, _ = images_of(low, call.operand)
             p, _ = lowered_plan(low, images.shape)
             size = p.spectrum_size * layer.weight.dtype.itemsize
             if size > self.most_bytes:

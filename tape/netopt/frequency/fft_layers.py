@@ -269,13 +269,12 @@ class SpectralConv(Lowered):
 
     def spectra(self, p: FftPlan, dtype: Any) -> np.ndarray:
         """Those of the weight, made once for a size of images."""
-        w = self.weight.numpy()
-        key = p.lengths, dtype
-        last, known, made = self.made.last
-        if last != key or known[0] is not w.base:
-            made = spectrum(w.reshape(p.w).astype(dtype, copy=False), p.spots.b, p.lengths)
-            # Who else holds the memory of a tensor keeps what was there when it changes.
-            self.made.last = key, [w.base], made
+
+        def make() -> np.ndarray:
+            w = self.weight.numpy().reshape(p.w).astype(dtype, copy=False)
+            return spectrum(w, p.spots.b, p.lengths)
+
+        made: np.ndarray = self.made.of((p.lengths, dtype), [self.weight], make)
         return made
 
     def multiply_adds(self, x: Any, y_shape: tuple[int, ...]) -> int:

@@ -188,8 +188,8 @@ def prove(model: Module, new: Module, x: Any) -> None:
         low: Any = others[path]
         pairs = zip(before.get(id(layer), ()), after.get(id(low), ()), strict=True)
         for call, lowered in pairs:
-            expected = signs_of_operand(call.x[0], layer.zero)
-            found = signs_of_operand(lowered.x[0], layer.zero)
+            expected = signs_of_operand(call.operand, layer.zero)
+            found = signs_of_operand(lowered.operand, layer.zero)
             turned = low.turned
             if turned is not None:
                 found = found.reshape(found.shape[0], turned.size, -1)

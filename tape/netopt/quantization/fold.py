@@ -11,7 +11,7 @@ from tape.errors import TapeError
 from tape.netopt.cost import n_parameters
 from tape.netopt.finish import MAX_NAMED
 from tape.netopt.finite import finite
-from tape.netopt.frame import drift, module_at, totals
+from tape.netopt.outcome import drift, module_at, totals
 from tape.netopt.quantization.chain import is_row, shared_in
 from tape.netopt.quantization.folded import Folded, factor_and_shift
 from tape.netopt.record import run

@@ -88,7 +88,7 @@ class QuantizeInt8(Optimization):
     def transform(self, layer: Any, at: Place) -> Module | Kept:
         """The quantised layer, or why it stays; see `quantize_int8`."""
         name = f"quantize_int8: {at.path or 'the layer'} {layer.weight.shape}"
-        seen = [array_of(call.x[0]) for call in at.calls if call.x]
+        seen = [array_of(call.operand) for call in at.calls]
         if not any(a.size for a in seen):
             return Kept("x does not come to it")
         if any(a.dtype.kind != "f" for a in seen):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from tape._core.tensor import Tensor
 from tape.errors import NumericsError, ShapeError
 from tape.netopt.lowered import Lowered
+from tape.netopt.made import Made
 from tape.nn.arguments import checked_activation, count, each, padding, settings, shown
 from tape.ops.activation import relu
 from tape.ops.conv import geometry_of
@@ -20,10 +20,6 @@ from tape.ops.int8_conv import correlate_codes
 from tape.ops.shape import reshape
 
 __all__ = ["QuantizedConv2d", "QuantizedDense", "quantized_weight"]
-
-# What layers made of their buffers: (the arrays then, codes, filters). Who holds an array keeps
-# others from writing to it, so buffers whose arrays are the same have the same numbers.
-_made: weakref.WeakKeyDictionary[Any, tuple[list[Any], Codes, Any]] = weakref.WeakKeyDictionary()
 
 
 class Quantized(Lowered):
@@ -38,6 +34,7 @@ class Quantized(Lowered):
     def _set(self, shape: tuple[int, ...], bias: bool) -> None:
         """Buffers of zeros, for weights of a shape."""
         n = shape[0]
+        self.made = Made()
         self.register_buffer("weight", Tensor(np.zeros(shape, np.int8)))
         self.register_buffer("scale", Tensor(np.ones(n, np.float32)))
         self.bias: Any = None
@@ -70,24 +67,19 @@ class Quantized(Lowered):
         """What the codes of activations stand for."""
         return Codes(float(self.x_scale.item()), int(self.zero_point.item()))
 
-    def made(self) -> tuple[list[Any], Codes, Any]:
-        """(arrays, codes, filters) of the buffers, made again where they have changed."""
+    def filters(self) -> tuple[Codes, Any]:
+        """(codes, filters) of the buffers, made again where they have changed."""
         held = [self.weight, self.scale, self.x_scale, self.zero_point]
         held += [] if self.bias is None else [self.bias]
-        arrays = [t.numpy() for t in held]
-        known = _made.get(self)
-        if known is not None and len(known[0]) == len(arrays):
-            pairs = zip(known[0], arrays, strict=True)
-            if all(a.base is b.base is not None for a, b in pairs):
-                return known
-        codes = self.x_codes
-        bias = np.float32(0) if self.bias is None else arrays[4]
-        weight = arrays[0].reshape(arrays[0].shape + (1, 1) * (arrays[0].ndim == 2))
-        filters = made_filters(
-            weight, arrays[1], bias, codes, self.activation is relu, None, *self._geometry()
-        )
-        found = _made[self] = arrays, codes, filters
+        found: tuple[Codes, Any] = self.made.of(None, held, self._made_filters)
         return found
+
+    def _made_filters(self) -> tuple[Codes, Any]:
+        codes, weight = self.x_codes, self.weight.numpy()
+        bias = np.float32(0) if self.bias is None else self.bias.numpy()
+        weight = weight.reshape(weight.shape + (1, 1) * (weight.ndim == 2))
+        is_relu, scale = self.activation is relu, self.scale.numpy()
+        return codes, made_filters(weight, scale, bias, codes, is_relu, None, *self._geometry())
 
     def _geometry(self) -> tuple[Any, ...]:
         return ()
@@ -124,7 +116,7 @@ class QuantizedDense(Quantized):
 
     def run(self, x: Any) -> Any:
         """The result for x."""
-        _, codes, filters = self.made()
+        codes, filters = self.filters()
         is_relu, bias = self.activation is relu, 0.0 if self.bias is None else self.bias
         more = {"x_codes": codes, "relu": is_relu, "filters": filters}
         return self._ended(int8_linear(x, self.weight, self.scale, bias, **more))
@@ -193,7 +185,7 @@ class QuantizedConv2d(Quantized):
 
     def run(self, x: Any) -> Any:
         """The result for x."""
-        _, codes, filters = self.made()
+        codes, filters = self.filters()
         images, alone = batched(x)
         y = correlate_codes(
             images,

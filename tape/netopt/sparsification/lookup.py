@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tape.errors import SettingError
-from tape.netopt.finish import finished
+from tape.netopt.finish import check_paths, finished
 from tape.netopt.finite import finite
 from tape.netopt.frame import Optimization
 from tape.netopt.judge import Kept, Place
@@ -76,6 +76,7 @@ def lookup_convolution(
     LoweredLookupConv2d(32, 3, size=16, lookups=3, padding=1, activation=relu): dictionary (16, ...
     """
     optimization = LookupConvolution(size, lookups, threshold)
+    check_paths("lookup_convolution", "size", size, model)
     options = {"x": x, "metric": metric, "optimizer": optimizer, "only_cheaper": only_cheaper}
     return finished(model, optimization, train, filter_function, options, return_report)
 

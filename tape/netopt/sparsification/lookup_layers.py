@@ -271,12 +271,14 @@ class LoweredLookupConv2d(Lowered):
             plane: rows and columns of a map's parts, see `laid_out`.
             geometry: the settings in pairs.
         """
-        held = [t.numpy().base for t in (self.index, self.factor)]
-        key, known, made = self.made.last
-        # Who else holds the memory of a tensor keeps what was there when it changes.
-        if key != plane or any(a is not b for a, b in zip(held, known, strict=True)):
-            index = self.index.numpy().astype(np.intp)
-            factor = self.factor.numpy()
+
+        def make() -> tuple[Any, Any, Any]:
+            index, factor = self.index.numpy().astype(np.intp), self.factor.numpy()
+            if index.size and not 0 <= index.min() <= index.max() < self.size:
+                raise TapeError(
+                    f"LoweredLookupConv2d: its index looks up vectors {index.min()} to "
+                    f"{index.max()} of a dictionary of {self.size}"
+                )
             (down, right), (high, wide) = geometry.stride, plane
             n = self.n_out // self.groups
             group = np.repeat(np.arange(self.groups), n).reshape(-1, 1, 1, 1)
@@ -287,8 +289,9 @@ class LoweredLookupConv2d(Lowered):
             here = factor != 0
             starts = np.zeros(self.n_out + 1, np.intp)
             np.cumsum(here.sum((1, 2, 3)), out=starts[1:])
-            made = starts, offset[here], factor[here]
-            self.made.last = plane, held, made
+            return starts, offset[here], factor[here]
+
+        made: tuple[Any, Any, Any] = self.made.of(plane, (self.index, self.factor), make)
         return made
 
     def multiply_adds(self, x: Any, y_shape: tuple[int, ...]) -> int:

@@ -12,8 +12,9 @@ from tape._core.tensor import Tensor
 from tape.errors import SettingError
 from tape.netopt.finish import handed_over
 from tape.netopt.finite import finite
-from tape.netopt.frame import Optimization, Optimized, drift, said, selected, transform
+from tape.netopt.frame import Optimization, Optimized, selected, transform
 from tape.netopt.judge import Kept, Place
+from tape.netopt.outcome import back_on_failure, drift, said
 from tape.netopt.record import run
 from tape.netopt.rewrite import path_of
 from tape.netopt.sparsification.coupled import SCOPES, checked_amount, how_many
@@ -127,20 +128,21 @@ def prune_magnitude(
             weights, masks_for(list(weights.values()), checked, scope, part(1, rounds)), strict=True
         )
     )
-    new, report = transform(
-        model, optimization, where=filter_function, x=x, metric=metric, optimizer=optimizer,
-        only_cheaper=False,
-    )  # fmt: skip
-    for number in range(1, rounds + 1):
-        if number > 1:
-            tighten(new, checked, scope, part(number, rounds))
-        if number == rounds > 1:
-            update(report, model, new, x, metric, "drift", "transformed")
+    with back_on_failure(optimizer):
+        new, report = transform(
+            model, optimization, where=filter_function, x=x, metric=metric, optimizer=optimizer,
+            only_cheaper=False,
+        )  # fmt: skip
+        for number in range(1, rounds + 1):
+            if number > 1:
+                tighten(new, checked, scope, part(number, rounds))
+            if number == rounds > 1:
+                update(report, model, new, x, metric, "drift", "transformed")
+            if train is not None:
+                given = train(new)
+                new = given if isinstance(given, Module) else new
         if train is not None:
-            given = train(new)
-            new = given if isinstance(given, Module) else new
-    if train is not None:
-        update(report, model, new, x, metric, "retrained_drift", "trained")
+            update(report, model, new, x, metric, "retrained_drift", "trained")
     for row in report.changed:
         layer = dict(new.named_modules()).get(row.path)
         row.action = optimization.describe(layer) if isinstance(layer, Masked) else row.action

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,11 @@ from tape._core.tensor import Tensor
 from tape._kernels.sparse_rows import SparseRows
 from tape.errors import ShapeError, TapeError
 from tape.netopt.lowered import Lowered
+from tape.netopt.made import Made
 from tape.nn.arguments import checked_activation, count, settings
 from tape.nn.parameter import shape_of
 
 __all__ = ["SparseDense"]
-
-# What layers made of their buffers: (the arrays then, rows). Who holds an array keeps others from
-# writing to it, so buffers whose arrays are the same have the same numbers.
-_made: weakref.WeakKeyDictionary[Any, tuple[list[Any], SparseRows]] = weakref.WeakKeyDictionary()
 
 
 class SparseDense(Lowered):
@@ -67,6 +63,7 @@ class SparseDense(Lowered):
         self.n_out, self.n_in = count(name, "n_out", n_out), count(name, "n_in", n_in)
         n, dtype = count(name, "n", n), np.dtype(np.float32 if dtype is None else dtype)
         self.activation = checked_activation(name, activation)
+        self.made = Made()
         self.register_buffer("values", np.zeros(n, dtype))
         self.register_buffer("places", np.zeros(n, np.int32))
         self.register_buffer("starts", np.zeros(self.n_out + 1, np.int32))
@@ -89,21 +86,18 @@ class SparseDense(Lowered):
         self.load_state_dict(state)
         return self
 
-    def made(self) -> SparseRows:
-        """The rows of the buffers, made again where these have changed."""
-        arrays = starts, places, values = [
-            t.numpy() for t in (self.starts, self.places, self.values)
-        ]
-        known = _made.get(self)
-        if known is not None and all(
-            a.base is b.base is not None for a, b in zip(known[0], arrays, strict=True)
-        ):
-            return known[1]
-        try:
-            rows = SparseRows(starts, places, values, self.n_in)
-        except ValueError as error:
-            raise TapeError(f"SparseDense: its buffers are no matrix: {error}") from error
-        _made[self] = arrays, rows
+    def rows(self, dtype: Any) -> SparseRows:
+        """The rows of the buffers as numbers of a dtype, made again where these have changed."""
+        held = self.starts, self.places, self.values
+
+        def make() -> SparseRows:
+            starts, places, values = (t.numpy() for t in held)
+            try:
+                return SparseRows(starts, places, values.astype(dtype, copy=False), self.n_in)
+            except ValueError as error:
+                raise TapeError(f"SparseDense: its buffers are no matrix: {error}") from error
+
+        rows: SparseRows = self.made.of(dtype, held, make)
         return rows
 
     def run(self, x: Any) -> Any:
@@ -113,13 +107,12 @@ class SparseDense(Lowered):
             raise ShapeError(
                 f"SparseDense: x {shape} has not {self.n_in} features in its last axis"
             )
-        rows = self.made()
-        array = (x.numpy() if isinstance(x, Tensor) else np.asarray(x)).astype(
-            self.values.dtype, copy=False
-        )
-        bias = None if self.bias is None else self.bias.numpy()
-        flat = array.reshape(math.prod(shape[:-1]), self.n_in)
-        y = Tensor(rows.product(flat, bias).reshape(*shape[:-1], self.n_out))
+        array = x.numpy() if isinstance(x, Tensor) else np.asarray(x)
+        dtype = np.result_type(array, self.values.dtype) if array.dtype.kind == "f" else None
+        dtype = self.values.dtype if dtype is None else dtype
+        bias = None if self.bias is None else self.bias.numpy().astype(dtype, copy=False)
+        flat = array.reshape(math.prod(shape[:-1]), self.n_in).astype(dtype, copy=False)
+        y = Tensor(self.rows(dtype).product(flat, bias).reshape(*shape[:-1], self.n_out))
         return y if self.activation is None else self.activation(y)
 
     def multiply_adds(self, x: Any, y_shape: tuple[int, ...]) -> int:

@@ -10,9 +10,11 @@ import numpy as np
 from tape.errors import NumericsError, SettingError
 from tape.netopt.cost import multiply_adds, n_bytes, n_parameters
 from tape.netopt.finish import handed_over
-from tape.netopt.frame import Optimized, drift, module_at, said, selected, totals
+from tape.netopt.finite import finite
+from tape.netopt.frame import Optimized, selected
 from tape.netopt.judge import called
 from tape.netopt.measure import compare
+from tape.netopt.outcome import back_on_failure, drift, module_at, said, totals
 from tape.netopt.record import outputs, record, run
 from tape.netopt.report import Report, Row, duration
 from tape.netopt.sparsification.channels import channels_of
@@ -117,13 +119,15 @@ def prune_structured(
     where = {path_in(model, m) for m in selected(model, how, layers, filter_function)}
     if isinstance(how.amount, Mapping):
         how.check_paths({path_in(model, m) for m in layers})
+    for path, layer in model.named_modules():
+        if path in where:
+            finite(f"prune_structured: {path or 'the layer'}", layer.weight.numpy())
     y, calls = record(model, x)
     if not all(np.isfinite(a).all() for a in outputs(y)):
         raise NumericsError("prune_structured: what the model gives for x has NaN or infinity")
-    groups = None if optimizer is None else optimizer.param_groups
     report = Report(how.title)
     new, before = model, dict[str, int]()
-    try:
+    with back_on_failure(optimizer):
         for number in range(1, rounds + 1):
             share = 1 - (1 - number / rounds) ** 3
             made = one_round(new, how, share, x, where, before, only_cheaper)
@@ -138,15 +142,11 @@ def prune_structured(
             if train is not None:
                 given = train(new)
                 new = given if isinstance(given, Module) else new
-    except BaseException:
-        if optimizer is not None:
-            optimizer.param_groups = groups
-        raise
-    if train is not None:
-        report.retrained_drift = drift(y, run(new.clone().eval(), x))
-        if metric is not None:
-            report.metric["trained"] = said(metric, new)
-    fill(report, model, new, x, calls, made.reasons, made.refused)
+        if train is not None:
+            report.retrained_drift = drift(y, run(new.clone().eval(), x))
+            if metric is not None:
+                report.metric["trained"] = said(metric, new)
+        fill(report, model, new, x, calls, made.reasons, made.refused)
     return handed_over(Optimized(new, report), how, return_report)  # type: ignore[arg-type]
 
 
