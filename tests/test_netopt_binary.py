@@ -8,7 +8,7 @@ from layouts import generators
 from trees import values
 
 import tape
-from tape import nn
+from tape import nn, optim
 from tape.errors import GradError, NumericsError, SettingError, ShapeError, TapeError
 from tape.netopt import quantization as q
 
@@ -140,10 +140,11 @@ def test_case_11_packed_is_emulated_exactly(channels, kernel, stride):
             64, kernel, stride, padding, n_in=channels, bias=False, scale=None
         ).eval()
         layer.weight = nn.Parameter(rng.uniform(-1, 1, layer.weight.shape).astype("f"))
-        x = tape.tensor(rng.uniform(-1, 1, (7, channels, 28, 17)).astype("f"))
         low = q.convert_to_native_binary_convolution(layer)
-        np.testing.assert_array_equal(low(x).numpy(), emulated(x, layer))
-        np.testing.assert_array_equal(layer(x).numpy(), emulated(x, layer))
+        for shape in ((7, channels, 28, 17), (channels, 28, 28)):
+            x = tape.tensor(rng.uniform(-1, 1, shape).astype("f"))
+            np.testing.assert_array_equal(low(x).numpy(), emulated(x, layer))
+            np.testing.assert_array_equal(layer(x).numpy(), emulated(x, layer))
 
 
 @pytest.mark.parametrize("scale", [None, "tensor", "filter"])
@@ -173,8 +174,16 @@ def test_case_12_saved_loaded_and_lowered(tmp_path, scale):
 
 
 def test_case_13_trained_kernels_are_kept():
-    net = nn.Sequential(nn.Conv2d(6, 3, n_in=5), nn.Conv2d(4, 3, n_in=6)).eval()
+    net = nn.Sequential(nn.Conv2d(6, 3, n_in=5), nn.Conv2d(4, 3, n_in=6))
     x = normal(2, 5, 9, 9)
+    optimizer, before = optim.SGD(net.parameters(), lr=0.05), net[0].weight.numpy().copy()
+    for _ in range(5):
+        tape.mean((net(x) - 1) ** 2).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    net.eval()
+    assert not np.array_equal(net[0].weight.numpy(), before)
+    assert net[0].bias.numpy().all()
     for scale, axes in (("filter", (1, 2, 3)), ("tensor", None)):
         binary = q.convert_to_binary_convolution(net, "0", scale=scale)
         w = net[0].weight.numpy()
@@ -183,6 +192,8 @@ def test_case_13_trained_kernels_are_kept():
         np.testing.assert_allclose(binary[0](x).numpy(), expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(binary[0].weight.numpy(), w)
         assert binary[0].weight is not net[0].weight
+        low = q.convert_to_native_binary_convolution(binary.eval(), x=x)
+        np.testing.assert_allclose(low[0](x).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 @st.composite

@@ -55,6 +55,15 @@ def test_a_picture_has_a_mark_for_each_variant(tmp_path):
         assert f"<!-- {name}, " in text
 
 
+def test_names_are_shown_as_they_are(tmp_path):
+    reports = {"costs $a_{$": measured(metric={"original": 0.5})}
+    file, picture = netopt.export_report(tmp_path / "a", reports, metric=r"$\frac$")
+    assert json.loads(file.read_text())["points"][1]["variant"] == "costs $a_{$"
+    assert picture.exists()
+    with pytest.raises(TypeError, match="takes reports by name, got None"):
+        netopt.export_report(tmp_path / "b", None)
+
+
 def test_points_take_the_last_of_a_metric():
     metric = {"original": 0.9, "transformed": 0.2, "trained": 0.8}
     first, last = points({"a": measured(metric=metric, drift=0.5, retrained_drift=0.25)})

@@ -74,6 +74,8 @@ def export_report(
     ...     [point["variant"] for point in json.loads(file.read_text())["points"]]
     ['original', 'rank 4']
     """
+    if not isinstance(reports, (Report, Mapping)):
+        raise TypeError(f"export_report: takes reports by name, got {reports!r:.80}")
     named = {"optimized": reports} if isinstance(reports, Report) else dict(reports)
     found = points(named)
     if picture not in PICTURES:
@@ -161,9 +163,9 @@ def scatter(found: list[Point], metric: str, suffix: str) -> bytes:
         at = p.latency / scale, height
         axes.plot(*at, "o", color=f"C{i % 10}", markersize=9 if i else 11)
         label = f"{p.variant}, {duration(p.latency)}"
-        axes.annotate(label, at, (6, 6), textcoords="offset points", fontsize=8)
+        axes.annotate(label, at, (6, 6), textcoords="offset points", fontsize=8, parse_math=False)
     axes.set_xlabel(f"measured latency, {unit}")
-    axes.set_ylabel(metric if has_metric else "output drift")
+    axes.set_ylabel(metric if has_metric else "output drift", parse_math=False)
     axes.margins(0.25)
     axes.set_xlim(0, axes.get_xlim()[1] * 1.2)  # there is room for the words
     if not has_metric:
