@@ -231,7 +231,7 @@ def test_threads_do_not_change_a_bit(isa):
             [
                 product(a, b),
                 product(np.stack([a[:50]] * 7), b),
-                conv.conv2d(x, w, 23, 19, *geometry),
+                conv.conv2d(x, w, *geometry),
                 conv.conv2d_image(g, w, 23, 19, *geometry),
                 conv.conv2d_window(g, x, 3, 3, *geometry),
             ]
@@ -431,7 +431,7 @@ def test_nothing_is_read_beyond_the_end(isa, dtype):
     for c, h, w_, o, r in [(1, 5, 5, 3, 3), (3, 7, 9, 17, 2), (2, 4, 31, 33, 4)]:
         x = beside_a_guard(rng.standard_normal((2, c, h, w_)).astype(dtype))
         w = beside_a_guard(rng.standard_normal((o, c, r, r)).astype(dtype))
-        y = conv.conv2d(x, w, h - r + 1, w_ - r + 1, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+        y = conv.conv2d(x, w, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
         g = beside_a_guard(y)
         conv.conv2d_image(g, w, h, w_, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
         conv.conv2d_window(g, x, r, r, (1, 1), ((0, 0), (0, 0)), (1, 1), 1)
