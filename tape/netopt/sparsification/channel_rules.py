@@ -162,6 +162,14 @@ def depth_windows(ties: Ties, step: Step) -> Axes:
     return (fixed(step.shape[0]), channels, *map(fixed, step.shape[2:]))
 
 
+def volumes_of(ties: Ties, step: Step) -> Axes:
+    """(N Do, C, H, W) becomes (N, C, Do, H, W)."""
+    (x,) = operands(step)
+    ties.lock(x[0], step.why)
+    n, _, depth, *_ = step.shape
+    return (fixed(n), x[1], fixed(depth), *x[2:])
+
+
 def channel_affine(ties: Ties, step: Step) -> Axes:
     """x (N, C, *s) and some numbers for each channel."""
     x = operands(step)[0]
@@ -287,6 +295,7 @@ RULES: dict[str, Rule] = {
     "conv2d_input_grad": conv_transpose2d,
     **dict.fromkeys(["max_pool2d_index", "max_pool2d", "avg_pool2d"], windows),
     "depth_windows": depth_windows,
+    "volumes_of": volumes_of,
     "channel_affine": channel_affine,
     **dict.fromkeys(ALONG, together("axis")),
     **dict.fromkeys(REDUCTIONS, reduce),
