@@ -67,12 +67,13 @@ def walk(root: Any, again: bool, paths: Any = object) -> Iterator[tuple[str, Any
     seen: set[int] = set()
     above = {id(root)}
     stack = [("", root, root.entries())]
+    trail: list[list[Any]] = []
     while stack:
         at, owner, entries = stack[-1]
         for name, entry in entries:
             is_module = isinstance(entry, Called)
             if is_module and id(entry) in above:
-                path = below_path(at, name) if paths is object else joined(stack, name)
+                path = below_path(at, name) if paths is object else joined(trail, name)
                 raise TapeError(
                     f"{path} is the {type(entry).__name__} that contains it: a tree has "
                     "no cycles; keep a reference to a module above in a weakref, or pass it to "
@@ -85,14 +86,17 @@ def walk(root: Any, again: bool, paths: Any = object) -> Iterator[tuple[str, Any
             if paths is object:
                 path = below_path(at, name)
             else:
-                path = joined(stack, name) if isinstance(entry, paths) else ""
+                path = joined(trail, name) if isinstance(entry, paths) else ""
             yield path, entry, owner, name
             if is_module:
                 above.add(id(entry))
-                stack.append((path if paths is object else name, entry, entry.entries()))
+                stack.append((path, entry, entry.entries()))
+                trail.append([name, None])
                 break
         else:
             stack.pop()
+            if trail:
+                trail.pop()
             above.discard(id(owner))
 
 
@@ -101,9 +105,20 @@ def below_path(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
 
-def joined(stack: list[tuple[str, Any, Any]], name: str) -> str:
-    """The path of a name below the modules on the stack, of which the first is the root."""
-    return ".".join([*[at for at, _, _ in stack[1:]], name])
+def joined(trail: list[list[Any]], name: str) -> str:
+    """The path of a name below modules in each other.
+
+    Args:
+        trail: the name of each, from the top, and its path, or None; that of the last is set.
+        name: below the last.
+    """
+    known = len(trail)
+    while known and trail[known - 1][1] is None:
+        known -= 1
+    if known < len(trail):
+        head = trail[known - 1][1:] if known else []
+        trail[-1][1] = ".".join([*head, *[at for at, _ in trail[known:]]])
+    return below_path(trail[-1][1] if trail else "", name)
 
 
 def places(root: Any) -> Iterator[tuple[str, Any, Any, str | None]]:
