@@ -331,8 +331,9 @@ def test_what_would_be_slower_stays(monkeypatch):
     assert report["0"].is_refused
     assert not report.changed
     assert row(report, "0") == "kept: 0 takes 2.00 ms without them, 1.00 ms with them"
-    with pytest.warns(UserWarning, match="PruneStructured left 1 layers as they are"):
+    with pytest.warns(UserWarning, match="PruneStructured left 1 layers as they are") as seen:
         prune_structured(net, 0.5, x)
+    assert seen[0].filename == __file__  # the line of the caller
 
 
 def test_a_pruned_model_is_saved_and_loaded(tmp_path):

@@ -91,7 +91,7 @@ def export_report(
         "points": [point._asdict() for point in found],
         "reports": {name: asdict(report) for name, report in named.items()},
     }
-    text = json.dumps(finite(about), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json.dumps(nulled(about), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     beside = target.with_suffix(picture)
     replace(str(target), lambda file: file.write(text.encode()))
     replace(str(beside), lambda file: file.write(drawn))
@@ -134,12 +134,12 @@ def point(name: str, report: Report, end: int, metric: Any, drift: Any) -> Point
     return Point(name, latency, metric, drift, *sizes)
 
 
-def finite(value: Any) -> Any:
+def nulled(value: Any) -> Any:
     """The same as JSON can hold it: NaN and infinity become null."""
     if isinstance(value, Mapping):
-        return {key: finite(held) for key, held in value.items()}
+        return {key: nulled(held) for key, held in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(held) for held in value]
+        return [nulled(held) for held in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

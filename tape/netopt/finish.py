@@ -1,4 +1,4 @@
-"""What all named optimisations end with: run the three steps, say what was refused."""
+"""What named optimisations share: check paths, run the three steps, say what was refused."""
 
 from __future__ import annotations
 
@@ -47,8 +47,13 @@ def finished(
     return handed_over(made, optimization, return_report)
 
 
-def handed_over(made: Optimized, optimization: Optimization, return_report: bool) -> Any:
-    """The model with its report if asked for; else the model, and a warning of what was refused."""
+def handed_over(
+    made: Optimized, optimization: Optimization, return_report: bool, stacklevel: int = 4
+) -> Any:
+    """The model with its report if asked for; else the model, and a warning of what was refused.
+
+    The warning is for the line that many calls up: the user's.
+    """
     new, report = made
     if return_report:
         return new, report
@@ -59,6 +64,6 @@ def handed_over(made: Optimized, optimization: Optimization, return_report: bool
             f"{type(optimization).__name__} left {len(refused)} layers as they are, which would "
             f"have become larger or slower ({named}{', ...' * (len(refused) > MAX_NAMED)}); "
             "only_cheaper=False changes them, return_report=True gives the report instead",
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
     return new

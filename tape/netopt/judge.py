@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tape._core.state import no_grad
 from tape.netopt.cost import n_bytes
 from tape.netopt.measure import compare
-from tape.netopt.record import Call
-from tape.netopt.report import count, duration
+from tape.netopt.record import Call, called
+from tape.netopt.report import duration, grouped
 from tape.nn.module import Module
 
 __all__ = ["Kept", "Place", "objection"]
@@ -47,7 +46,7 @@ def objection(
     before, after = n_bytes(old), n_bytes(final)
     done = optimization.describe(new)
     if after > before:
-        return Kept(f"{done} has {count(after)} bytes, the layer {count(before)}", True)
+        return Kept(f"{done} has {grouped(after)} bytes, the layer {grouped(before)}", True)
     if calls:
         a, b = old.clone().eval(), final.clone().eval()
         found = compare(lambda: called(a, calls), lambda: called(b, calls))
@@ -56,10 +55,3 @@ def objection(
                 f"{done} takes {duration(found.after)}, the layer {duration(found.before)}", True
             )
     return new
-
-
-def called(layer: Any, calls: list[Call]) -> None:
-    """Repeat recorded calls, without a graph."""
-    with no_grad():
-        for call in calls:
-            layer(*call.x, **call.named)

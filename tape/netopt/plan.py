@@ -25,9 +25,8 @@ from tape.netopt.factorization.svd import spectrum_on
 from tape.netopt.factorization.tucker import unfolded
 from tape.netopt.finite import finite
 from tape.netopt.frame import computes_as
-from tape.netopt.judge import called
 from tape.netopt.measure import fastest
-from tape.netopt.record import Call, record, run
+from tape.netopt.record import Call, called, record, run
 from tape.netopt.rewrite import unscoped
 from tape.nn.init import zeros
 from tape.nn.linear import Dense

@@ -1,4 +1,4 @@
-"""What the layers of a model are called with: a model run once on a batch, in evaluation mode."""
+"""What the layers of a model are called with, recorded on a batch and repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tape._core.tensor import Tensor
 from tape.nn.module import Module
 from tape.nn.tree import below
 
-__all__ = ["Call", "outputs", "record", "run", "tensors"]
+__all__ = ["Call", "called", "outputs", "record", "run", "tensors"]
 
 
 class Call(NamedTuple):
@@ -50,6 +50,13 @@ def record(model: Module, x: Any) -> tuple[Any, dict[int, list[Call]]]:
         for _, copy in watched:  # each refers to itself through its method
             vars(copy).pop("forward", None)
     return y, {at: made for at, made in calls.items() if made}
+
+
+def called(layer: Any, calls: list[Call]) -> None:
+    """Repeat recorded calls, without a graph."""
+    with no_grad():
+        for call in calls:
+            layer(*call.x, **call.named)
 
 
 def noting(forward: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:

@@ -108,9 +108,9 @@ def cells(row: Row) -> list[str]:
         row.path or "(the whole)",
         row.kind,
         row.action,
-        pair(row.parameters, count),
-        pair(row.multiply_adds, count),
-        pair(row.bytes, count),
+        pair(row.parameters, grouped),
+        pair(row.multiply_adds, grouped),
+        pair(row.bytes, grouped),
         pair(row.latency, duration),
         "" if row.error is None else f"{row.error:.3f}",
     ]
@@ -124,7 +124,7 @@ def pair(values: tuple[Any, Any] | None, form: Any) -> str:
     return before if before == after else f"{before} > {after}"
 
 
-def count(n: int) -> str:
+def grouped(n: int) -> str:
     """A whole number, in groups of three."""
     return f"{n:,}"
 

@@ -56,7 +56,7 @@ def variants(
         budget: as `plan` takes it.
         of: one of `budget.KINDS`.
         timed_x: what latency is measured on in place of `x`.
-        train: called with each factored model; what it returns is used if it is a model.
+        train: called with each pruned or factored model; what it returns is used if it is a model.
         metric: ``metric(model)`` gives a number, such as the accuracy.
     """
     limit = read_budget(budget, of)

@@ -16,10 +16,11 @@ from tape.netopt.frequency.fft_layers import (
     images_of,
     lowered_plan,
 )
-from tape.netopt.judge import Kept, Place, called
+from tape.netopt.judge import Kept, Place
 from tape.netopt.measure import compare
-from tape.netopt.report import count, duration
-from tape.nn.arguments import count as whole
+from tape.netopt.record import called
+from tape.netopt.report import duration, grouped
+from tape.nn.arguments import count
 from tape.nn.conv import Conv1d, Conv2d
 from tape.nn.init import zeros
 from tape.nn.module import Module
@@ -98,7 +99,7 @@ class FftConvolution(Optimization):
     kinds = (Conv1d, Conv2d)
 
     def __init__(self, most_bytes: int = 2**28, measured: bool = True) -> None:
-        self.most_bytes = whole("fft_convolution", "most_bytes", most_bytes)
+        self.most_bytes = count("fft_convolution", "most_bytes", most_bytes)
         self.measured = bool(measured)
 
     def transform(self, layer: Any, at: Place) -> Module | Kept:
@@ -136,12 +137,14 @@ class FftConvolution(Optimization):
             size = p.spectrum_size * layer.weight.dtype.itemsize
             if size > self.most_bytes:
                 return Kept(
-                    f"spectra of {count(size)} bytes, most_bytes is {count(self.most_bytes)}", True
+                    f"spectra of {grouped(size)} bytes, most_bytes is {grouped(self.most_bytes)}",
+                    True,
                 )
             before = multiply_adds(layer, {id(layer): [call]})
             if p.multiply_adds >= before:
                 return Kept(
-                    f"FFT has {count(p.multiply_adds)} multiply-adds, the layer {count(before)}",
+                    f"FFT has {grouped(p.multiply_adds)} multiply-adds, "
+                    f"the layer {grouped(before)}",
                     True,
                 )
         a, b = layer.clone().eval(), low

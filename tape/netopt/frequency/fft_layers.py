@@ -168,8 +168,8 @@ def joined(y: np.ndarray, counts: tuple[int, int], shape: tuple[int, ...]) -> np
     return np.ascontiguousarray(parts.reshape(whole)[:, :, :high, :wide])
 
 
-class FftConvolution:
-    """What the two layers share: `forward`, and what it costs."""
+class ByFrequency:
+    """What the two layers that train share: `forward`, and what it costs."""
 
     def forward(self: Any, x: Any) -> Tensor:
         """The result for x."""
@@ -192,11 +192,11 @@ class FftConvolution:
         return y if self.activation is None else self.activation(y)
 
     def multiply_adds(self, x: Any, y_shape: tuple[int, ...]) -> int:
-        """How many a call costs, the spectra of the weight known."""
+        """How many a call costs once it is lowered."""
         return multiply_adds_of(self, x)
 
 
-class FftConv2d(FftConvolution, Conv2d):
+class FftConv2d(ByFrequency, Conv2d):
     """An `nn.Conv2d` that computes by way of frequencies, forward and backward.
 
     The numbers are those of `nn.Conv2d` up to rounding, a relative 1e-5 of the largest in float32;
@@ -212,7 +212,7 @@ class FftConv2d(FftConvolution, Conv2d):
     """
 
 
-class FftConv1d(FftConvolution, Conv1d):
+class FftConv1d(ByFrequency, Conv1d):
     """An `nn.Conv1d` that computes by way of frequencies, see `FftConv2d`.
 
     >>> import tape

@@ -11,7 +11,8 @@ from tape._core.tensor import Tensor
 from tape.errors import NumericsError, ShapeError
 from tape.netopt.lowered import Lowered
 from tape.netopt.made import Made
-from tape.nn.arguments import checked_activation, count, each, padding, settings, shown
+from tape.nn.arguments import checked_activation, count, each, settings, shown
+from tape.nn.arguments import padding as checked_padding
 from tape.ops.activation import relu
 from tape.ops.conv import geometry_of
 from tape.ops.geometry import batched
@@ -216,9 +217,6 @@ class QuantizedConv2d(Quantized):
             activation=self.activation,
             n_in=self.n_in,
         )
-
-
-checked_padding = padding  # the constructor has an argument of that name
 
 
 def quantized_weight(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

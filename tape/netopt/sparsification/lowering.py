@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tape.netopt.frame import Optimization, lower
-from tape.netopt.judge import Place, called
+from tape.netopt.judge import Place
 from tape.netopt.measure import NOISE, compare
-from tape.netopt.record import Call, record
+from tape.netopt.record import Call, called, record
 from tape.netopt.sparsification.masked import PLAIN, MaskedDense, unmasked
 from tape.netopt.sparsification.sparse_dense import SparseDense
 from tape.nn.module import Module

@@ -146,7 +146,7 @@ def prune_magnitude(
     for row in report.changed:
         layer = dict(new.named_modules()).get(row.path)
         row.action = optimization.describe(layer) if isinstance(layer, Masked) else row.action
-    return handed_over(Optimized(new, report), optimization, return_report)
+    return handed_over(Optimized(new, report), optimization, return_report, 3)
 
 
 class PruneMagnitude(Optimization):

@@ -118,8 +118,7 @@ def unmasked(layer: Any, weights: dict[int, Any]) -> Any:
 
     Args:
         layer: with the mask.
-        weights: (weight, mask, plain weight) by the id of the masked weight, for layers that share
-            one.
+        weights: (masked weight, plain weight) by the id of the first, for layers that share one.
     """
     kind = PLAIN[type(layer)]
     new: Any = kind.__new__(kind)

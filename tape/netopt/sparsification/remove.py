@@ -16,7 +16,7 @@ import numpy as np
 
 from tape.netopt.record import outputs, run
 from tape.netopt.sparsification.channels import Channels
-from tape.netopt.sparsification.resize import Kept, resized
+from tape.netopt.sparsification.resize import KeptPlaces, resized
 from tape.nn.conv import Convolution, ConvTranspose2d
 from tape.nn.linear import Dense
 from tape.nn.module import Module
@@ -40,7 +40,7 @@ class Removal(NamedTuple):
 
     new: Any
     reference: Any
-    kept: Kept
+    kept: KeptPlaces
 
 
 def removal(model: Module, channels: Channels, removed: np.ndarray, compensate: bool) -> Removal:

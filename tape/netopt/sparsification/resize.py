@@ -21,9 +21,9 @@ from tape.nn.parameter import Parameter, holders_of
 from tape.nn.state import settle
 from tape.nn.tree import below
 
-__all__ = ["Kept", "follow", "resized", "taken"]
+__all__ = ["KeptPlaces", "follow", "resized", "taken"]
 
-Kept = dict[int, tuple[np.ndarray, ...]]  # booleans for each axis, by the id of the tensor
+KeptPlaces = dict[int, tuple[np.ndarray, ...]]  # booleans for each axis, by the id of the tensor
 
 
 def taken(array: np.ndarray, kept: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -32,7 +32,7 @@ def taken(array: np.ndarray, kept: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def resized(
-    model: Module, kept: Kept, values: dict[int, np.ndarray], groups: dict[int, int]
+    model: Module, kept: KeptPlaces, values: dict[int, np.ndarray], groups: dict[int, int]
 ) -> Any:
     """A copy of a model with only some places along the axes of its parameters and buffers.
 
@@ -78,7 +78,7 @@ def sizes_of(old: Any, new: Any) -> dict[str, int]:
     return {}
 
 
-def follow(optimizer: Any, model: Module, new: Module, kept: Kept) -> None:
+def follow(optimizer: Any, model: Module, new: Module, kept: KeptPlaces) -> None:
     """Have an optimizer go on with a resized model: what it remembers loses the same places.
 
     All of it, or nothing after an error; see `Optimizer.follow`.

@@ -12,10 +12,9 @@ from tape.netopt.cost import multiply_adds, n_bytes, n_parameters
 from tape.netopt.finish import handed_over
 from tape.netopt.finite import finite
 from tape.netopt.frame import Optimized, selected
-from tape.netopt.judge import called
 from tape.netopt.measure import compare
 from tape.netopt.outcome import back_on_failure, drift, module_at, said, totals
-from tape.netopt.record import outputs, record, run
+from tape.netopt.record import called, outputs, record, run
 from tape.netopt.report import Report, Row, duration
 from tape.netopt.sparsification.channels import channels_of
 from tape.netopt.sparsification.coupled import SCOPES, checked_amount, chosen, coupled
@@ -147,7 +146,8 @@ def prune_structured(
             if metric is not None:
                 report.metric["trained"] = said(metric, new)
         fill(report, model, new, x, calls, made.reasons, made.refused)
-    return handed_over(Optimized(new, report), how, return_report)  # type: ignore[arg-type]
+    ended = Optimized(new, report)
+    return handed_over(ended, how, return_report, 3)  # type: ignore[arg-type]
 
 
 class PruneStructured:
