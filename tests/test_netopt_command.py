@@ -89,8 +89,18 @@ def test_what_no_variant_meets_is_said(folder, capsys, tmp_path):
     assert main([f"{folder}:network", *flags]) == 1
     said = capsys.readouterr()
     assert "the budget of multiply_adds is" in said.out
-    assert "is within 100000x of multiply_adds" in said.err or "nothing makes" in said.err
+    assert (
+        "no variant is within 100000x of multiply_adds" in said.err or "nothing makes" in said.err
+    )
     assert not (tmp_path / "out/optimized.safetensors").exists()
+
+
+def test_variants_within_the_budget_that_lose_too_much_are_said(folder, capsys, monkeypatch):
+    monkeypatch.setattr("tape.netopt.__main__.best", lambda *args: None)
+    flags = ["--checkpoint", "trained", "--data", "data.npz", "--budget", "1x", "--drop", "0.5"]
+    assert main([f"{folder}:network", *flags, "--of", "parameters"]) == 1
+    said = "no variant is within 1x of parameters and loses at most 0.5 points"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -99,7 +109,7 @@ def test_what_no_variant_meets_is_said(folder, capsys, tmp_path):
         ("{}.py", ["--shape", "3"], "not of the form file.py:name"),
         ("missing.py:network", ["--shape", "3"], "there is no file missing.py"),
         ("no_such_package:network", ["--shape", "3"], "No module named 'no_such_package'"),
-        ("{}.py:nothing", ["--shape", "3"], "is no module, but None"),
+        ("{}.py:nothing", ["--shape", "3"], "there is no nothing in"),
         ("{}.py:number", ["--shape", "3"], "is no module, but 3"),
         ("{}.py:small", ["--shape", "3", "--train", "{}:number"], "is no function, but 3"),
         ("{}.py:small", ["--shape", "3", "--budget", "huge"], "a budget of latency is"),
@@ -160,6 +170,7 @@ def test_the_best_within_the_budget_is_chosen():
     assert best(found, half, "latency", 0.01).name == "good"
     assert best(found, half, "latency", 0.001) is None
     assert best([], half, "latency", 1) is None
+    assert best([variant("a whole point", 0.4, 0.94)], half, "latency", 0.95 - 0.94 - 1e-12)
     drifting = [variant("a", 0.4, drift=0.2), variant("b", 0.45, drift=0.1)]
     assert best(drifting, half, "latency", 0).name == "b"
     assert best([Variant("left out", None, None, "why")], half, "latency", 0) is None

@@ -284,7 +284,7 @@ def test_ranks_by_path_leave_other_layers_alone():
         ({"rank": 0.0}, SettingError, "as a share"),
         ({"rank": float("nan")}, SettingError, "as a share"),
         ({"rank": True}, TypeError, "must be a whole number, got True"),
-        ({"rank": "half"}, TypeError, "must be a whole number, got 'half'"),
+        ({"rank": "half"}, TypeError, r"a rule such as ranks.evbmf\(\), got 'half'"),
         ({"projection_function": lambda w: 2.0}, TypeError, r"0 \(3, 3\): .* got 2.0"),
         ({"projection_function": 3}, TypeError, "3 is no function"),
         ({"factor_function": 3}, TypeError, "3 is no function"),

@@ -218,6 +218,8 @@ def test_bad_calls_are_refused():
     net, x = mixed(), normal(2, 3, 6, 6)
     with pytest.raises(SettingError, match=r"budget of parameters is 3, .* with the least ranks"):
         netopt.plan(net, x, 3, of="parameters")
+    with pytest.raises(SettingError, match=r"latency is 0.00100 us, the model costs \S+ (u|m)s, "):
+        netopt.plan(net, x, "0.001 us", of="latency")
     with pytest.raises(TapeError, match="nothing in this Sequential can be factored"):
         netopt.plan(nn.Sequential(nn.Flatten()), x, "2x")
     with pytest.raises(TypeError, match="plan: takes a module, got a int"):

@@ -27,6 +27,7 @@ from tape.netopt.finite import finite
 from tape.netopt.frame import computes_as
 from tape.netopt.measure import fastest
 from tape.netopt.record import Call, called, record, run
+from tape.netopt.report import duration
 from tape.netopt.rewrite import unscoped
 from tape.nn.init import zeros
 from tape.nn.linear import Dense
@@ -130,9 +131,10 @@ def plan(
     most = limit.out_of(before) - rest
     least = sum(min(option.cost for option in options) for options in found)
     if least > most * (1 + 1e-9):
+        form = duration if of == "latency" else "{:.4g}".format
         raise SettingError(
-            f"plan: the budget of {of} is {limit.out_of(before):.4g}, the model costs "
-            f"{before:.4g}, and with the least ranks {rest + least:.4g}"
+            f"plan: the budget of {of} is {form(limit.out_of(before))}, the model costs "
+            f"{form(before)}, and with the least ranks {form(rest + least)}"
         )
     chosen = within(found, most)
     by_path = {

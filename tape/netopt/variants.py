@@ -136,7 +136,7 @@ def best(found: list[Variant], limit: Budget, of: str, drop: float) -> Variant |
     able = [
         v
         for v in found
-        if v.report is not None and is_within(v.report, limit, of) and lost(v.report) <= drop
+        if v.report is not None and is_within(v.report, limit, of) and lost(v.report) <= drop + 1e-9
     ]
     return max(able, key=rank, default=None)
 

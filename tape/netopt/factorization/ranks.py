@@ -118,6 +118,11 @@ def rank_from(rank: Any, w: Any, owner: str, spectrum: Any = None) -> int:
                 " a whole number is a rank"
             )
         return max(1, int(most * float(rank)))
+    if isinstance(rank, str):
+        raise TypeError(
+            f"{owner}: a rank is a whole number, a share in (0, 1] or a rule such as "
+            f"ranks.evbmf(), got {rank!r}"
+        )
     return checked_rank(rank, most, owner)
 
 
