@@ -1,4 +1,4 @@
-"""Networks of few bits: binary layers and what they are made of, and `fold_batch_norm`.
+"""Networks of few bits: binary layers, layers on 8 bits, and `fold_batch_norm`.
 
 >>> from tape.netopt import quantization
 >>> quantization.BinaryDense(10, scale="tensor")
@@ -15,7 +15,9 @@ from tape.netopt.quantization.binary import (
 )
 from tape.netopt.quantization.binary_layers import BinaryConv2d, BinaryDense, multibit
 from tape.netopt.quantization.fold import fold_batch_norm
+from tape.netopt.quantization.int8 import QuantizeInt8, quantize_int8
 from tape.netopt.quantization.native import NativeBinaryConv2d, NativeBinaryDense
+from tape.netopt.quantization.quantized import QuantizedConv2d, QuantizedDense
 
 __all__ = [
     "BinarizeConvolution",
@@ -24,6 +26,9 @@ __all__ = [
     "BinaryDense",
     "NativeBinaryConv2d",
     "NativeBinaryDense",
+    "QuantizeInt8",
+    "QuantizedConv2d",
+    "QuantizedDense",
     "binarize_convolution",
     "binarize_dense",
     "convert_to_binary_convolution",
@@ -31,4 +36,5 @@ __all__ = [
     "convert_to_native_binary_convolution",
     "fold_batch_norm",
     "multibit",
+    "quantize_int8",
 ]
